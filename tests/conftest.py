@@ -1,0 +1,21 @@
+"""What every tier of tests shares: how properties are searched, and the event loop that tests run on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# A shared machine has slow moments: how long one example takes is not what a property is about. Time-outs guard hangs.
+settings.register_profile("usual", deadline=None, max_examples=100, print_blob=True)
+# Where nobody can look at a saved example, the same examples each time keep a build repeatable.
+settings.register_profile("build", settings.get_profile("usual"), derandomize=True, database=None)
+settings.register_profile("thorough", settings.get_profile("usual"), max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "build" if os.environ.get("CI") else "usual"))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Coroutine tests run on the event loop that a node runs on."""
+    return "asyncio", {"use_uvloop": True}
