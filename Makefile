@@ -40,7 +40,7 @@ check: .venv/installed-dev
 	@echo "format" && .venv/bin/ruff format --check --quiet .
 	@echo "lint" && .venv/bin/ruff check --quiet .
 	@echo "types" && $(RUN) -m mypy --no-error-summary src $(wildcard tests/typing/*.py)
-	@echo "imports" && .venv/bin/lint-imports --no-cache >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
+	@echo "imports" && .venv/bin/lint-imports --no-cache --no-logo >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
 	@echo "tidiness" && $(RUN) -m pytest --quiet --no-header --no-summary -p no:randomly tests/test_tidy.py
 
 format: .venv/installed-dev
@@ -66,10 +66,10 @@ endif
 
 .venv/installed: .venv/place pyproject.toml
 	@echo "set-up: installing Peace River and what it needs"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
+	@$(RUN) -m pip install -qq --disable-pip-version-check --editable .
 	@touch .venv/installed
 
 .venv/installed-dev: .venv/place pyproject.toml
 	@echo "set-up: installing Peace River, what it needs, and what its tests need"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(RUN) -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch .venv/installed .venv/installed-dev
