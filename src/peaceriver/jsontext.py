@@ -20,9 +20,9 @@ from typing import Any, Final, NoReturn, TypeAlias
 import msgspec
 
 from peaceriver.errors import Invalid, Malformed, Offence, TooLarge
+from peaceriver.limits import BODY_BYTES_MAX
 
-BODY_BYTES_MAX: Final = 1024 * 1024
-DOCUMENT_BYTES_MAX: Final = 1024 * 1024
+DOCUMENT_BYTES_MAX: Final = BODY_BYTES_MAX
 DEPTH_MAX: Final = 64
 NUMBER_DIGITS_MAX: Final = 1_000
 NUMBER_EXPONENT_MAX: Final = 308

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from peaceriver import jsontext
 from peaceriver.errors import Invalid, Malformed, Offence, Refused, TooLarge
 from peaceriver.jsontext import (
-    BODY_BYTES_MAX,
     DEPTH_MAX,
     NUMBER_DIGITS_MAX,
     NUMBER_EXPONENT_MAX,
@@ -30,6 +29,7 @@ from peaceriver.jsontext import (
     same,
     write,
 )
+from peaceriver.limits import BODY_BYTES_MAX
 
 STRINGS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8) | st.sampled_from(
     ["a", "b", '":', '" :', "\\", '\\":', " : ", "{", "[[", "12:30:00", "null", "\\u0000", "12345678901234567890"]
