@@ -1,0 +1,65 @@
+"""Applications: the departments and models among a Python file's module-level names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from peaceriver.department import Department
+from peaceriver.errors import StartFailed
+from peaceriver.model import Actor
+
+
+class Application(msgspec.Struct, frozen=True):
+    """What an application defines."""
+
+    name: str
+    departments: tuple[Department, ...]
+    #: Actor classes by type name; their message types are registered on them.
+    models: dict[str, type[Actor]]
+
+
+def load(app: ModuleType | Path | str | None) -> Application:
+    """Find an application's definitions: of a module, of a Python file, or of an importable name.
+
+    Raises StartFailed where it cannot be imported, or defines a thing twice.
+    """
+    if app is None:
+        return Application("", (), {})
+    module = app if isinstance(app, ModuleType) else _imported(str(app))
+    departments = {each.code: each for each in vars(module).values() if isinstance(each, Department)}
+    models: dict[str, type[Actor]] = {}
+    for each in vars(module).values():
+        if isinstance(each, type) and issubclass(each, Actor) and each is not Actor:
+            if models.get(each.__name__, each) is not each:
+                raise StartFailed(f"{module.__name__} defines two models called {each.__name__}; rename one")
+            models[each.__name__] = each
+    for department in departments.values():
+        for model in department.receives or ():
+            models.setdefault(model.__name__, model)
+    return Application(module.__name__, tuple(departments[code] for code in sorted(departments)), models)
+
+
+def _imported(name: str) -> ModuleType:
+    path = Path(name)
+    if path.suffix != ".py":
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise StartFailed(f"the application {name} cannot be imported: {error}") from error
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise StartFailed(f"there is no application at {path}")
+    module = importlib.util.module_from_spec(spec)
+    # Classes look their module up by name, for their annotations.
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise StartFailed(f"the application {path} fails when it is imported: {error!r}") from error
+    return module

@@ -1,0 +1,114 @@
+"""The directory as a node has it in memory: folded from shard 0's journal, record by record, as every view is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from peaceriver import fold, jsontext
+from peaceriver.compatibility import breaks
+from peaceriver.directory import pages
+from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, Department
+from peaceriver.errors import Offence
+from peaceriver.model import Actor, Model, model_of_definition
+from peaceriver.record import Record
+from peaceriver.shard.admission import Rules, Wish
+
+
+class _Edition(msgspec.Struct, frozen=True):
+    """One version of a model. Versions of one generation are compatible: what was valid stays valid."""
+
+    model: Model
+    generation: int
+
+
+class Directory:
+    """Departments and models, as of the last record of shard 0 that was applied."""
+
+    def __init__(self, python: Mapping[str, type[Actor]] | None = None) -> None:
+        self.departments: dict[int, Department] = {}
+        self._editions: dict[str, list[_Edition]] = {}
+        self._documents: dict[tuple[str, str], str] = {}
+        self._python = python or {}
+
+    def apply(self, record: Record) -> None:
+        """Take in the next received record of shard 0."""
+        actor_type, key = record.actor_type, record.actor_id
+        assert actor_type is not None and key is not None and record.action is not None
+        assert record.message_type is not None and record.actor_version is not None
+        before = self._documents.get((actor_type, key))
+        document = fold.apply(BUILT_IN[actor_type], record.action, record.message_type, before, record.body)
+        assert document is not None
+        self._documents[actor_type, key] = document
+        if actor_type == DEPARTMENTS:
+            since = self.departments[int(key)].since if int(key) in self.departments else record.stamp
+            self.departments[int(key)] = pages.department(key, document, since)
+        elif actor_type == MODELS:
+            self._publish(key, document, record.actor_version)
+
+    def _publish(self, actor_type: str, document: str, version: int) -> None:
+        definition = jsontext.read(jsontext.read(document.encode())["definition"].encode())
+        model = model_of_definition(actor_type, definition, version, self._python.get(actor_type))
+        editions = self._editions.setdefault(actor_type, [])
+        generation = 1
+        if editions:
+            last = editions[-1]
+            generation = last.generation + bool(breaks(last.model.schema, model.schema))
+        editions.append(_Edition(model, generation))
+
+    def newest(self, actor_type: str) -> Model | None:
+        """The newest version of a type's model; None for a schema-free type."""
+        editions = self._editions.get(actor_type)
+        return editions[-1].model if editions else BUILT_IN.get(actor_type)
+
+    def version(self, actor_type: str, version: int | None) -> Model | None:
+        """One version of a type's model; None where there is none such, and for None."""
+        if version is None:
+            return None
+        if actor_type in BUILT_IN:
+            return BUILT_IN[actor_type]
+        editions = self._editions.get(actor_type, [])
+        return editions[version - 1].model if 0 < version <= len(editions) else None
+
+    def judging(self, actor_type: str, version: int | None, *, exists: bool) -> Model | None:
+        """The model that judges an actor's next message.
+
+        A new actor is judged by the newest version. One that exists is judged by the newest version that is compatible with
+        the one it was last folded with: an incompatible model stands beside the old and leaves the old actors alone.
+        """
+        if not exists or actor_type in BUILT_IN:
+            return self.newest(actor_type)
+        if version is None:
+            return None
+        editions = self._editions[actor_type]
+        generation = editions[version - 1].generation
+        return [each for each in editions if each.generation == generation][-1].model
+
+    def versions(self, actor_type: str) -> list[Model]:
+        """All versions of a type's model, oldest first."""
+        return [each.model for each in self._editions.get(actor_type, [])]
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The newest version of every published model."""
+        return {name: editions[-1].model for name, editions in self._editions.items()}
+
+    def rules_for(self, code: int) -> Rules:
+        """What a department lets in; asks the directory anew for each message, so changes count at once."""
+        if code == 0:
+            return Rules(model_for=self.judging, receives=lambda: frozenset(BUILT_IN), check=_check)
+        return Rules(model_for=self.judging, receives=lambda: self._receives(code))
+
+    def _receives(self, code: int) -> frozenset[str] | None:
+        department = self.departments.get(code)
+        return None if department is None else department.receives
+
+    def document(self, section: str, key: str) -> str | None:
+        """A page's document as it is now."""
+        return self._documents.get((section, key))
+
+
+def _check(wish: Wish, document: str) -> Iterable[Offence]:
+    actor_type, key = wish.key
+    return pages.offences(actor_type, key, wish.envelope.action, document)

@@ -1,0 +1,97 @@
+"""The directory's pages: the built-in models of shard 0, and what they must say beyond their schemas. Pure.
+
+White Pages are companies, Yellow Pages departments, Blue Pages models, Red Tape rules. They are actors of shard 0: changed by
+messages, versioned and readable as of any moment like all others. Their types are the section names of the HTTP API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from peaceriver import jsontext
+from peaceriver.errors import Invalid, Offence
+from peaceriver.limits import CODE_MAX, DATA_CODE_MIN, NAME_LETTERS_MAX
+from peaceriver.message import ACTOR_TYPE
+from peaceriver.model import Model, model_of_definition, model_of_schema
+
+COMPANIES, DEPARTMENTS, MODELS, RULES, PERIODS = "companies", "departments", "models", "rules", "periods"
+#: What can be read; what can be written is in SCHEMAS.
+SECTIONS = (COMPANIES, DEPARTMENTS, MODELS, RULES, PERIODS)
+
+_NAME = {"type": "string", "minLength": 1, "maxLength": NAME_LETTERS_MAX}
+#: Departments and companies are closed: a misspelt member must not pass for a setting.
+SCHEMAS: dict[str, dict[str, Any]] = {
+    COMPANIES: {
+        "type": "object",
+        "properties": {"name": _NAME, "url": {"type": "string"}},
+        "required": ["name"],
+        "additionalProperties": False,
+    },
+    DEPARTMENTS: {
+        "type": "object",
+        "properties": {
+            "name": _NAME,
+            "company": _NAME,
+            "receives": {"type": "array", "items": {"type": "string", "pattern": f"^{ACTOR_TYPE.pattern}$"}},
+        },
+        "required": ["name"],
+        "additionalProperties": False,
+    },
+    # A definition is kept as text, to the letter: a merge patch could not say that a member is null.
+    MODELS: {
+        "type": "object",
+        "properties": {"definition": {"type": "string"}},
+        "required": ["definition"],
+        "additionalProperties": False,
+    },
+}
+BUILT_IN: dict[str, Model] = {name: model_of_schema(name, schema) for name, schema in SCHEMAS.items()}
+
+
+class Department(msgspec.Struct, frozen=True):
+    """A Yellow Page: one department as the directory has it."""
+
+    code: int
+    name: str
+    company: str | None
+    receives: frozenset[str] | None
+    #: Logical time of the record that made it: its shard's stamps start later.
+    since: int
+
+
+def department(key: str, document: str, since: int) -> Department:
+    """Read a Yellow Page that admission has let in."""
+    page = jsontext.read(document.encode())
+    receives = page.get("receives")
+    return Department(
+        int(key),
+        page["name"],
+        page.get("company"),
+        None if receives is None else frozenset(receives),
+        since,
+    )
+
+
+def offences(actor_type: str, key: str, action: str, document: str) -> Iterator[Offence]:
+    """What a directory page must say beyond its schema."""
+    if action == "cancel" and actor_type in (DEPARTMENTS, MODELS):
+        yield Offence("/action", f"{actor_type} are not cancelled: their records and their readers go on needing them")
+    if actor_type == DEPARTMENTS:
+        if not key.isascii() or not key.isdigit() or str(int(key)) != key or not DATA_CODE_MIN <= int(key) <= CODE_MAX:
+            yield Offence("/actor", f"a department's key is its sharding code, from {DATA_CODE_MIN} to {CODE_MAX}")
+    elif actor_type == MODELS:
+        yield from _model_offences(key, document)
+
+
+def _model_offences(key: str, document: str) -> Iterator[Offence]:
+    if not ACTOR_TYPE.fullmatch(key) or key in SCHEMAS:
+        yield Offence("/actor", f"{key[:80]!r} is not a type a model may have")
+        return
+    try:
+        definition = jsontext.read(jsontext.read(document.encode())["definition"].encode())
+        model_of_definition(key, definition, 1)
+    except Invalid as error:
+        yield from error.errors or (Offence("/body/definition", error.detail),)

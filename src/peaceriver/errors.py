@@ -1,0 +1,137 @@
+"""Everything that can go wrong, drawn as a tree.
+
+    PeaceRiverError
+    +-- Refused                 a request was refused and nothing was recorded; carries its HTTP status
+    |   +-- Malformed           400  not JSON, not UTF-8, a key given twice
+    |   +-- NotFound            404  no such department, actor, message or page
+    |   +-- Conflict            409  version, identity, a cancelled actor, a cause that has not arrived
+    |   |   +-- VersionConflict 409  ``if_version`` did not hold (412 where it came as ``If-Match``)
+    |   +-- TooLarge            413  a body, a batch
+    |   +-- Invalid             422  well-formed, but not acceptable: every offending field by JSON pointer
+    |   +-- Busy                429  an admission queue is full
+    |   +-- Unavailable         503  no leader, no majority, no database
+    |   +-- DiskFull            507  below the free-space floor
+    +-- OutcomeUnknown          504  the time ran out after the append: ask again with the message id
+    +-- Fenced                  another leader has a higher epoch: this one steps down
+    +-- Damaged                 the journal's chain does not fit its rows
+    +-- StartFailed             a node, a server or a configuration that cannot start
+
+Each error is one sentence that says what happened, to what, and what to do next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+class PeaceRiverError(Exception):
+    """The root of all errors of this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """One offending place: ``pointer`` is an RFC 6901 JSON pointer into what the client sent."""
+
+    pointer: str
+    detail: str
+
+
+class Refused(PeaceRiverError):
+    """A request was refused and nothing was recorded.
+
+    Serialised as a problem (RFC 9457); ``slug`` names the page under ``/problems/``.
+    """
+
+    status: ClassVar[int] = 400
+    slug: ClassVar[str] = "refused"
+    title: ClassVar[str] = "The request was refused"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: tuple[Offence, ...] = (),
+        message_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.message_id = message_id
+        self.retry_after_s = retry_after_s
+
+    def problem(self) -> dict[str, Any]:
+        """The RFC 9457 members of this error, without null ones."""
+        members: dict[str, Any] = {
+            "type": f"/problems/{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            members["errors"] = [{"pointer": each.pointer, "detail": each.detail} for each in self.errors]
+        if self.message_id is not None:
+            members["id"] = self.message_id
+        return members
+
+
+class Malformed(Refused):
+    status, slug, title = 400, "malformed", "Not well-formed JSON"
+
+
+class NotFound(Refused):
+    status, slug, title = 404, "not-found", "Nothing here"
+
+
+class MethodNotAllowed(Refused):
+    status, slug, title = 405, "method-not-allowed", "This method is not offered here"
+
+
+class Conflict(Refused):
+    status, slug, title = 409, "conflict", "The message conflicts with what is recorded"
+
+
+class VersionConflict(Conflict):
+    slug, title = "version-conflict", "The actor is no longer at the expected version"
+
+
+class TooLarge(Refused):
+    status, slug, title = 413, "too-large", "Larger than the limit"
+
+
+class Invalid(Refused):
+    status, slug, title = 422, "invalid", "Well-formed, but not acceptable"
+
+
+class Busy(Refused):
+    status, slug, title = 429, "busy", "The department's queue is full"
+
+
+class Unavailable(Refused):
+    status, slug, title = 503, "unavailable", "The department cannot take messages now"
+
+
+class DiskFull(Refused):
+    status, slug, title = 507, "disk-full", "Below the free-space floor"
+
+
+class OutcomeUnknown(Refused):
+    """The time ran out after the append: the message may or may not be recorded; ask again with its id."""
+
+    status, slug, title = 504, "outcome-unknown", "The outcome is not known yet"
+
+    def problem(self) -> dict[str, Any]:
+        return super().problem() | {"outcome": "unknown"}
+
+
+class Fenced(PeaceRiverError):
+    """A replica promised a higher epoch: this leader must step down."""
+
+
+class Damaged(PeaceRiverError):
+    """The journal's chain does not fit its rows."""
+
+
+class StartFailed(PeaceRiverError):
+    """A node, its server or its configuration cannot start; the text says what to change."""

@@ -1,0 +1,47 @@
+"""Every limit has a name here. Bytes are of UTF-8 text; times are in seconds."""
+
+from __future__ import annotations
+
+#: Letters a name (of an actor type, a message type, a correlation) may have.
+NAME_LETTERS_MAX = 255
+#: One message's body, and one folded document.
+BODY_BYTES_MAX = 1024 * 1024
+#: One HTTP request: an array of messages.
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+#: Messages in one array.
+BATCH_MESSAGES_MAX = 10_000
+#: Messages that may wait for one department's appender before the next one is answered 429.
+QUEUE_MESSAGES_MAX = 20_000
+#: Records that one append transaction takes. Batches of 100 to 500 were measured to be as good as larger ones.
+APPEND_RECORDS_MAX = 500
+#: Bytes of bodies that one append transaction takes, so that a batch of large bodies stays short.
+APPEND_BYTES_MAX = 8 * 1024 * 1024
+#: Records that one step of a reader (delivery, views) takes.
+STEP_RECORDS_MAX = 500
+#: Records or items in one HTTP answer.
+PAGE_RECORDS_MAX = 1_000
+#: How many actors' documents one department keeps in memory for admission, and their bytes in all.
+ACTORS_CACHED_MAX = 50_000
+ACTORS_CACHED_BYTES_MAX = 32 * 1024 * 1024
+#: Types without a model: each one costs a view table.
+SCHEMA_FREE_TYPES_MAX = 1_000
+#: How far a chain of consequences may go.
+HOPS_MAX = 32
+#: How far ahead of the wall clock a stamp from a client may be.
+STAMP_AHEAD_MAX_S = 60.0
+#: How long a message waits for its cause to arrive.
+CAUSE_WAIT_S = 5.0
+#: How long a sender waits for its receipt, unless it says otherwise, and at most.
+SEND_TIMEOUT_S = 5.0
+TIMEOUT_MAX_S = 60.0
+#: How long a read waits for what it asked to see.
+READ_TIMEOUT_S = 2.0
+#: How long an idle department waits between two ticks.
+TICK_INTERVAL_S = 0.05
+#: Below this many free bytes on the journal's disk, messages are refused with 507.
+DISK_FREE_BYTES_MIN = 256 * 1024 * 1024
+#: Departments of one cluster's directory that one read may span.
+CODE_MAX = 2**31 - 1
+#: The first sharding code of a data shard. 0 is the control shard, 1 to 99 are kept free.
+DATA_CODE_MIN = 100
+CONTROL = 0

@@ -1,0 +1,98 @@
+"""Drafts: preliminary messages, freely edited, that are not history. They may be lost with their node."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from peaceriver import jsontext
+from peaceriver.errors import Invalid, NotFound, Offence, Refused
+from peaceriver.limits import BODY_BYTES_MAX
+from peaceriver.message import Envelope, read
+from peaceriver.node.sending import Sender, Sending
+from peaceriver.postgres import Database, Row
+from peaceriver.record import written_time
+from peaceriver.shard.admission import Receipt
+from peaceriver.shard.journal import pending_sql as sql
+
+#: Negative codes hold drafts: they belong to no department yet.
+DRAFTS = -1
+
+
+class Drafts:
+    """The drafts of a node."""
+
+    def __init__(self, database: Database, sending: Sending) -> None:
+        self._database = database
+        self._sending = sending
+
+    async def put(self, draft_id: UUID, text: bytes) -> dict[str, Any]:
+        """Keep any part of a message; it need not be valid, but it is a JSON object."""
+        value = jsontext.read(text, limit_bytes=BODY_BYTES_MAX)
+        if not isinstance(value, dict):
+            raise Invalid("a draft is a JSON object", errors=(Offence("", "not an object"),))
+        async with self._database.connection() as tx:
+            await sql.put_draft.run(tx, shard=DRAFTS, id=draft_id, body=text.decode())
+        return await self.get(draft_id)
+
+    async def get(self, draft_id: UUID) -> dict[str, Any]:
+        """One draft; raises NotFound."""
+        return _public(await self._row(draft_id))
+
+    async def all(self, *, limit: int, offset: int) -> list[dict[str, Any]]:
+        """Drafts, the last changed first."""
+        async with self._database.connection() as tx:
+            rows = await sql.drafts.rows(tx, shard=DRAFTS, records=limit, skipped=offset)
+        return [_public(row) for row in rows]
+
+    async def delete(self, draft_id: UUID) -> None:
+        """Throw a draft away; raises NotFound."""
+        async with self._database.connection() as tx:
+            if await sql.delete_draft.value(tx, shard=DRAFTS, id=draft_id) is None:
+                raise _missing(draft_id)
+
+    async def send(self, draft_id: UUID, sender: Sender) -> Receipt:
+        """Turn a draft into a message under the draft's id: the draft goes in the transaction that records it.
+
+        Raises Refused, and keeps the draft, where the message is not acceptable.
+        """
+        row = await self._row(draft_id)
+        envelope = _envelope(row)
+        outcome = (await self._sending.send([envelope], sender, promoted=(draft_id,)))[0]
+        if isinstance(outcome, Refused):
+            raise outcome
+        if outcome.duplicate:
+            await self._forget(draft_id)
+        return outcome
+
+    async def _forget(self, draft_id: UUID) -> None:
+        async with self._database.connection() as tx:
+            await sql.delete_draft.value(tx, shard=DRAFTS, id=draft_id)
+
+    async def _row(self, draft_id: UUID) -> Row:
+        async with self._database.connection() as tx:
+            row = await sql.draft.row(tx, shard=DRAFTS, id=draft_id)
+        if row is None:
+            raise _missing(draft_id)
+        return row
+
+
+def _envelope(row: Row) -> Envelope:
+    envelope = read(row["body"].encode())
+    if envelope.id not in (None, row["message_id"]):
+        raise Invalid("the draft names another id than its own", errors=(Offence("/id", "not the draft's id"),))
+    return msgspec.structs.replace(envelope, id=row["message_id"])
+
+
+def _missing(draft_id: UUID) -> NotFound:
+    return NotFound(f"there is no draft {draft_id}")
+
+
+def _public(row: Row) -> dict[str, Any]:
+    return {
+        "id": str(row["message_id"]),
+        "changed_at": written_time(row["changed_at"]),
+        "message": msgspec.Raw(row["body"].encode()),
+    }

@@ -1,0 +1,37 @@
+"""Bringing a node up: from a PostgreSQL server or a DSN to a running node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from peaceriver.embedded import Server
+from peaceriver.model import Actor
+from peaceriver.node.node import Node
+from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, migrate, prepare
+
+
+async def node_on_server(name: str, server: Server, python: Mapping[str, type[Actor]] | None = None) -> Node:
+    """A started node on a server that we own: roles, database and schema are made or brought up to date first."""
+    await prepare(server.connection("postgres"))
+    await migrate(server.connection(OWNER, DATABASE))
+    return await _started(name, server.connection(RUNNER, DATABASE), python)
+
+
+async def node_on_dsn(name: str, dsn: str, python: Mapping[str, type[Actor]] | None = None) -> Node:
+    """A started node on a database that was given to us. Its role must own the database and may make roles."""
+    await prepare({"dsn": dsn}, database=None)
+    await migrate({"dsn": dsn})
+    # The session begins as the running role, so that append-only holds here as it does on a server of our own.
+    return await _started(name, {"dsn": dsn, "server_settings": {"role": RUNNER}}, python)
+
+
+async def _started(name: str, connection: Mapping[str, Any], python: Mapping[str, type[Actor]] | None) -> Node:
+    database = await Database.open(connection)
+    node = Node(name, database, python=python)
+    try:
+        await node.start()
+    except BaseException:
+        await node.stop()
+        raise
+    return node

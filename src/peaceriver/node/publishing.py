@@ -1,0 +1,95 @@
+"""Publishing: changing the directory. Each change is a message to shard 0; the answer comes when it counts on this node."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from peaceriver import jsontext
+from peaceriver.compatibility import breaks
+from peaceriver.directory.pages import DEPARTMENTS, MODELS
+from peaceriver.errors import Conflict, NotFound, Offence, Refused
+from peaceriver.limits import CONTROL
+from peaceriver.message import Envelope
+from peaceriver.model import Model, definition
+from peaceriver.node.node import Node
+from peaceriver.node.sending import Sender
+from peaceriver.shard.admission import Receipt
+
+_TRIES_MAX = 5
+
+
+class Published(msgspec.Struct, frozen=True):
+    """A directory page after a change. No receipt: the page said the same already, and nothing was recorded."""
+
+    page: dict[str, Any]
+    receipt: Receipt | None
+
+
+class Publishing:
+    """Changes of the directory."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def department(self, code: int, page: dict[str, Any], sender: Sender) -> Published:
+        """Make or replace a department's page; returns when the department takes messages. Raises Refused."""
+        receipt = await self._put(DEPARTMENTS, str(code), page, sender)
+        return Published({"code": code} | page, receipt)
+
+    async def model(self, actor_type: str, wanted: dict[str, Any], sender: Sender) -> tuple[Model, tuple[Offence, ...]]:
+        """Publish a model by its definition (see model.definition).
+
+        Answers the version that counts now and why it is not compatible with the one before; an equal definition makes no new
+        version. Raises Refused.
+        """
+        before = self._node.directory.newest(actor_type)
+        if before is None or definition(before) != wanted:
+            await self._put(MODELS, actor_type, {"definition": jsontext.write(wanted)}, sender)
+        model = self._node.directory.newest(actor_type)
+        assert model is not None
+        broken = () if before is None or before is model else breaks(before.schema, model.schema)
+        return model, broken
+
+    async def _put(self, section: str, key: str, page: dict[str, Any], sender: Sender) -> Receipt | None:
+        """Create a page or turn it into ``page``, whoever else changes it meanwhile."""
+        for _ in range(_TRIES_MAX):
+            before = self._node.directory.document(section, key)
+            if before is None:
+                envelope = Envelope(
+                    to=CONTROL, actor_type=section, actor_id=key, action="create", body=jsontext.write(page)
+                )
+            else:
+                patch = difference(jsontext.read(before.encode()), page)
+                if not patch:
+                    return None
+                envelope = Envelope(
+                    to=CONTROL, actor_type=section, actor_id=key, action="modify", body=jsontext.write(patch)
+                )
+            outcome = (await self._node.sending.send([envelope], sender))[0]
+            if isinstance(outcome, Conflict):
+                # Another one was faster; decide again on what stands there now.
+                await asyncio.sleep(0.02)
+                continue
+            if isinstance(outcome, Refused):
+                raise outcome
+            await self._node.directed.reached(outcome.position)
+            return outcome
+        raise Conflict(f"{section}/{key} is being changed by others; look at it and try again")
+
+    def model_page(self, actor_type: str, version: int | None = None) -> dict[str, Any]:
+        """A Blue Page; raises NotFound."""
+        versions = self._node.directory.versions(actor_type)
+        if not versions or (version is not None and not 1 <= version <= len(versions)):
+            at = "" if version is None else f" at version {version}"
+            raise NotFound(f"there is no model {actor_type}{at}")
+        model = versions[-1 if version is None else version - 1]
+        return {"type": actor_type, "version": model.version} | definition(model)
+
+
+def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The merge patch (RFC 7396) that turns one flat page into another; neither holds null."""
+    patch: dict[str, Any] = {name: value for name, value in after.items() if before.get(name) != value}
+    return patch | dict.fromkeys(before.keys() - after.keys())

@@ -1,0 +1,248 @@
+"""Sending: from what a client supplied to a receipt. Form is checked here, before anything reaches a journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+import msgspec
+
+from peaceriver.directory.directory import Directory
+from peaceriver.errors import Conflict, Invalid, Malformed, NotFound, Offence, OutcomeUnknown, Refused
+from peaceriver.limits import CAUSE_WAIT_S, SEND_TIMEOUT_S, STAMP_AHEAD_MAX_S
+from peaceriver.message import Envelope, body_value, offences
+from peaceriver.node.identity import new_id, wall_clock
+from peaceriver.postgres import Database
+from peaceriver.record import Kind, Record, from_row
+from peaceriver.shard import journal
+from peaceriver.shard.admission import Outcome, Proposal, Receipt, Wish, exception_id, receipt_of
+from peaceriver.shard.causes import Cause, causes_at
+from peaceriver.shard.shard import Shard
+from peaceriver.stamp import TICKS_PER_MICROSECOND, Stamp
+
+
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sends, and how long they wait."""
+
+    principal: str | None = None
+    #: W3C trace context, kept with the record.
+    trace: str | None = None
+    timeout_s: float = SEND_TIMEOUT_S
+
+
+class Sending:
+    """The door of a node: takes messages for any department it serves."""
+
+    def __init__(self, database: Database, directory: Directory, shards: Mapping[int, Shard]) -> None:
+        self._database = database
+        self._directory = directory
+        self._shards = shards
+
+    async def send(
+        self, messages: Sequence[Envelope | Refused], sender: Sender, *, promoted: tuple[UUID, ...] = ()
+    ) -> list[Outcome]:
+        """Send messages on their own: one outcome each, in order; a bad one spoils no neighbour.
+
+        A message that could not even be read comes as its refusal and is answered with it.
+        """
+        outcomes: list[Outcome | None] = [None] * len(messages)
+        lanes: dict[int, list[tuple[int, Wish]]] = {}
+        prepared = await self._prepared(messages, sender)
+        for index, each in enumerate(prepared):
+            if isinstance(each, Refused):
+                outcomes[index] = each
+            else:
+                lanes.setdefault(each.envelope.recorded_in, []).append((index, each))
+        await asyncio.gather(*(self._send_lane(code, lane, sender, outcomes, promoted) for code, lane in lanes.items()))
+        return [each for each in outcomes if each is not None]
+
+    async def send_atomic(self, messages: Sequence[Envelope], sender: Sender) -> list[Outcome]:
+        """Send messages that one department records all, or none; raises the refusal of the first bad one."""
+        if not messages:
+            return []
+        recorders = {each.recorded_in for each in messages}
+        if len(recorders) > 1:
+            raise Invalid(
+                f"an atomic batch is recorded by one department, not by {sorted(recorders)}; "
+                "give the messages the same 'from', or the same 'to'",
+                errors=(Offence("", "more than one recording department"),),
+            )
+        wishes: list[Wish] = []
+        for index, each in enumerate(await self._prepared(messages, sender)):
+            if isinstance(each, Refused):
+                raise _at(each, index)
+            wishes.append(each)
+        await self._await_causes(wishes, atomic=True)
+        proposal = Proposal(wishes=tuple(wishes), atomic=True)
+        outcomes = await self._in_time(self._shards[recorders.pop()], proposal, sender)
+        for outcome in outcomes:
+            if isinstance(outcome, Refused):
+                raise outcome
+        return outcomes
+
+    async def receipt(self, message_id: UUID) -> tuple[str, Receipt | Record]:
+        """What became of a message, by its id: its state and its receipt, or the exception that answers it.
+
+        Raises NotFound where no department here has seen it. A message that was sent is told by its sender's journal.
+        """
+        answer_id = exception_id(message_id)
+        async with self._database.connection() as tx:
+            rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, answer_id])
+        found = [from_row(row) for row in rows]
+        recorded = [each for each in found if each.message_id == message_id]
+        if recorded:
+            return "recorded", receipt_of(recorded[0])
+        if found:
+            return "refused", found[0]
+        raise NotFound(f"no department here has seen message {message_id}")
+
+    async def _send_lane(
+        self,
+        code: int,
+        lane: list[tuple[int, Wish]],
+        sender: Sender,
+        outcomes: list[Outcome | None],
+        promoted: tuple[UUID, ...],
+    ) -> None:
+        """Send one department's messages in their order."""
+        shard = self._shards[code]
+        wishes = await self._await_causes([wish for _, wish in lane], atomic=False)
+        proposals = [Proposal(wishes=(wish,), promoted=promoted) for wish in wishes]
+        answers = await asyncio.gather(
+            *(self._in_time(shard, each, sender) for each in proposals), return_exceptions=True
+        )
+        for (index, _), answer in zip(lane, answers, strict=True):
+            if isinstance(answer, Refused):
+                outcomes[index] = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                outcomes[index] = answer[0]
+
+    async def _in_time(self, shard: Shard, proposal: Proposal, sender: Sender) -> list[Outcome]:
+        try:
+            async with asyncio.timeout(sender.timeout_s):
+                return await shard.append(proposal)
+        except TimeoutError:
+            wish = proposal.wishes[0]
+            raise OutcomeUnknown(
+                f"department {shard.code} has not answered within {sender.timeout_s:g} s; "
+                f"the message may or may not be recorded: ask for {wish.id}, or send it again under this id",
+                message_id=str(wish.id),
+            ) from None
+        except Refused as refusal:
+            refusal_of_this = type(refusal)(refusal.detail, retry_after_s=refusal.retry_after_s)
+            refusal_of_this.message_id = str(proposal.wishes[0].id)
+            raise refusal_of_this from refusal
+
+    async def _prepared(self, messages: Sequence[Envelope | Refused], sender: Sender) -> list[Wish | Refused]:
+        """Each message with an id, checked as far as can be without its department; or why not."""
+        causes = await self._causes(messages)
+        prepared: list[Wish | Refused] = []
+        for message in messages:
+            if isinstance(message, Refused):
+                prepared.append(message)
+                continue
+            envelope = message if message.id is not None else msgspec.structs.replace(message, id=new_id())
+            try:
+                prepared.append(self._wish(envelope, sender, causes))
+            except Refused as refusal:
+                refusal.message_id = str(envelope.id)
+                prepared.append(refusal)
+        return prepared
+
+    async def _causes(self, messages: Iterable[Envelope | Refused]) -> dict[Stamp, Cause]:
+        stamps = {each.cause for each in messages if isinstance(each, Envelope) and each.cause is not None}
+        if not stamps:
+            return {}
+        async with self._database.connection() as tx:
+            return await causes_at(tx, list(stamps))
+
+    def _wish(self, envelope: Envelope, sender: Sender, causes: Mapping[Stamp, Cause]) -> Wish:
+        assert envelope.id is not None
+        errors = tuple(offences(envelope))
+        if errors:
+            raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors), errors=errors)
+        for pointer, code in (("/to", envelope.to), ("/from", envelope.sender)):
+            if code is not None and code not in self._shards:
+                raise NotFound(f"there is no department {code}", errors=(Offence(pointer, "no such department"),))
+        try:
+            value = body_value(envelope)
+        except UnicodeEncodeError as error:
+            raise Malformed(f"the body holds a lone surrogate at letter {error.start}") from None
+        self._check_form(envelope, value)
+        root, received = envelope.id, 0
+        if envelope.cause is not None:
+            cause = self._cause(envelope.cause, causes)
+            root, received = cause.record.root or envelope.id, envelope.cause.time
+        return Wish(
+            envelope=envelope,
+            kind=kind_of(envelope),
+            root=root,
+            principal=sender.principal,
+            trace=sender.trace,
+            received_time=received,
+        )
+
+    def _check_form(self, envelope: Envelope, value: object) -> None:
+        """A create's document is checked before it is recorded anywhere, also where it is only sent on."""
+        if envelope.action != "create" or kind_of(envelope) == "received":
+            return
+        model = self._directory.newest(envelope.actor_type)
+        if model is None or envelope.message_type in model.message_types:
+            return
+        errors = model.validator.offences(value)
+        if errors:
+            raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors[:5]), errors=errors)
+
+    @staticmethod
+    def _cause(stamp: Stamp, causes: Mapping[Stamp, Cause]) -> Cause:
+        found = causes.get(stamp)
+        if found is not None:
+            return found
+        ahead_max = int(STAMP_AHEAD_MAX_S * 1_000_000) * TICKS_PER_MICROSECOND
+        reason = "lies far in the future" if stamp.time > wall_clock() + ahead_max else "is not the stamp of any record"
+        raise Invalid(f"the cause {stamp} {reason}", errors=(Offence("/cause", reason),))
+
+    async def _await_causes(self, wishes: Sequence[Wish], *, atomic: bool) -> list[Wish]:
+        """Wait, a bounded time, for causes that were sent to the recording department and are still under way."""
+        stamps = [wish.envelope.cause for wish in wishes if wish.envelope.cause is not None]
+        if not stamps:
+            return list(wishes)
+        async with self._database.connection() as tx:
+            causes = await causes_at(tx, stamps)
+        return list(await asyncio.gather(*(self._await_cause(wish, causes, atomic=atomic) for wish in wishes)))
+
+    async def _await_cause(self, wish: Wish, causes: Mapping[Stamp, Cause], *, atomic: bool) -> Wish:
+        stamp = wish.envelope.cause
+        shard = self._shards[wish.envelope.recorded_in]
+        if stamp is None or await causes[stamp].arrival(shard, CAUSE_WAIT_S):
+            return wish
+        refusal = Conflict(
+            f"the cause {stamp} was sent to department {shard.code} and has not arrived within {CAUSE_WAIT_S:g} s; "
+            "send the message again",
+            errors=(Offence("/cause", "has not arrived"),),
+            message_id=str(wish.id),
+        )
+        if atomic:
+            raise refusal
+        return msgspec.structs.replace(wish, refusal=refusal)
+
+
+def kind_of(envelope: Envelope) -> Kind:
+    """What a message is to the department that records it first."""
+    if envelope.due is not None:
+        return "timer"
+    if envelope.sender is not None and envelope.sender != envelope.to:
+        return "sent"
+    return "received"
+
+
+def _at(refusal: Refused, index: int) -> Refused:
+    """A refusal inside an array: its pointers begin with the message's index."""
+    refusal.errors = tuple(Offence(f"/{index}{each.pointer}", each.detail) for each in refusal.errors) or (
+        Offence(f"/{index}", refusal.detail),
+    )
+    refusal.detail = f"message {index} of the atomic batch was refused, so none was recorded: {refusal.detail}"
+    return refusal

@@ -1,0 +1,107 @@
+"""Timers: messages that were recorded at once and are admitted when they are due."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import structlog
+
+from peaceriver.errors import Refused
+from peaceriver.message import derived_id
+from peaceriver.node.sending import kind_of
+from peaceriver.postgres import Unreachable
+from peaceriver.record import Record, from_row
+from peaceriver.shard import journal
+from peaceriver.shard.admission import Proposal, Wish, supplied
+from peaceriver.shard.journal import Batch
+from peaceriver.shard.shard import Shard
+
+log = structlog.get_logger()
+_RETRY_PAUSE_S = 0.5
+_RELEASED_MAX = 500
+#: The loop looks at the wall clock again at least this often, so that a clock that is set forward releases what is due.
+_LOOK_AGAIN_S = 60.0
+
+
+class Timers:
+    """The timers of one department."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._waiting: list[tuple[datetime, int]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        async with self._shard.database.connection() as tx:
+            rows = await journal.sql.timers.rows(tx, shard=self._shard.code)
+        for row in rows:
+            heapq.heappush(self._waiting, (row["due"], row["position"]))
+        self._shard.followers.append(self._follow)
+        self._task = asyncio.create_task(self._run(), name=f"timers {self._shard.code}")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _follow(self, shard: Shard, batch: Batch) -> None:
+        for position, due in batch.timers:
+            heapq.heappush(self._waiting, (due, position))
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            due = [position for moment, position in self._waiting if moment <= datetime.now(UTC)][:_RELEASED_MAX]
+            if not due:
+                await self._sleep()
+                continue
+            try:
+                await self._release(due)
+            except (*Unreachable, Refused) as error:
+                # Nothing was released: the timers still wait in the database and in memory.
+                log.warning("timers wait", shard=self._shard.code, reason=str(error))
+                await asyncio.sleep(_RETRY_PAUSE_S)
+                continue
+            released = set(due)
+            self._waiting = [each for each in self._waiting if each[1] not in released]
+            heapq.heapify(self._waiting)
+
+    async def _sleep(self) -> None:
+        self._wake.clear()
+        pause_s = None
+        if self._waiting:
+            until_due = (self._waiting[0][0] - datetime.now(UTC)) / timedelta(seconds=1)
+            pause_s = min(max(until_due, 0.0), _LOOK_AGAIN_S)
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _release(self, positions: list[int]) -> None:
+        async with self._shard.database.connection() as tx:
+            rows = await journal.sql.timers_recorded.rows(tx, shard=self._shard.code, positions=positions)
+        for row in rows:
+            record = from_row(row)
+            await self._shard.append(Proposal(wishes=(_released(record),), released=(record.position,)), bounded=False)
+
+
+def _released(timer: Record) -> Wish:
+    """The message that a timer held, under an id derived from it, so that a release that is repeated repeats the id."""
+    assert timer.message_id is not None and timer.root is not None
+    envelope = msgspec.structs.replace(
+        supplied(timer), id=derived_id(timer.message_id, "release"), due=None, cause=timer.moment
+    )
+    return Wish(
+        envelope=envelope,
+        kind=kind_of(envelope),
+        root=timer.root,
+        principal=timer.principal,
+        trace=timer.trace,
+        received_time=timer.stamp,
+        records_refusal=True,
+    )

@@ -1,0 +1,241 @@
+"""PostgreSQL, and the only module that imports its driver: pools, named statements, migrations.
+
+A ``Transaction`` comes in as an argument wherever a shard is touched; few places begin one. Statements live in ``sql/*.sql``
+files under a name, with a line that says why, and take named parameters (``:shard``), which are bound, never glued.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import resources
+from typing import Any, Protocol, TypeAlias
+
+import asyncpg
+
+from peaceriver.errors import StartFailed
+
+#: One row, by column name.
+Row: TypeAlias = Mapping[str, Any]
+
+
+class Transaction(Protocol):
+    """A connection on which a transaction may be open; whoever gets one as an argument neither begins nor ends it."""
+
+    async def fetch(self, query: str, *values: Any) -> list[Row]: ...
+    async def fetchrow(self, query: str, *values: Any) -> Row | None: ...
+    async def fetchval(self, query: str, *values: Any) -> Any: ...
+    async def execute(self, query: str, *values: Any) -> str: ...
+    async def copy_records_to_table(
+        self, table: str, *, schema_name: str, columns: Sequence[str], records: Iterable[Sequence[Any]]
+    ) -> str: ...
+    def cursor(self, query: str, *values: Any, prefetch: int) -> AsyncIterable[Row]: ...
+    def transaction(self) -> AbstractAsyncContextManager[object]: ...
+    async def close(self) -> None: ...
+
+
+#: The database is away or cut the connection: what was under way may or may not have happened.
+ConnectionLost = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError, OSError)
+#: A shutdown, a restart or a crash of the server, said by the server itself.
+ServerGone = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError)
+Unreachable = (*ConnectionLost, *ServerGone)
+UniqueViolation = asyncpg.UniqueViolationError
+DatabaseError = asyncpg.PostgresError
+DatabaseDiskFull = asyncpg.DiskFullError
+
+OWNER = "peaceriver_owner"
+RUNNER = "peaceriver_runner"
+DATABASE = "peaceriver"
+CONNECTIONS_MAX = 16
+COMMAND_TIMEOUT_S = 60.0
+
+_NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+
+
+class Statement:
+    """One named SQL statement with named parameters."""
+
+    __slots__ = ("name", "parameters", "text")
+
+    def __init__(self, name: str, source: str) -> None:
+        code = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith("--"))
+        parameters: list[str] = []
+
+        def numbered(match: re.Match[str]) -> str:
+            if match[1] not in parameters:
+                parameters.append(match[1])
+            return f"${parameters.index(match[1]) + 1}"
+
+        self.name = name
+        self.text = _PARAMETER.sub(numbered, code).strip().rstrip(";")
+        self.parameters = tuple(parameters)
+
+    def bound(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in the order of the statement's parameters."""
+        assert values.keys() == set(self.parameters), f"{self.name} takes {self.parameters}, not {tuple(values)}"
+        return [values[name] for name in self.parameters]
+
+    async def rows(self, tx: Transaction, **values: Any) -> list[Row]:
+        return await tx.fetch(self.text, *self.bound(values))
+
+    async def row(self, tx: Transaction, **values: Any) -> Row | None:
+        return await tx.fetchrow(self.text, *self.bound(values))
+
+    async def value(self, tx: Transaction, **values: Any) -> Any:
+        return await tx.fetchval(self.text, *self.bound(values))
+
+    async def run(self, tx: Transaction, **values: Any) -> None:
+        await tx.execute(self.text, *self.bound(values))
+
+
+class Statements:
+    """The statements of one ``.sql`` file, as attributes."""
+
+    def __init__(self, package: str, name: str) -> None:
+        source = resources.files(package).joinpath("sql", f"{name}.sql").read_text("utf-8")
+        pieces = _NAME.split(source)[1:]
+        self._statements = {each: Statement(each, text) for each, text in zip(pieces[::2], pieces[1::2], strict=True)}
+
+    def __getattr__(self, name: str) -> Statement:
+        try:
+            return self._statements[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Database:
+    """A node's one database, through the running role: it appends and reads, and can do nothing else to a journal."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, connection: Mapping[str, Any], *, connections_max: int = CONNECTIONS_MAX) -> Database:
+        """Connect with ``connection`` (keywords of the driver); raise StartFailed where that cannot be."""
+        try:
+            pool = await asyncpg.create_pool(
+                **connection,
+                min_size=1,
+                max_size=connections_max,
+                command_timeout=COMMAND_TIMEOUT_S,
+                reset=_nothing_to_reset,
+            )
+        except (*Unreachable, asyncpg.PostgresError) as error:
+            raise StartFailed(f"the database cannot be opened: {error}") from error
+        return cls(pool)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Transaction]:
+        """A connection in autocommit: each statement is its own transaction."""
+        async with self._pool.acquire() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A read-write transaction, READ COMMITTED, committed at the end of the block."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """A read-only transaction in which every statement sees the same snapshot."""
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+    async def close(self) -> None:
+        self._pool.terminate()
+
+
+async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
+    """We set nothing on a session, so giving a connection back costs no round trip."""
+
+
+async def copy_in(
+    tx: Transaction, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, schema: str = "public"
+) -> None:
+    """COPY rows into a table, binary."""
+    await tx.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
+
+
+def quoted(identifier: str) -> str:
+    """An SQL identifier in double quotes; for names that come from the catalogue, which PostgreSQL cannot bind."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+async def connect(connection: Mapping[str, Any]) -> Transaction:
+    """One connection outside any pool; the caller closes it. Raises StartFailed where the database cannot be reached."""
+    try:
+        made: Transaction = await asyncpg.connect(**connection, command_timeout=COMMAND_TIMEOUT_S)
+    except (*Unreachable, asyncpg.PostgresError, ValueError) as error:
+        raise StartFailed(f"the database cannot be reached: {error}; check the DSN and that the server runs") from error
+    return made
+
+
+async def prepare(admin: Mapping[str, Any], *, database: str | None = DATABASE) -> None:
+    """Make the roles and, unless None, the database; idempotent. ``admin`` connects as one who may.
+
+    Raises StartFailed where the rights do not suffice.
+    """
+    connection = await connect(admin)
+    try:
+        for role in (OWNER, RUNNER):
+            if not await connection.fetchval("select 1 from pg_roles where rolname = $1", role):
+                await connection.execute(f"create role {role} login")
+        if database is not None and not await connection.fetchval(
+            "select 1 from pg_database where datname = $1", database
+        ):
+            await connection.execute(
+                f"create database {quoted(database)} owner {OWNER} template template0 encoding 'UTF8'"
+            )
+    except asyncpg.PostgresError as error:
+        raise StartFailed(f"the roles or the database cannot be made: {error}") from error
+    finally:
+        await connection.close()
+
+
+def migrations() -> list[tuple[str, str]]:
+    """All migrations in order: name and text."""
+    folder = resources.files("peaceriver").joinpath("migrations")
+    files = sorted(each.name for each in folder.iterdir() if each.name.endswith(".sql"))
+    return [(name.removesuffix(".sql"), folder.joinpath(name).read_text("utf-8")) for name in files]
+
+
+async def migrate(owner: Mapping[str, Any]) -> list[str]:
+    """Bring the database's schema up to this version, each migration in its own transaction; answer which ones ran.
+
+    Raises StartFailed where an applied migration's text is not the one that this version has: the database was made by a
+    different version, and guessing would lose data.
+    """
+    connection = await connect(owner)
+    try:
+        await connection.execute("select pg_advisory_lock(7400001)")
+        await connection.execute(
+            "create table if not exists migration "
+            "(name text primary key, sha256 bytea not null, applied_at timestamptz not null default now())"
+        )
+        applied = {row["name"]: row["sha256"] for row in await connection.fetch("select name, sha256 from migration")}
+        return [name for name, text in migrations() if await _apply(connection, name, text, applied)]
+    except asyncpg.PostgresError as error:
+        raise StartFailed(f"the schema cannot be brought up to date: {error}") from error
+    finally:
+        await connection.close()
+
+
+async def _apply(connection: Transaction, name: str, text: str, applied: Mapping[str, bytes]) -> bool:
+    digest = hashlib.sha256(text.encode()).digest()
+    if name in applied:
+        if applied[name] != digest:
+            raise StartFailed(
+                f"the database was made by another version: migration {name} differs; use the version that made it"
+            )
+        return False
+    async with connection.transaction():
+        await connection.execute(text)
+        await connection.execute("insert into migration (name, sha256) values ($1, $2)", name, digest)
+    return True

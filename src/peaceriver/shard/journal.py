@@ -1,0 +1,171 @@
+"""The journal of one shard in the database: what is appended, and what readers ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from peaceriver.postgres import Row, Statements, Transaction
+from peaceriver.record import COLUMNS, Record, from_row
+from peaceriver.stamp import Stamp
+
+sql = Statements("peaceriver.shard", "journal")
+
+_STREAMED_ROWS = 2_000
+_ARRAY_COLUMNS = tuple(name for name in COLUMNS if name not in ("shard", "epoch"))
+
+
+class ActorState(msgspec.Struct, frozen=True):
+    """What admission knows of an actor: its document after its last record."""
+
+    version: int
+    position: int
+    status: str
+    model_version: int | None
+    document: str
+
+
+type_and_id: TypeAlias = tuple[str, str]
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far a reader has acted on a source, and the source's chain there."""
+
+    reader: str
+    source: int
+    position: int
+    chain: bytes
+
+
+class Tip(msgspec.Struct, frozen=True):
+    """Where a journal stands. Positions 1 to ``position`` exist; the next record builds on ``stamp`` and ``chain``."""
+
+    epoch: int
+    position: int
+    stamp: int
+    chain: bytes
+
+
+class Batch(msgspec.Struct):
+    """What one transaction appends: records, and what they fold into."""
+
+    tip: Tip
+    records: list[Record]
+    chains: list[bytes]
+    created: dict[type_and_id, ActorState]
+    changed: dict[type_and_id, ActorState]
+    marks: list[Mark]
+    timers: list[tuple[int, datetime]]
+    released: list[int]
+    #: Pending messages (drafts) that this batch turns into history.
+    promoted: list[UUID]
+
+    @property
+    def has_side_effects(self) -> bool:
+        return bool(self.marks or self.timers or self.released or self.promoted)
+
+
+async def append(tx: Transaction, batch: Batch, *, expected: int, complete: int) -> bool:
+    """Append a batch that builds on position ``expected``; False, and nothing written, where the fence refuses it."""
+    shard = batch.records[0].shard
+    columns = {name: _column([getattr(each, name) for each in batch.records]) for name in _ARRAY_COLUMNS}
+    fenced_by = await sql.append.value(
+        tx,
+        shard=shard,
+        epoch=batch.tip.epoch,
+        expected_position=expected,
+        last_position=batch.tip.position,
+        last_stamp=batch.tip.stamp,
+        last_chain=batch.tip.chain,
+        complete_position=complete,
+        chain=batch.chains,
+        **columns,
+        **_actors("new", batch.created),
+        **_actors("old", batch.changed),
+    )
+    if fenced_by is None:
+        return False
+    if batch.has_side_effects:
+        await _side_effects(tx, shard, batch)
+    return True
+
+
+def _column(values: list[Any]) -> list[Any] | None:
+    # A column without a value is sent as one NULL: unnest pads it, and the driver need not look at each element.
+    return None if all(value is None for value in values) else values
+
+
+def _actors(prefix: str, actors: dict[type_and_id, ActorState]) -> dict[str, list[Any]]:
+    states = list(actors.values())
+    return {
+        f"{prefix}_type": [key[0] for key in actors],
+        f"{prefix}_id": [key[1] for key in actors],
+        f"{prefix}_version": [each.version for each in states],
+        f"{prefix}_position": [each.position for each in states],
+        f"{prefix}_status": [each.status for each in states],
+        f"{prefix}_model": [each.model_version for each in states],
+        f"{prefix}_document": [each.document for each in states],
+    }
+
+
+async def _side_effects(tx: Transaction, shard: int, batch: Batch) -> None:
+    if batch.marks:
+        await sql.move_marks.run(
+            tx,
+            shard=shard,
+            readers=[each.reader for each in batch.marks],
+            sources=[each.source for each in batch.marks],
+            positions=[each.position for each in batch.marks],
+            chains=[each.chain for each in batch.marks],
+        )
+    if batch.timers:
+        positions, dues = zip(*batch.timers, strict=True)
+        await sql.set_timers.run(tx, shard=shard, positions=list(positions), dues=list(dues))
+    if batch.released:
+        await sql.release_timers.run(tx, shard=shard, positions=batch.released)
+    if batch.promoted:
+        await pending_sql.drop.run(tx, ids=batch.promoted)
+
+
+pending_sql = Statements("peaceriver.shard", "pending")
+
+
+async def actors_at(tx: Transaction, shard: int, keys: Sequence[type_and_id]) -> dict[type_and_id, ActorState]:
+    """The actors among ``keys`` that exist."""
+    rows = await sql.actors_at.rows(tx, shard=shard, types=[key[0] for key in keys], ids=[key[1] for key in keys])
+    return {
+        (row["type"], row["id"]): ActorState(
+            row["version"], row["position"], row["status"], row["model_version"], row["document"]
+        )
+        for row in rows
+    }
+
+
+async def recorded(tx: Transaction, shard: int, ids: Iterable[UUID]) -> dict[UUID, Record]:
+    """The records, by message id, of messages that this shard has seen before."""
+    rows = await sql.recorded.rows(tx, shard=shard, ids=list(ids))
+    return {row["message_id"]: from_row(row) for row in rows}
+
+
+async def following(tx: Transaction, shard: int, *, after: int, until: int, records: int) -> list[Row]:
+    """Rows after a position, in order, up to and including ``until``; each has its ``chain``."""
+    return await sql.following.rows(tx, shard=shard, after=after, until=until, records=records)
+
+
+async def at_stamps(tx: Transaction, stamps: Iterable[Stamp]) -> dict[Stamp, Record]:
+    """The records that stamps name; a stamp of no record is missing from the answer."""
+    wanted = list(stamps)
+    rows = await sql.at_stamps.rows(tx, shards=[each.shard for each in wanted], times=[each.time for each in wanted])
+    return {Stamp(row["stamp"], row["shard"]): from_row(row) for row in rows}
+
+
+async def of_type(tx: Transaction, shard: int, actor_type: str, until: int) -> AsyncIterator[Record]:
+    """All records of one type up to a position, one actor after the other, each actor's oldest first; streamed."""
+    values = {"shard": shard, "actor_type": actor_type, "until": until}
+    statement = sql.of_type
+    async for row in tx.cursor(statement.text, *statement.bound(values), prefetch=_STREAMED_ROWS):
+        yield from_row(row)

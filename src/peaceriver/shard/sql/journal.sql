@@ -1,0 +1,184 @@
+-- append --
+-- One round trip does it all: the fence, the records and the fold for admission. No row comes back where another epoch was
+-- promised or the journal has moved on: then nothing is written.
+with fence as (
+    update shard_state
+    set last_position = :last_position, last_epoch = :epoch, last_stamp = :last_stamp, last_chain = :last_chain,
+        complete_position = greatest(complete_position, :complete_position)
+    where shard = :shard and leading = :epoch and promised = :epoch and last_position = :expected_position
+    returning shard
+), recorded as (
+    insert into journal (
+        shard, epoch, position, group_end, stamp, kind, message_id, actor_type, actor_id, action, message_type,
+        actor_version, model_version, sender_shard, receiver_shard, source_position, cause_time, cause_shard, root,
+        correlation, rule, rule_version, principal, trace, valid_at, due, if_version, hops, body, chain)
+    select fence.shard, :epoch, r.*
+    from fence, unnest(
+        :position::bigint[], :group_end::bigint[], :stamp::bigint[], :kind::text[], :message_id::uuid[],
+        :actor_type::text[], :actor_id::text[], :action::text[], :message_type::text[], :actor_version::integer[],
+        :model_version::integer[], :sender_shard::integer[], :receiver_shard::integer[], :source_position::bigint[],
+        :cause_time::bigint[], :cause_shard::integer[], :root::uuid[], :correlation::text[], :rule::text[],
+        :rule_version::integer[], :principal::text[], :trace::text[], :valid_at::timestamptz[], :due::timestamptz[],
+        :if_version::integer[], :hops::integer[], :body::text[], :chain::bytea[]) as r
+), created as (
+    insert into actor (shard, type, id, version, position, status, model_version, document)
+    select fence.shard, a.*
+    from fence, unnest(
+        :new_type::text[], :new_id::text[], :new_version::integer[], :new_position::bigint[], :new_status::text[],
+        :new_model::integer[], :new_document::text[]) as a
+), changed as (
+    update actor
+    set version = a.version, position = a.position, status = a.status, model_version = a.model, document = a.document
+    from fence, unnest(
+        :old_type::text[], :old_id::text[], :old_version::integer[], :old_position::bigint[], :old_status::text[],
+        :old_model::integer[], :old_document::text[]) as a (type, id, version, position, status, model, document)
+    where actor.shard = fence.shard and actor.type = a.type and actor.id = a.id
+)
+select shard from fence;
+
+-- lead --
+-- Open a new epoch: whoever led before is fenced from here on, also an earlier process of this very node.
+update shard_state set promised = promised + 1, leading = promised + 1
+where shard = :shard
+returning promised as epoch, last_position, last_stamp, last_chain;
+
+-- resign --
+-- A clean stop: nobody leads until the next start.
+update shard_state set leading = null where shard = :shard and leading = :epoch;
+
+-- state --
+-- What the journal is at now; waits for an append of ours that may still be under way on a lost connection.
+select last_position, last_stamp, last_chain, promised, leading, complete_position
+from shard_state where shard = :shard for update;
+
+-- open --
+-- Make a shard's partition and its state row; nothing happens where they exist.
+select open_shard(:shard);
+
+-- shards --
+-- The shards that this node holds.
+select shard from shard_state order by shard;
+
+-- actors_at --
+-- What admission must know of actors that are not in memory.
+select a.type, a.id, a.version, a.position, a.status, a.model_version, a.document
+from unnest(:types::text[], :ids::text[]) as wanted (type, id)
+join actor a on a.shard = :shard and a.type = wanted.type and a.id = wanted.id;
+
+-- recorded --
+-- Messages that were recorded before, by id.
+select * from journal where shard = :shard and message_id = any(:ids::uuid[]);
+
+-- following --
+-- The pull that every reader makes: what comes after a mark, in order.
+select * from journal
+where shard = :shard and position > :after and position <= :until
+order by position limit :records;
+
+-- chain_at --
+-- The chain after a position.
+select chain from journal where shard = :shard and position = :position;
+
+-- at_stamps --
+-- The records that causes name: each stamp's record, if there is one.
+select j.* from unnest(:shards::integer[], :times::bigint[]) as wanted (shard, time)
+cross join lateral (select position_at(wanted.shard, wanted.time) as position) as found
+join journal j on j.shard = wanted.shard and j.position = found.position and j.stamp = wanted.time;
+
+-- last_before --
+-- Where a shard stood at a logical time, rounded up to the end of the group that stands there.
+select coalesce(j.group_end, 0) as position
+from (select position_at(:shard, :time) as position) as found
+left join journal j on j.shard = :shard and j.position = found.position;
+
+-- group_at --
+-- The end of the group that a position lies in, and the stamp there.
+select g.position, g.stamp
+from journal j join journal g on g.shard = j.shard and g.position = j.group_end
+where j.shard = :shard and j.position = :position;
+
+-- sent_to --
+-- What was sent to one department after its mark: only complete records leave a shard.
+select * from journal
+where shard = :source and receiver_shard = :shard and kind = 'sent' and position > :after and position <= :until
+order by position limit :records;
+
+-- senders --
+-- Which shards have anything for one department beyond its marks, at start.
+select s.shard as source
+from shard_state s
+where s.shard <> :shard and exists (
+    select from journal j
+    where j.shard = s.shard and j.receiver_shard = :shard and j.kind = 'sent'
+      and j.position > coalesce((select m.position from mark m
+        where m.shard = :shard and m.reader = 'delivery' and m.source_shard = s.shard), 0));
+
+-- marks --
+-- The vector clock of a shard's readers.
+select reader, source_shard, position, chain from mark where shard = :shard;
+
+-- move_marks --
+-- Marks move in the transaction of their effects.
+insert into mark (shard, reader, source_shard, position, chain)
+select :shard, m.* from unnest(:readers::text[], :sources::integer[], :positions::bigint[], :chains::bytea[]) as m
+on conflict (shard, reader, source_shard) do update set position = excluded.position, chain = excluded.chain;
+
+-- set_timers --
+-- Timers that were recorded, until they are released.
+insert into timer (shard, position, due)
+select :shard, t.* from unnest(:positions::bigint[], :dues::timestamptz[]) as t;
+
+-- release_timers --
+-- Timers that this transaction releases.
+delete from timer where shard = :shard and position = any(:positions::bigint[]);
+
+-- timers --
+-- All timers that wait, at start.
+select position, due from timer where shard = :shard;
+
+-- timers_recorded --
+-- The records of timers that are due.
+select * from journal where shard = :shard and position = any(:positions::bigint[]) order by position;
+
+-- history --
+-- An actor's records, oldest first, up to a position.
+select * from journal
+where shard = :shard and actor_type = :actor_type and actor_id = :actor_id and kind = 'received'
+  and position > :after and position <= :until
+order by position limit :records;
+
+-- exceptions --
+-- What could not be done and waits for someone.
+select * from journal where shard = any(:shards::integer[]) and kind = 'exception'
+order by stamp, shard limit :records offset :skipped;
+
+-- count_kinds --
+-- How many records of each kind a department has.
+select kind, count(*) as records from journal where shard = :shard group by kind;
+
+-- recorded_anywhere --
+-- What became of a message, whichever department recorded it.
+select * from journal where message_id = any(:ids::uuid[]) order by stamp, shard;
+
+-- too_new --
+-- The first group of a department that took in more from a source than the reader may see of that source: where it begins.
+with first as (
+    select position, group_end from journal
+    where shard = :shard and kind = 'mark' and sender_shard = :source and source_position > :seen
+    order by source_position limit 1
+)
+select min(j.position) as position from journal j, first
+where j.shard = :shard and j.group_end = first.group_end and j.position <= first.position
+  and j.position > first.position - 100000;
+
+-- merged --
+-- All departments' records in stamp order, up to a stamp at which all of them are complete.
+select * from journal
+where shard = any(:shards::integer[]) and stamp > :after and stamp <= :until
+order by stamp, shard::text collate "C" limit :records;
+
+-- of_type --
+-- All records of one type in one shard, one actor after the other: a rebuild folds them in one pass with one document in memory.
+select * from journal
+where shard = :shard and actor_type = :actor_type and kind = 'received' and position <= :until
+order by actor_id, position;

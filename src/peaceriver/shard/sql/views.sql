@@ -1,0 +1,46 @@
+-- catalog --
+-- The live view of each actor type.
+select actor_type, table_name, model_version, columns from view_catalog;
+
+-- switch --
+-- From here on this table is the live view of its type.
+insert into view_catalog (actor_type, table_name, model_version, columns)
+values (:actor_type, :table_name, :model_version, :columns)
+on conflict (actor_type) do update
+set table_name = excluded.table_name, model_version = excluded.model_version, columns = excluded.columns;
+
+-- next_number --
+-- View tables are numbered, so that a rebuilt one never meets the name of a live one.
+select nextval('view.number');
+
+-- tables --
+-- All view tables there are; those that are not in the catalogue are leftovers of a rebuild.
+select tablename as table_name from pg_tables where schemaname = 'view';
+
+-- lock_type --
+-- Two departments may meet a new type at the same time; one of them makes its table.
+select pg_advisory_xact_lock(7400002, hashtext(:actor_type));
+
+-- marks --
+-- How far the live views of shards are folded, and the stamp there.
+select shard, position, stamp from view_mark where shard = any(:shards::integer[]);
+
+-- move --
+-- The mark moves in the transaction of the fold; no row where someone else moved it.
+update view_mark set position = :position, stamp = :stamp
+where shard = :shard and position = :expected returning position;
+
+-- types --
+-- The actor types that have records in a shard.
+select distinct actor_type from journal where shard = any(:shards::integer[]) and kind = 'received';
+
+-- of_actors --
+-- The records of some actors of one type, one actor after the other.
+select * from journal
+where shard = :shard and actor_type = :actor_type and kind = 'received' and actor_id = any(:ids::text[]) and position <= :until
+order by actor_id, position;
+
+-- touched --
+-- The actors of a type that have records in a range of positions.
+select distinct actor_id from journal
+where shard = :shard and actor_type = :actor_type and kind = 'received' and position > :after and position <= :until;

@@ -1,0 +1,251 @@
+"""View tables: one interval table per actor type, in the schema ``view``.
+
+A row says what an actor was from one stamp until another: the key is (actor_shard, actor_id, actor_from), an open row ends at
+``OPEN_END``. Declared scalar fields are plain typed columns; the document is kept beside them as ``json``, not ``jsonb``: it gives
+back what was sent to the letter. This module alone writes statements with table names in them; the names come from the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from peaceriver import jsontext
+from peaceriver.message import moment
+from peaceriver.model import Column, Model
+from peaceriver.postgres import Row, Statements, Transaction, copy_in, quoted
+
+sql = Statements("peaceriver.shard", "views")
+
+SCHEMA = "view"
+#: Every view table begins with these; a model may not declare fields with such names.
+SYSTEM_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("actor_shard", "integer not null"),
+    ("actor_id", 'text collate "C" not null'),
+    ("actor_from", "bigint not null"),
+    ("actor_until", "bigint not null"),
+    ("actor_version", "integer not null"),
+    ("actor_status", 'text collate "C" not null'),
+    ("actor_model", "integer"),
+    ("actor_position", "bigint not null"),
+    ("document", "json not null"),
+)
+SQL_TYPES: Mapping[str, str] = {
+    "text": 'text collate "C"',
+    "numeric": "numeric",
+    "boolean": "boolean",
+    "timestamptz": "timestamptz",
+    "date": "date",
+}
+_NAME_BYTES_MAX = 63
+
+
+class ViewTable(msgspec.Struct, frozen=True):
+    """The live view of one actor type."""
+
+    actor_type: str
+    name: str
+    model_version: int | None
+    columns: tuple[Column, ...]
+
+    @property
+    def relation(self) -> str:
+        return f"{SCHEMA}.{quoted(self.name)}"
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return (*(name for name, _ in SYSTEM_COLUMNS), *(each.name for each in self.columns))
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """One actor's state between two stamps."""
+
+    shard: int
+    id: str
+    since: int
+    until: int
+    version: int
+    status: str
+    model_version: int | None
+    position: int
+    document: str
+
+    def row(self, table: ViewTable) -> tuple[Any, ...]:
+        """The values of ``table``'s columns."""
+        system = (
+            self.shard,
+            self.id,
+            self.since,
+            self.until,
+            self.version,
+            self.status,
+            self.model_version,
+            self.position,
+            self.document,
+        )
+        if not table.columns:
+            return system
+        document = jsontext.read(self.document.encode())
+        return (*system, *(typed(each.kind, document.get(each.name)) for each in table.columns))
+
+
+def typed(kind: str, value: Any) -> Any:
+    """A document's value for a typed column; NULL where it does not fit: no document can stop a view."""
+    match kind:
+        case "text":
+            return value if isinstance(value, str) else None
+        case "numeric":
+            return value if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+        case "boolean":
+            return value if isinstance(value, bool) else None
+        case "timestamptz":
+            return moment(value, "", []) if isinstance(value, str) else None
+        case "date":
+            return _date(value)
+    raise AssertionError(kind)
+
+
+def _date(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) and len(value) == 10 else None
+    except ValueError:
+        return None
+
+
+def columns_of(model: Model | None) -> tuple[Column, ...]:
+    """The typed columns of a model's view; a field whose name PostgreSQL cannot hold is read through the document."""
+    if model is None:
+        return ()
+    return tuple(each for each in model.columns if len(each.name.encode()) <= _NAME_BYTES_MAX)
+
+
+async def create(tx: Transaction, actor_type: str, model: Model | None) -> ViewTable:
+    """Make a new, empty view table for a type; it is not live until it is switched to."""
+    number = await sql.next_number.value(tx)
+    columns = columns_of(model)
+    table = ViewTable(actor_type, f"{actor_type[:48]}_{number}", model.version if model else None, columns)
+    declared = [f"{name} {kind}" for name, kind in SYSTEM_COLUMNS]
+    declared += [f"{quoted(each.name)} {SQL_TYPES[each.kind]}" for each in columns]
+    await tx.execute(
+        f"create table {table.relation} ({', '.join(declared)}, primary key (actor_shard, actor_id, actor_from)) "
+        "with (fillfactor = 80)"
+    )
+    return table
+
+
+async def switch(tx: Transaction, table: ViewTable) -> None:
+    """Make a table the live view of its type."""
+    columns = jsontext.write([[each.name, each.kind] for each in table.columns])
+    await sql.switch.run(
+        tx, actor_type=table.actor_type, table_name=table.name, model_version=table.model_version, columns=columns
+    )
+
+
+async def catalog(tx: Transaction) -> dict[str, ViewTable]:
+    """The live views, by actor type."""
+    return {
+        row["actor_type"]: ViewTable(
+            row["actor_type"],
+            row["table_name"],
+            row["model_version"],
+            tuple(Column(name, kind) for name, kind in jsontext.read(row["columns"].encode())),
+        )
+        for row in await sql.catalog.rows(tx)
+    }
+
+
+async def drop(tx: Transaction, name: str) -> None:
+    """Drop a view table that is no longer, or never became, live."""
+    await tx.execute(f"drop table if exists {SCHEMA}.{quoted(name)}")
+
+
+async def open_rows(tx: Transaction, table: ViewTable, shard: int, ids: Sequence[str]) -> list[Row]:
+    """The last row of each of some actors."""
+    return await tx.fetch(
+        f"select last.* from unnest($2::text[]) as wanted (id) cross join lateral ("
+        f" select actor_id, actor_from, actor_version, actor_status, actor_model, actor_position, document"
+        f" from {table.relation} where actor_shard = $1 and actor_id = wanted.id"
+        f" order by actor_from desc limit 1) as last",
+        shard,
+        list(ids),
+    )
+
+
+async def write(
+    tx: Transaction, table: ViewTable, shard: int, closing: Iterable[tuple[str, int, int]], opening: Iterable[Interval]
+) -> None:
+    """End rows (actor id, from, until) that were open, and add new ones."""
+    ended = list(closing)
+    if ended:
+        ids, sinces, untils = zip(*ended, strict=True)
+        await tx.execute(
+            f"update {table.relation} as v set actor_until = e.until"
+            f" from unnest($2::text[], $3::bigint[], $4::bigint[]) as e (id, since, until)"
+            f" where v.actor_shard = $1 and v.actor_id = e.id and v.actor_from = e.since",
+            shard,
+            list(ids),
+            list(sinces),
+            list(untils),
+        )
+    rows = [each.row(table) for each in opening]
+    if rows:
+        await copy_in(tx, table.name, table.column_names, rows, schema=SCHEMA)
+
+
+async def forget(tx: Transaction, table: ViewTable, shard: int, ids: Sequence[str]) -> None:
+    """Remove some actors from a table that is being rebuilt, to fold them again."""
+    await tx.execute(
+        f"delete from {table.relation} where actor_shard = $1 and actor_id = any($2::text[])", shard, list(ids)
+    )
+
+
+async def actor_at(tx: Transaction, table: ViewTable, shard: int, actor_id: str, time: int) -> Row | None:
+    """What an actor was at a logical time."""
+    return await tx.fetchrow(
+        f"select * from {table.relation} where actor_shard = $1 and actor_id = $2 and actor_from <= $3 and actor_until > $3",
+        shard,
+        actor_id,
+        time,
+    )
+
+
+async def actor_version(
+    tx: Transaction, table: ViewTable, shard: int, actor_id: str, version: int, time: int
+) -> Row | None:
+    """What an actor was at a version, if it had reached it at a logical time."""
+    return await tx.fetchrow(
+        f"select * from {table.relation}"
+        f" where actor_shard = $1 and actor_id = $2 and actor_version = $3 and actor_from <= $4",
+        shard,
+        actor_id,
+        version,
+        time,
+    )
+
+
+async def holders(
+    tx: Transaction, table: ViewTable, actor_id: str, shards: Sequence[int], times: Sequence[int]
+) -> list[Row]:
+    """An actor in every shard that holds it, each at its shard's cutoff."""
+    return await tx.fetch(
+        f"select v.* from unnest($2::integer[], $3::bigint[]) as cut (shard, time)"
+        f" join {table.relation} v on v.actor_shard = cut.shard and v.actor_id = $1"
+        f" and v.actor_from <= cut.time and v.actor_until > cut.time order by v.actor_shard",
+        actor_id,
+        list(shards),
+        list(times),
+    )
+
+
+async def stored(tx: Transaction, table: ViewTable, shard: int, *, prefetch: int) -> AsyncIterator[Interval]:
+    """All rows of a shard in a view, in (id, since) order; streamed."""
+    text = (
+        f"select actor_shard, actor_id, actor_from, actor_until, actor_version, actor_status, actor_model,"
+        f" actor_position, document from {table.relation} where actor_shard = $1 order by actor_id, actor_from"
+    )
+    async for row in tx.cursor(text, shard, prefetch=prefetch):
+        yield Interval(*row.values())

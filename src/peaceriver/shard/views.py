@@ -1,0 +1,218 @@
+"""The view agent of one shard: folds complete records into the live view tables, and moves its mark in the same transaction.
+
+It follows the journal as every reader does. A group is folded whole, so a view never shows half a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from peaceriver import fold
+from peaceriver.limits import STEP_RECORDS_MAX
+from peaceriver.model import Model
+from peaceriver.postgres import Row, Transaction, Unreachable
+from peaceriver.record import Record, from_row
+from peaceriver.shard import journal, view_tables
+from peaceriver.shard.shard import Shard
+from peaceriver.shard.view_tables import Interval, ViewTable
+from peaceriver.stamp import OPEN_END
+
+log = structlog.get_logger()
+_RETRY_PAUSE_S = 0.5
+#: More than any group may hold: a group is never cut.
+_GROUP_RECORDS_MAX = 1_000_000
+
+
+class ModelAt(Protocol):
+    """Models as folds need them; the directory has them."""
+
+    def newest(self, actor_type: str) -> Model | None:
+        """The newest version of a type's model; None for a schema-free type."""
+
+    def version(self, actor_type: str, version: int | None) -> Model | None:
+        """The version that a record was folded with; None for records of a schema-free type."""
+
+
+class Views:
+    """The live views of a node: which table holds each type, and the lock that a new table is made under."""
+
+    def __init__(self, model_at: ModelAt) -> None:
+        self.model_at = model_at
+        self.tables: dict[str, ViewTable] = {}
+        self._making = asyncio.Lock()
+
+    async def load(self, tx: Transaction) -> None:
+        """Read the catalogue, and drop tables that a rebuild left behind."""
+        self.tables = await view_tables.catalog(tx)
+        live = {each.name for each in self.tables.values()}
+        for row in await view_tables.sql.tables.rows(tx):
+            if row["table_name"] not in live:
+                await view_tables.drop(tx, row["table_name"])
+
+    async def ensure(self, shard: Shard, types: Iterable[str]) -> None:
+        """Make the view tables of types that are new."""
+        for actor_type in sorted(set(types) - self.tables.keys()):
+            async with self._making, shard.database.transaction() as tx:
+                if actor_type in self.tables:
+                    continue
+                table = await view_tables.create(tx, actor_type, self.model_at.newest(actor_type))
+                await view_tables.switch(tx, table)
+            self.tables[actor_type] = table
+
+
+class State(msgspec.Struct):
+    """An actor while it is being folded."""
+
+    version: int
+    status: str
+    model_version: int | None
+    position: int
+    document: str
+    since: int
+    #: Whether its row is in the table already, so that its end is an update.
+    stored: bool
+
+
+def folded(state: State | None, record: Record, models: ModelAt) -> State:
+    """An actor's state after a record of it."""
+    assert record.actor_type is not None and record.action is not None and record.message_type is not None
+    assert record.actor_version is not None
+    before = None if state is None else state.document
+    model = models.version(record.actor_type, record.model_version)
+    document = fold.apply(model, record.action, record.message_type, before, record.body)
+    assert document is not None
+    return State(
+        record.actor_version,
+        "cancelled" if record.action == "cancel" else "active",
+        record.model_version,
+        record.position,
+        document,
+        record.stamp,
+        stored=False,
+    )
+
+
+def interval(shard: int, actor_id: str, state: State, until: int) -> Interval:
+    """The row of a state that lasts until another record, or is still open."""
+    return Interval(
+        shard,
+        actor_id,
+        state.since,
+        until,
+        state.version,
+        state.status,
+        state.model_version,
+        state.position,
+        state.document,
+    )
+
+
+class Folder:
+    """Folds one shard's records into the live views, as they become complete."""
+
+    def __init__(self, shard: Shard, views: Views) -> None:
+        self._shard = shard
+        self._views = views
+        self._task: asyncio.Task[None] | None = None
+        #: Held during a step; whoever switches a view holds it to keep the mark still.
+        self.still = asyncio.Lock()
+        #: The stamp at the mark.
+        self.stamp = 0
+
+    @property
+    def position(self) -> int:
+        """How far the shard's live views are folded."""
+        return self._shard.folded.value
+
+    async def start(self) -> None:
+        async with self._shard.database.connection() as tx:
+            row = (await view_tables.sql.marks.rows(tx, shards=[self._shard.code]))[0]
+        self.stamp = row["stamp"]
+        self._shard.folded.advance(row["position"])
+        self._task = asyncio.create_task(self._run(), name=f"fold {self._shard.code}")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._shard.complete.passed(self._shard.folded.value)
+            try:
+                async with self.still:
+                    await self._step()
+            except Unreachable as error:
+                # The mark has not moved; the step is made again when the database is back.
+                log.warning("views wait", shard=self._shard.code, reason=str(error))
+                await asyncio.sleep(_RETRY_PAUSE_S)
+
+    async def _step(self) -> None:
+        after, until = self._shard.folded.value, self._shard.complete.value
+        async with self._shard.database.connection() as tx:
+            rows = await _whole_groups(tx, self._shard.code, after, until)
+        records = [from_row(row) for row in rows]
+        received = [each for each in records if each.kind == "received"]
+        await self._views.ensure(self._shard, {each.actor_type for each in received if each.actor_type})
+        last = records[-1]
+        async with self._shard.database.transaction() as tx:
+            await self._fold(tx, received)
+            moved = await view_tables.sql.move.value(
+                tx, shard=self._shard.code, expected=after, position=last.position, stamp=last.stamp
+            )
+            assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
+        self.stamp = last.stamp
+        self._shard.folded.advance(last.position)
+
+    async def _fold(self, tx: Transaction, records: list[Record]) -> None:
+        by_type: dict[str, list[Record]] = {}
+        for record in records:
+            assert record.actor_type is not None
+            by_type.setdefault(record.actor_type, []).append(record)
+        for actor_type, of_type in by_type.items():
+            await fold_into(tx, self._views.tables[actor_type], self._shard.code, of_type, self._views.model_at)
+
+
+async def fold_into(tx: Transaction, table: ViewTable, shard: int, records: list[Record], models: ModelAt) -> None:
+    """Fold the next records of one type into a table that holds everything before them."""
+    ids = {each.actor_id for each in records if each.actor_id is not None}
+    states: dict[str, State] = {
+        row["actor_id"]: State(
+            row["actor_version"],
+            row["actor_status"],
+            row["actor_model"],
+            row["actor_position"],
+            row["document"],
+            row["actor_from"],
+            stored=True,
+        )
+        for row in await view_tables.open_rows(tx, table, shard, sorted(ids))
+    }
+    closing: list[tuple[str, int, int]] = []
+    done: list[Interval] = []
+    for record in records:
+        assert record.actor_id is not None
+        before = states.get(record.actor_id)
+        if before is not None and before.stored:
+            closing.append((record.actor_id, before.since, record.stamp))
+        elif before is not None:
+            done.append(interval(shard, record.actor_id, before, record.stamp))
+        states[record.actor_id] = folded(before, record, models)
+    done.extend(interval(shard, each, state, OPEN_END) for each, state in states.items() if not state.stored)
+    await view_tables.write(tx, table, shard, closing, done)
+
+
+async def _whole_groups(tx: Transaction, shard: int, after: int, until: int) -> list[Row]:
+    """The next rows, ending where a group ends."""
+    rows = await journal.following(tx, shard, after=after, until=until, records=STEP_RECORDS_MAX)
+    last = rows[-1]
+    if last["group_end"] > last["position"]:
+        rows += await journal.following(
+            tx, shard, after=last["position"], until=last["group_end"], records=_GROUP_RECORDS_MAX
+        )
+    return rows
