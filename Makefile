@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 .PHONY: help demo dev test check format bench clean FORCE
 
-# The first Python that is recent enough and can make a virtual environment. `make PYTHON=/path/to/python` chooses another.
+# The first Python that is recent enough and can make a virtual environment; `make PYTHON=/path/to/python3` is another.
 CAN_MAKE_VENVS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ifndef PYTHON
 PYTHON := $(shell for each in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -56,10 +56,10 @@ ifneq ($(SOUND),yes)
 .venv/place: FORCE
 endif
 .venv/place:
-	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later with its venv module is needed, and none was found on PATH:" \
-		"install one (on Debian and Ubuntu: apt install python3-venv), or name it with make PYTHON=/path/to/python3." >&2; exit 1; }
-	@"$(PYTHON)" -c '$(CAN_MAKE_VENVS)' 2>/dev/null || { echo "$(PYTHON) is older than Python 3.11 or lacks its venv module:" \
-		"install it (on Debian and Ubuntu: apt install python3-venv), or name another with make PYTHON=/path/to/python3." >&2; exit 1; }
+	@"$(PYTHON)" -c '$(CAN_MAKE_VENVS)' 2>/dev/null || { \
+		echo "Python 3.11 or later with its venv module is needed, and $(if $(PYTHON),$(PYTHON) is not,none was found)." \
+			"Install it (on Debian and Ubuntu: apt install python3-venv)," \
+			"or name another one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "set-up: making .venv with $$("$(PYTHON)" --version)"
 	@"$(PYTHON)" -m venv --clear .venv
 	@pwd -P >.venv/place
