@@ -40,7 +40,7 @@ check: .venv/installed-dev
 	@echo "format" && .venv/bin/ruff format --check --quiet .
 	@echo "lint" && .venv/bin/ruff check --quiet .
 	@echo "types" && $(RUN) -m mypy --no-error-summary src $(wildcard tests/typing/*.py)
-	@echo "imports" && .venv/bin/lint-imports --no-cache --no-logo >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
+	@echo "imports" && .venv/bin/lint-imports --no-cache --no-logo >.venv/imports 2>&1 || { cat .venv/imports; exit 1; }
 	@echo "tidiness" && $(RUN) -m pytest --quiet --no-header --no-summary -p no:randomly tests/test_tidy.py
 
 format: .venv/installed-dev
