@@ -35,8 +35,11 @@ class Directory:
     def apply(self, record: Record) -> None:
         """Take in the next received record of shard 0."""
         actor_type, key = record.actor_type, record.actor_id
-        assert actor_type is not None and key is not None and record.action is not None
-        assert record.message_type is not None and record.actor_version is not None
+        assert actor_type is not None
+        assert key is not None
+        assert record.action is not None
+        assert record.message_type is not None
+        assert record.actor_version is not None
         before = self._documents.get((actor_type, key))
         document = fold.apply(BUILT_IN[actor_type], record.action, record.message_type, before, record.body)
         assert document is not None

@@ -8,14 +8,14 @@ create table shard_state (
     replica           uuid    not null default gen_random_uuid(),
     incarnation       uuid    not null default gen_random_uuid(),
     promised          integer not null default 0,   -- never decreases
-    leading           integer,                      -- null, or the epoch that this replica leads: then leading <= promised
+    leads             integer,                     -- null, or the epoch that this replica leads: then leads <= promised
     last_position     bigint  not null default 0,   -- positions 1 .. last_position exist, without gaps
     last_epoch        integer not null default 0,
     last_stamp        bigint  not null default 0,   -- strictly increasing
     last_chain        bytea   not null default decode(repeat('00', 32), 'hex'),
     complete_position bigint  not null default 0,   -- a hint that may lag: complete_position <= last_position
     recovering        boolean not null default false,
-    check (leading is null or leading <= promised),
+    check (leads is null or leads <= promised),
     check (complete_position <= last_position)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 

@@ -174,7 +174,8 @@ class Reading:
             raise _missing(shard, *key, None)
         document: str | None = None
         for record in valid:
-            assert record.action is not None and record.message_type is not None
+            assert record.action is not None
+            assert record.message_type is not None
             model = self._views.model_at.version(key[0], record.model_version)
             document = fold.apply(model, record.action, record.message_type, document, record.body)
         assert document is not None

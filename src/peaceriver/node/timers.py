@@ -92,7 +92,8 @@ class Timers:
 
 def _released(timer: Record) -> Wish:
     """The message that a timer held, under an id derived from it, so that a release that is repeated repeats the id."""
-    assert timer.message_id is not None and timer.root is not None
+    assert timer.message_id is not None
+    assert timer.root is not None
     envelope = msgspec.structs.replace(
         supplied(timer), id=derived_id(timer.message_id, "release"), due=None, cause=timer.moment
     )

@@ -259,7 +259,8 @@ def _spoiled(proposal: Proposal, index: int, refusal: Refused) -> list[Outcome]:
 
 
 def _receipt(record: Record, *, duplicate: bool = False) -> Receipt:
-    assert record.message_id is not None and record.actor is not None
+    assert record.message_id is not None
+    assert record.actor is not None
     return Receipt(
         id=record.message_id,
         actor=record.actor,
@@ -285,10 +286,7 @@ def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules) -> Outcome 
         raise wish.refusal
     if unit.repeats(wish.id) is not None:
         raise Conflict("the batch holds this message id twice; give each message an id of its own")
-    if wish.kind == "received":
-        draft = _received(wish, unit, rules)
-    else:
-        draft = _passing(wish)
+    draft = _received(wish, unit, rules) if wish.kind == "received" else _passing(wish)
     return unit.add(draft, wish.received_time)
 
 
@@ -310,7 +308,8 @@ def _told_by(wish: Wish) -> Envelope:
 
 def supplied(record: Record) -> Envelope:
     """What the client supplied, as a record of it tells."""
-    assert record.actor_type is not None and record.action is not None
+    assert record.actor_type is not None
+    assert record.action is not None
     return Envelope(
         to=record.shard if record.receiver_shard is None else record.receiver_shard,
         actor_type=record.actor_type,

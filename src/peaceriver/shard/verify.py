@@ -71,7 +71,9 @@ async def _verify_journal(tx: Transaction, code: int) -> tuple[int, list[Finding
     async for row in tx.cursor(whole.text, *whole.bound({"shard": code}), prefetch=_ROWS_AT_A_TIME):
         record = from_row(row)
         if record.position != position + 1:
-            findings.append(_in_journal(code, position + 1, f"positions {position + 1} to {record.position - 1} are missing"))
+            findings.append(
+                _in_journal(code, position + 1, f"positions {position + 1} to {record.position - 1} are missing")
+            )
         elif chained(chain, record) != row["chain"]:
             findings.append(_in_journal(code, record.position, "the row does not fit the chain: it was altered"))
         if record.stamp <= stamp:

@@ -80,7 +80,9 @@ class State(msgspec.Struct):
 
 def folded(state: State | None, record: Record, models: ModelAt) -> State:
     """An actor's state after a record of it."""
-    assert record.actor_type is not None and record.action is not None and record.message_type is not None
+    assert record.actor_type is not None
+    assert record.action is not None
+    assert record.message_type is not None
     assert record.actor_version is not None
     before = None if state is None else state.document
     model = models.version(record.actor_type, record.model_version)

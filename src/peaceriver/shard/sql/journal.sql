@@ -5,7 +5,7 @@ with fence as (
     update shard_state
     set last_position = :last_position, last_epoch = :epoch, last_stamp = :last_stamp, last_chain = :last_chain,
         complete_position = greatest(complete_position, :complete_position)
-    where shard = :shard and leading = :epoch and promised = :epoch and last_position = :expected_position
+    where shard = :shard and leads = :epoch and promised = :epoch and last_position = :expected_position
     returning shard
 ), recorded as (
     insert into journal (
@@ -38,17 +38,17 @@ select shard from fence;
 
 -- lead --
 -- Open a new epoch: whoever led before is fenced from here on, also an earlier process of this very node.
-update shard_state set promised = promised + 1, leading = promised + 1
+update shard_state set promised = promised + 1, leads = promised + 1
 where shard = :shard
 returning promised as epoch, last_position, last_stamp, last_chain;
 
 -- resign --
 -- A clean stop: nobody leads until the next start.
-update shard_state set leading = null where shard = :shard and leading = :epoch;
+update shard_state set leads = null where shard = :shard and leads = :epoch;
 
 -- state --
 -- What the journal is at now; waits for an append of ours that may still be under way on a lost connection.
-select last_position, last_stamp, last_chain, promised, leading, complete_position
+select last_position, last_stamp, last_chain, promised, leads, complete_position
 from shard_state where shard = :shard for update;
 
 -- open --
