@@ -1,7 +1,7 @@
 """Messages: a wish to create, modify or cancel an actor, from its JSON form to a checked value.
 
-An ``Envelope`` is what a client supplied and nothing else: two messages with one id are the same message if their envelopes
-say the same. Reading one never asks a clock and never makes an id; that is the first node's work.
+An ``Envelope`` is what a client supplied and nothing else: two messages with one id are the same message if their
+envelopes say the same. Reading one never asks a clock and never makes an id; that is the first node's work.
 """
 
 from __future__ import annotations

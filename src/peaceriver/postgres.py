@@ -1,7 +1,8 @@
 """PostgreSQL, and the only module that imports its driver: pools, named statements, migrations.
 
-A ``Transaction`` comes in as an argument wherever a shard is touched; few places begin one. Statements live in ``sql/*.sql``
-files under a name, with a line that says why, and take named parameters (``:shard``), which are bound, never glued.
+A ``Transaction`` comes in as an argument wherever a shard is touched; few places begin one. Statements live in
+``sql/*.sql`` files under a name, with a line that says why, and take named parameters (``:shard``), which are bound,
+never glued.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def quoted(identifier: str) -> str:
 
 
 async def connect(connection: Mapping[str, Any]) -> Transaction:
-    """One connection outside any pool; the caller closes it. Raises StartFailed where the database cannot be reached."""
+    """One connection outside any pool, for the caller to close; raises StartFailed where it cannot be made."""
     try:
         made: Transaction = await asyncpg.connect(**connection, command_timeout=COMMAND_TIMEOUT_S)
     except (*Unreachable, asyncpg.PostgresError, ValueError) as error:
@@ -209,8 +210,8 @@ def migrations() -> list[tuple[str, str]]:
 async def migrate(owner: Mapping[str, Any]) -> list[str]:
     """Bring the database's schema up to this version, each migration in its own transaction; answer which ones ran.
 
-    Raises StartFailed where an applied migration's text is not the one that this version has: the database was made by a
-    different version, and guessing would lose data.
+    Raises StartFailed where an applied migration's text is not the one that this version has: the database was made
+    by a different version, and guessing would lose data.
     """
     connection = await connect(owner)
     try:

@@ -1,8 +1,9 @@
 """Records: what a journal keeps of a message, and the hash chain over them.
 
-The chain is SHA-256 over the previous chain and the record's canonical bytes. Canonical bytes are a version byte and the
-MessagePack array of the record's columns in the order of ``COLUMNS``, times as microseconds since 1970, ids as 16 bytes. They
-are made here and nowhere else, so two replicas on different PostgreSQL versions compute the same chain from the same rows.
+The chain is SHA-256 over the previous chain and the record's canonical bytes. Canonical bytes are a version byte and
+the MessagePack array of the record's columns in the order of ``COLUMNS``, times as microseconds since 1970, ids as 16
+bytes. They are made here and nowhere else, so two replicas on different PostgreSQL versions compute the same chain
+from the same rows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Stamps: hybrid logical time and sharding code, the Lamport stamp of a record.
 
-Logical time counts sixteenths of a microsecond since 1970-01-01T00:00:00Z, so that it can be read as a wall-clock time and
-still has room for records that share a microsecond. It follows Kulkarni et al., "Logical Physical Clocks" (2014), in one
-integer: order never depends on clocks, but stays close to them.
+Logical time counts sixteenths of a microsecond since 1970-01-01T00:00:00Z, so that it can be read as a wall-clock
+time and still has room for records that share a microsecond. It follows Kulkarni et al., "Logical Physical Clocks"
+(2014), in one integer: order never depends on clocks, but stays close to them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def end_of(wall: datetime) -> int:
 
 
 def following(last: int, wall: int, received: int = 0) -> int:
-    """The logical time of the next record: later than the last one and than anything received, and not before the clock.
+    """The logical time of the next record: later than the last and than anything received, not before the clock.
 
     Strictly increasing whatever the clock does: where it jumps back, time goes on from ``last``.
     """

@@ -13,7 +13,8 @@ from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, Department
 from peaceriver.errors import Offence
 from peaceriver.model import Actor, Model, model_of_definition
 from peaceriver.record import Record
-from peaceriver.shard.admission import Rules, Wish
+from peaceriver.shard.admission import Rules
+from peaceriver.shard.proposal import Wish
 
 
 class _Edition(msgspec.Struct, frozen=True):
@@ -77,8 +78,9 @@ class Directory:
     def judging(self, actor_type: str, version: int | None, *, exists: bool) -> Model | None:
         """The model that judges an actor's next message.
 
-        A new actor is judged by the newest version. One that exists is judged by the newest version that is compatible with
-        the one it was last folded with: an incompatible model stands beside the old and leaves the old actors alone.
+        A new actor is judged by the newest version. One that exists is judged by the newest version that is
+        compatible with the one it was last folded with: an incompatible model stands beside the old and leaves the
+        old actors alone.
         """
         if not exists or actor_type in BUILT_IN:
             return self.newest(actor_type)

@@ -1,7 +1,8 @@
 """The directory's pages: the built-in models of shard 0, and what they must say beyond their schemas. Pure.
 
-White Pages are companies, Yellow Pages departments, Blue Pages models, Red Tape rules. They are actors of shard 0: changed by
-messages, versioned and readable as of any moment like all others. Their types are the section names of the HTTP API.
+White Pages are companies, Yellow Pages departments, Blue Pages models, Red Tape rules. They are actors of shard 0:
+changed by messages, versioned and readable as of any moment like all others. Their types are the section names of the
+HTTP API.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from peaceriver.message import Envelope, read
 from peaceriver.node.sending import Sender, Sending
 from peaceriver.postgres import Database, Row
 from peaceriver.record import written_time
-from peaceriver.shard.admission import Receipt
 from peaceriver.shard.journal import pending_sql as sql
+from peaceriver.shard.proposal import Receipt
 
 #: Negative codes hold drafts: they belong to no department yet.
 DRAFTS = -1

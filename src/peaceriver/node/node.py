@@ -67,7 +67,7 @@ class Node:
         self._rebuilding = asyncio.Lock()
 
     async def start(self) -> None:
-        """Lead every department that the directory has; raises StartFailed where this node cannot go on from its records."""
+        """Lead every department that the directory has; raises StartFailed where it cannot go on from its records."""
         async with self.database.connection() as tx:
             await journal.sql.open.run(tx, shard=CONTROL)
             await self.views.load(tx)

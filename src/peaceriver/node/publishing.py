@@ -1,4 +1,7 @@
-"""Publishing: changing the directory. Each change is a message to shard 0; the answer comes when it counts on this node."""
+"""Publishing: changing the directory.
+
+Each change is a message to shard 0; the answer comes when it counts on this node.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from peaceriver.message import Envelope
 from peaceriver.model import Model, definition
 from peaceriver.node.node import Node
 from peaceriver.node.sending import Sender
-from peaceriver.shard.admission import Receipt
+from peaceriver.shard.proposal import Receipt
 
 _TRIES_MAX = 5
 
@@ -42,8 +45,8 @@ class Publishing:
     async def model(self, actor_type: str, wanted: dict[str, Any], sender: Sender) -> tuple[Model, tuple[Offence, ...]]:
         """Publish a model by its definition (see model.definition).
 
-        Answers the version that counts now and why it is not compatible with the one before; an equal definition makes no new
-        version. Raises Refused.
+        Answers the version that counts now and why it is not compatible with the one before; an equal definition
+        makes no new version. Raises Refused.
         """
         before = self._node.directory.newest(actor_type)
         if before is None or definition(before) != wanted:

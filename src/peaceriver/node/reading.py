@@ -97,7 +97,7 @@ class Reading:
     async def records(
         self, shard: int, actor_type: str, actor_id: str, freshness: Freshness, *, after: int, limit: int
     ) -> tuple[Cutoff, list[Record]]:
-        """An actor's records at a cutoff, oldest first, from after a position. Raises NotFound where there is none at all."""
+        """An actor's records at a cutoff, oldest first, from after a position. Raises NotFound where there are none."""
         cutoff = await self.cutoffs.resolve([shard], freshness)
         found = await self._history(cutoff, shard, (actor_type, actor_id), after=after, limit=limit)
         if not found and after == 0:

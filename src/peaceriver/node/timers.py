@@ -15,8 +15,8 @@ from peaceriver.node.sending import kind_of
 from peaceriver.postgres import Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
-from peaceriver.shard.admission import Proposal, Wish, supplied
 from peaceriver.shard.journal import Batch
+from peaceriver.shard.proposal import Proposal, Wish, supplied
 from peaceriver.shard.shard import Shard
 
 log = structlog.get_logger()

@@ -1,7 +1,7 @@
 """Lists of actors: filters, order and limit from a request, compiled to one statement over one view. Pure.
 
-Everything a request names becomes a bound value or a column of the catalogue; nothing of it is glued into SQL. Every order ends
-with (shard, id), so that two replicas give the same answer to the same question.
+Everything a request names becomes a bound value or a column of the catalogue; nothing of it is glued into SQL. Every
+order ends with (shard, id), so that two replicas give the same answer to the same question.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from peaceriver.message import moment
 Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "like", "in", "is"]
 _OPERATION = re.compile(r"(eq|ne|gt|gte|lt|lte|like|in|is)\.(.*)", re.DOTALL)
 _COMPARE = {"eq": "__eq__", "ne": "__ne__", "gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
+_DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves its dialects untyped
 OFFSET_MAX = 1_000_000
 FILTERS_MAX = 32
 IN_VALUES_MAX = 1_000
@@ -144,8 +145,8 @@ def compile_list(
 ) -> Compiled:
     """The statement for a list over the view ``relation`` (schema, table) with typed ``columns`` (name to kind).
 
-    ``cutoff`` is (shard, logical time) for each shard: a row counts where it was valid at its shard's time. One row more than
-    the limit is asked for, to know whether there is a next page.
+    ``cutoff`` is (shard, logical time) for each shard: a row counts where it was valid at its shard's time. One row
+    more than the limit is asked for, to know whether there is a next page.
     """
     names = ["actor_shard", "actor_id", "actor_from", "actor_until", "actor_version", "actor_status", "document"]
     view = table(relation[1], *(column(each) for each in names), schema=relation[0]).alias("v")
@@ -160,7 +161,7 @@ def compile_list(
         .limit(literal(query.limit + 1, Integer))
         .offset(literal(query.offset, Integer))
     )
-    compiled = statement.compile(dialect=asyncpg_dialect(), compile_kwargs={"render_postcompile": True})
+    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     parameters = compiled.params
     return Compiled(str(compiled), tuple(parameters[name] for name in compiled.positiontup or ()))
 

@@ -1,7 +1,8 @@
 """The one appender of a shard: natural batching with no timer.
 
-While one batch commits, the next one queues; alone, a proposal goes straight through. The transaction is one statement with
-the fence in it. What a batch would change is kept in memory only after its commit, so a batch that fails leaves nothing behind.
+While one batch commits, the next one queues; alone, a proposal goes straight through. The transaction is one
+statement with the fence in it. What a batch would change is kept in memory only after its commit, so a batch that
+fails leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from peaceriver.errors import Busy, Fenced, PeaceRiverError, Refused, Unavailabl
 from peaceriver.limits import APPEND_BYTES_MAX, APPEND_RECORDS_MAX, QUEUE_MESSAGES_MAX
 from peaceriver.postgres import Database, DatabaseError, UniqueViolation, Unreachable
 from peaceriver.shard import journal
-from peaceriver.shard.admission import Ledger, Outcome, Proposal, Rules, admit
+from peaceriver.shard.admission import Rules, admit
 from peaceriver.shard.cache import ActorCache
 from peaceriver.shard.journal import Batch, Tip
+from peaceriver.shard.ledger import Ledger
+from peaceriver.shard.proposal import Outcome, Proposal
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -73,8 +76,8 @@ class Appender:
     async def append(self, proposal: Proposal, *, bounded: bool = True) -> list[Outcome]:
         """Append one unit and answer its outcomes once they are durable, in order.
 
-        Raises Busy where the queue is full, Unavailable where this shard has no leader here, MarkMoved where a mark that the
-        proposal builds on has moved. A refused message is an outcome and not an error.
+        Raises Busy where the queue is full, Unavailable where this shard has no leader here, MarkMoved where a mark
+        that the proposal builds on has moved. A refused message is an outcome and not an error.
         """
         if self._closed is not None:
             raise self._closed

@@ -1,7 +1,7 @@
 """Causes: effects never overtake them, whichever way they come.
 
-A message may name the record it follows from. Where that record was sent to the very department that is to take the message,
-the message waits until it has arrived.
+A message may name the record it follows from. Where that record was sent to the very department that is to take the
+message, the message waits until it has arrived.
 """
 
 from __future__ import annotations

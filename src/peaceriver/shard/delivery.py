@@ -1,7 +1,8 @@
 """Delivery: the receiving department pulls what others sent to it, and appends it and its mark as one unit.
 
-One puller per source, so that one source's messages keep their order and a message that has to wait for its cause holds up
-nobody else. A puller ends when it has caught up; the next complete record for this department starts it again.
+One puller per source, so that one source's messages keep their order and a message that has to wait for its cause
+holds up nobody else. A puller ends when it has caught up; the next complete record for this department starts it
+again.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from peaceriver.limits import CAUSE_WAIT_S, STEP_RECORDS_MAX
 from peaceriver.postgres import Row, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
-from peaceriver.shard.admission import Proposal, Wish, supplied
 from peaceriver.shard.appender import MarkMoved
 from peaceriver.shard.causes import Cause, causes_of
 from peaceriver.shard.journal import Mark
+from peaceriver.shard.proposal import Proposal, Wish, supplied
 from peaceriver.shard.shard import DELIVERY, Shard
 
 log = structlog.get_logger()

@@ -1,8 +1,8 @@
 """Rebuilding a view: folded from nothing beside the live one, brought level, and switched to.
 
-Records of one type are read one actor after the other, so one document at a time is in memory. Readers keep the old table
-until the switch, which happens while no shard folds; what was folded into the live view meanwhile is folded again here for the
-actors that it touched.
+Records of one type are read one actor after the other, so one document at a time is in memory. Readers keep the old
+table until the switch, which happens while no shard folds; what was folded into the live view meanwhile is folded
+again here for the actors that it touched.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from peaceriver.errors import Unavailable
 from peaceriver.postgres import Database
 from peaceriver.protocol.completeness import complete_position
 from peaceriver.shard import journal
-from peaceriver.shard.admission import Outcome, Proposal, Rules
+from peaceriver.shard.admission import Rules
 from peaceriver.shard.appender import Appender, Clock
 from peaceriver.shard.journal import Batch, Tip
+from peaceriver.shard.proposal import Outcome, Proposal
 from peaceriver.shard.watermark import Watermark
 
 log = structlog.get_logger()
@@ -66,7 +67,8 @@ class Shard:
     async def start(self, later_than: int = 0) -> None:
         """Lead the shard in a new epoch; it serves once the epoch's own record is complete.
 
-        ``later_than``: a logical time that the first stamp must exceed (of the directory record that made the department).
+        ``later_than``: a logical time that the first stamp must exceed (of the directory record that made the
+        department).
         """
         async with self.database.transaction() as tx:
             await journal.sql.open.run(tx, shard=self.code)
@@ -112,7 +114,7 @@ class Shard:
             await journal.sql.resign.run(tx, shard=self.code, epoch=epoch)
 
     async def tick(self, received_time: int) -> None:
-        """Write a tick: a complete record later than ``received_time``, so that a cutoff there can be answered for good."""
+        """Write a tick: a complete record later than ``received_time``, so that a cutoff there can be answered."""
         await self.append(Proposal(system=(("tick", "{}"),), received_time=received_time), bounded=False)
 
 

@@ -1,7 +1,7 @@
 """Verification: a shard recomputes its own chain from its rows, and its views from its records.
 
-Equal chain at equal position is equal history. A row that was changed behind the journal's back no longer fits the chain that is
-kept beside it, so it is found without a peer and named by its position.
+Equal chain at equal position is equal history. A row that was changed behind the journal's back no longer fits the
+chain that is kept beside it, so it is found without a peer and named by its position.
 """
 
 from __future__ import annotations

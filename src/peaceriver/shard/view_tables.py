@@ -1,8 +1,9 @@
 """View tables: one interval table per actor type, in the schema ``view``.
 
-A row says what an actor was from one stamp until another: the key is (actor_shard, actor_id, actor_from), an open row ends at
-``OPEN_END``. Declared scalar fields are plain typed columns; the document is kept beside them as ``json``, not ``jsonb``: it gives
-back what was sent to the letter. This module alone writes statements with table names in them; the names come from the catalogue.
+A row says what an actor was from one stamp until another: the key is (actor_shard, actor_id, actor_from), an open row
+ends at ``OPEN_END``. Declared scalar fields are plain typed columns; the document is kept beside them as ``json``,
+not ``jsonb``: it gives back what was sent to the letter. This module alone writes statements with table names in
+them; the names come from the catalogue.
 """
 
 from __future__ import annotations
@@ -206,7 +207,8 @@ async def forget(tx: Transaction, table: ViewTable, shard: int, ids: Sequence[st
 async def actor_at(tx: Transaction, table: ViewTable, shard: int, actor_id: str, time: int) -> Row | None:
     """What an actor was at a logical time."""
     return await tx.fetchrow(
-        f"select * from {table.relation} where actor_shard = $1 and actor_id = $2 and actor_from <= $3 and actor_until > $3",
+        f"select * from {table.relation}"
+        f" where actor_shard = $1 and actor_id = $2 and actor_from <= $3 and actor_until > $3",
         shard,
         actor_id,
         time,

@@ -1,4 +1,4 @@
-"""The view agent of one shard: folds complete records into the live view tables, and moves its mark in the same transaction.
+"""The view agent of one shard: folds complete records into the live views, and moves its mark in the same transaction.
 
 It follows the journal as every reader does. A group is folded whole, so a view never shows half a batch.
 """

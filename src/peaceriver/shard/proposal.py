@@ -1,0 +1,128 @@
+"""What comes to a department to be recorded, and what goes back: wishes, proposals and receipts."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from peaceriver.errors import Refused
+from peaceriver.message import Envelope
+from peaceriver.record import Kind, Record
+from peaceriver.shard.journal import Mark, type_and_id
+from peaceriver.stamp import Stamp
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """A message at the door of one department, with what the node knows about it. Its envelope has an id."""
+
+    envelope: Envelope
+    #: What it becomes if it is admitted: received here, sent on from here, or kept until it is due.
+    kind: Kind
+    root: UUID
+    principal: str | None = None
+    trace: str | None = None
+    hops: int = 0
+    #: Where a delivered message stands in the sender's journal.
+    source_position: int | None = None
+    #: Later than everything this message follows from.
+    received_time: int = 0
+    #: A refusal becomes an exception record and not an answer: nobody is waiting for one.
+    records_refusal: bool = False
+    #: It is refused already, before admission looks at it: its cause did not arrive in time.
+    refusal: Refused | None = None
+
+    @property
+    def id(self) -> UUID:
+        assert self.envelope.id is not None
+        return self.envelope.id
+
+    @property
+    def key(self) -> type_and_id:
+        return self.envelope.actor_type, self.envelope.actor_id or str(self.id)
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sender gets for a recorded message."""
+
+    id: UUID
+    actor: str
+    shard: int
+    position: int
+    stamp: Stamp
+    version: int | None
+    complete: bool = True
+    duplicate: bool = False
+
+    def public(self) -> dict[str, Any]:
+        """The receipt as API.md shows it."""
+        return {
+            "id": str(self.id),
+            "actor": self.actor,
+            "shard": self.shard,
+            "position": self.position,
+            "stamp": str(self.stamp),
+            "version": self.version,
+            "complete": self.complete,
+            "duplicate": self.duplicate,
+        }
+
+
+#: What a sender learns of one message.
+Outcome: TypeAlias = Receipt | Refused
+
+
+class Proposal(msgspec.Struct, kw_only=True):
+    """What is appended as one unit, or not at all."""
+
+    wishes: tuple[Wish, ...] = ()
+    atomic: bool = False
+    #: Readers' marks that move with it, and where each must still stand.
+    marks: tuple[Mark, ...] = ()
+    expecting: tuple[tuple[str, int, int], ...] = ()
+    #: A record of the system itself: kind and body (epoch, tick).
+    system: tuple[tuple[Kind, str], ...] = ()
+    released: tuple[int, ...] = ()
+    promoted: tuple[UUID, ...] = ()
+    #: Later than everything that the unit follows from.
+    received_time: int = 0
+
+    def bytes(self) -> int:
+        return sum(len(each.envelope.body) for each in self.wishes)
+
+
+def receipt_of(record: Record, *, duplicate: bool = False) -> Receipt:
+    """The receipt of a recorded message; ``duplicate`` where it was recorded before."""
+    assert record.message_id is not None
+    assert record.actor is not None
+    return Receipt(
+        id=record.message_id,
+        actor=record.actor,
+        shard=record.shard,
+        position=record.position,
+        stamp=record.moment,
+        version=record.actor_version,
+        duplicate=duplicate,
+    )
+
+
+def supplied(record: Record) -> Envelope:
+    """What the client supplied, as a record of it tells."""
+    assert record.actor_type is not None
+    assert record.action is not None
+    return Envelope(
+        to=record.shard if record.receiver_shard is None else record.receiver_shard,
+        actor_type=record.actor_type,
+        actor_id=record.actor_id,
+        action=record.action,  # type: ignore[arg-type]  # the column holds nothing else
+        body=record.body,
+        id=record.message_id,
+        sender=record.sender_shard,
+        type=record.message_type,
+        if_version=record.if_version,
+        valid_at=record.valid_at,
+        due=record.due,
+        correlation=record.correlation,
+        cause=record.cause,
+    )
