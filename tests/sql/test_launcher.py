@@ -22,7 +22,18 @@ from typing import Any
 import pytest
 
 from peaceriver import postgres
-from peaceriver.embedded import ROLES, Binaries, Server, binaries, copies, find_binaries, lifetime, place, processes
+from peaceriver.embedded import (
+    ROLES,
+    Binaries,
+    Server,
+    binaries,
+    copies,
+    find_binaries,
+    lifetime,
+    place,
+    preparation,
+    processes,
+)
 from peaceriver.embedded import server as server_module
 from peaceriver.embedded.account import account_for
 from peaceriver.embedded.settings import server_settings
@@ -147,14 +158,21 @@ def node(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
             process.kill()
 
 
-def start_by_hand(found: Binaries, data: Path, sockets: Path) -> subprocess.Popen[bytes]:
-    """A server that knows nothing of ours, ready to answer."""
+@contextmanager
+def started_by_hand(found: Binaries, data: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server over our data that we know nothing of, ready to answer."""
     account = account_for(data)
+    sockets = place.make_sockets(account)
     with place.opened(data, account) as (name, inherited):
-        command = [found.postgres, "-D", name, "-c", f"unix_socket_directories={sockets}"]
+        command = [str(found.postgres), "-D", name, "-c", f"unix_socket_directories={sockets}"]
         process = subprocess.Popen(command, cwd="/", pass_fds=inherited, stderr=subprocess.DEVNULL, **account.options())
-    assert processes.wait_until(lambda: "ready" in pid_file_of(data), 20.0)
-    return process
+    try:
+        assert processes.wait_until(lambda: "ready" in pid_file_of(data), 20.0)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(sockets)
 
 
 def pid_file_of(data: Path) -> str:
@@ -189,6 +207,15 @@ async def commit_something(server: Server) -> None:
 
 async def what_was_kept(server: Server) -> Any:
     return await ask(server, "select what from kept")
+
+
+def program_of(server: Server) -> Path:
+    return Path(os.fsdecode(Path(f"/proc/{server.pid}/cmdline").read_bytes().partition(b"\0")[0]))
+
+
+def has_begun(directory: Path) -> bool:
+    """Whether initdb is in the middle of its work."""
+    return any((each / "pg_wal").exists() for each in directory.glob("data.new-*"))
 
 
 def exists(path: Path) -> bool:
@@ -289,7 +316,7 @@ async def test_the_terminals_interrupt_does_not_reach_the_server(river: Path, st
 async def test_a_start_that_is_cancelled_leaves_nothing(directory: Path, starting: Starting) -> None:
     before = set(asyncio.all_tasks())
     task = asyncio.create_task(Server.start(directory))
-    assert await asyncio.to_thread(processes.wait_until, (directory / "data.new").exists, 10.0)
+    assert await asyncio.to_thread(processes.wait_until, lambda: [*directory.glob("data.new-*")] != [], 10.0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -304,6 +331,13 @@ async def test_a_server_that_does_not_answer_in_time_is_given_up(river: Path, mo
     with pytest.raises(StartFailed, match="has not answered within 0 s"):
         await Server.start(river)
     assert processes.occupants(river / "data") == []
+
+
+async def test_an_initdb_that_does_not_end_is_given_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "INITDB_TIMEOUT_S", 0.0)
+    with pytest.raises(StartFailed, match=r"has not made a database in .* within 0 s"):
+        await Server.start(directory)
+    assert not exists(directory / "data")
 
 
 async def test_a_log_that_has_grown_is_put_aside_at_the_next_start(
@@ -352,6 +386,7 @@ async def test_a_directory_has_one_owner(river: Path, starting: Starting) -> Non
     await server.stop()
     with node(river) as (other, _, _), pytest.raises(StartFailed, match=f"in use by process {other.pid}"):
         await Server.start(river)
+    assert await ask(await starting(river), "select 1") == 1
 
 
 # Who the server is
@@ -406,7 +441,7 @@ async def test_the_wheel_in_a_closed_environment_is_copied_once_for_the_server(
     server = await starting(tmp_path / "river")
     [name] = names_in(open_folder)
     copy = open_folder / name
-    assert Path(os.readlink(f"/proc/{server.pid}/exe")).is_relative_to(copy)
+    assert program_of(server).is_relative_to(copy)
     assert copy.stat().st_uid == 0
     assert not any(each.stat().st_mode & 0o022 for each in (copy, *copy.rglob("*")))
     await server.stop()
@@ -429,6 +464,16 @@ async def test_a_wrong_directory_of_programs_is_named(directory: Path, monkeypat
     monkeypatch.setenv(binaries.ENVIRONMENT, "/no/such place")
     with pytest.raises(StartFailed, match="PEACERIVER_POSTGRES_BIN names /no/such place"):
         await Server.start(directory)
+
+
+def test_programs_that_do_not_say_what_they_are_in_time_are_passed_by(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binaries, "ANSWER_TIMEOUT_S", 0.1)
+    for name in ("postgres", "initdb"):
+        (open_folder / name).write_text("#!/bin/sh\nexec sleep 60\n")
+        (open_folder / name).chmod(0o755)
+    assert binaries.probed(open_folder) is None
 
 
 def test_a_missing_version_is_named() -> None:
@@ -497,12 +542,10 @@ async def test_a_server_started_by_hand_over_our_data_is_ended_by_the_next_start
     first = await starting(river)
     await commit_something(first)
     await first.stop()
-    sockets = place.make_sockets(account_for(river / "data"))
-    by_hand = start_by_hand(find_binaries(first.version), river / "data", sockets)
-    server = await starting(river)
-    assert by_hand.wait() == 0
-    shutil.rmtree(sockets)
-    assert await what_was_kept(server) == "an acknowledged message"
+    with started_by_hand(find_binaries(first.version), river / "data") as by_hand:
+        server = await starting(river)
+        assert by_hand.wait() == 0
+        assert await what_was_kept(server) == "an acknowledged message"
 
 
 async def test_what_was_acknowledged_survives_a_kill_of_the_server(river: Path, starting: Starting) -> None:
@@ -535,6 +578,26 @@ async def test_a_stuck_child_of_a_killed_server_does_not_block_the_next_start(
     assert await ask(await starting(river), "select 1") == 1
 
 
+@linux_only
+async def test_remains_that_the_system_does_not_show_us_are_waited_for(
+    river: Path, starting: Starting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL finds them itself, by the memory that they share, and refuses to start beside them."""
+    for module in (processes, preparation):
+        monkeypatch.setattr(module, "occupants", lambda folder: [])
+    server = await starting(river)
+    stuck = processes.children(server.pid)[0]
+    os.kill(stuck, signal.SIGSTOP)
+    os.kill(server.pid, signal.SIGKILL)
+    await asyncio.wait_for(server.exited(), 10)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(server_module, "REMAINS_S", 0.0)
+        with pytest.raises(StartFailed, match="shared memory block"):
+            await Server.start(river)
+    asyncio.get_running_loop().call_later(0.3, os.kill, stuck, signal.SIGKILL)
+    assert await ask(await starting(river), "select 1") == 1
+
+
 async def test_a_server_that_does_not_end_in_order_is_killed(
     river: Path, starting: Starting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -547,7 +610,7 @@ async def test_a_server_that_does_not_end_in_order_is_killed(
     assert await server.exited() == -signal.SIGKILL
     assert is_gone(server.pid)
     assert is_gone(backend)
-    connection.terminate()
+    await connection.close()
 
 
 async def test_a_pid_that_is_now_a_strangers_is_left_alone(river: Path, tmp_path: Path, starting: Starting) -> None:
@@ -585,14 +648,13 @@ async def test_a_zombie_is_gone(river: Path, starting: Starting) -> None:
 async def test_an_interrupted_initdb_is_begun_again(directory: Path, starting: Starting) -> None:
     process = subprocess.Popen([sys.executable, "-c", NODE, str(directory)])  # noqa: ASYNC220  returns at once
     try:
-        begun = directory / "data.new" / "pg_wal"
-        assert await asyncio.to_thread(processes.wait_until, begun.exists, 20.0)
+        assert await asyncio.to_thread(processes.wait_until, lambda: has_begun(directory), 20.0)
     finally:
         process.kill()
         process.wait()
     assert not (directory / "data").exists()
     assert await ask(await starting(directory), "select 1") == 1
-    assert not (directory / "data.new").exists()
+    assert names_in(directory) == {"data", "lock", "server.json", "server.log"}
 
 
 async def test_a_folder_that_is_no_database_is_not_touched(directory: Path) -> None:

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from peaceriver.embedded.account import Account
-from peaceriver.embedded.binaries import ENVIRONMENT, Binaries, probed
+from peaceriver.embedded.binaries import ENVIRONMENT, Binaries, answer, probed
 from peaceriver.errors import StartFailed
 
 #: In this order. The second may lose what nobody has used for a month, which is noticed and made good.
@@ -29,6 +29,11 @@ def reachable(binaries: Binaries, account: Account) -> Binaries:
     """These programs, or a copy of them, where ``account`` can run them. Raises StartFailed, with what to change."""
     if not account.foreign or _runs(binaries.folder, account) is not None:
         return binaries
+    if answer(["/bin/sh", "-c", ":"], **account.options()) is None:
+        raise StartFailed(
+            f"PostgreSQL refuses to run as root, and this process may not start a program as {account.name}, "
+            "as root in a restricted container may not: run as an ordinary user"
+        )
     if binaries.folder.parts[-3:] != _WHEEL:
         raise StartFailed(
             f"the OS user {account.name} cannot run the programs in {binaries.folder}: make them readable to all, "

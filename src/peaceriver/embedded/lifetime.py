@@ -98,7 +98,8 @@ class Lifetime:
             return
         if isinstance(error, OSError | subprocess.SubprocessError):
             reason = StartFailed(
-                f"PostgreSQL cannot be started in {self._place.folder}: {error}; make that possible first"
+                f"PostgreSQL cannot be started in {self._place.folder}: {error}; "
+                "name a directory that this user may write to, on a disk with room"
             )
             reason.__cause__ = error
             error = reason
@@ -146,7 +147,7 @@ class Lifetime:
                 env=environment(),
                 pass_fds=inherited,
                 start_new_session=True,  # Ctrl-C is for the node, which then stops us in order
-                preexec_fn=lambda: follow_parent(node),
+                preexec_fn=lambda: follow_parent(node, signal.SIGINT),
                 **account.options(),
             )
             return self._process

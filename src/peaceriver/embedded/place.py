@@ -35,6 +35,7 @@ LOG_BYTES_MAX = 10 * 1024 * 1024
 LOG_LINES_SHOWN = 12
 LOG_BYTES_SHOWN = 8 * 1024
 
+_FRESH = "data.new-"
 _SOCKETS_PREFIX = "peaceriver-"
 _SOCKET = f".s.PGSQL.{PORT}"
 _SOCKET_HOMES = ("/tmp", "/var/tmp", "/run")
@@ -62,9 +63,13 @@ class Place:
     def data(self) -> Path:
         return self.folder / "data"
 
-    @property
+    def unfinished(self) -> list[Path]:
+        """The folders of every initdb that has not finished."""
+        return [*self.folder.glob(f"{_FRESH}*")]
+
     def fresh(self) -> Path:
-        return self.folder / "data.new"
+        """A new folder for initdb. Each has its own name: one that is dying still clears away what has its name."""
+        return Path(tempfile.mkdtemp(prefix=_FRESH, dir=self.folder))
 
     @property
     def pid_file(self) -> Path:

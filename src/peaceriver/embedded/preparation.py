@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ def recover(place: Place, account: Account) -> None:
             raise StartFailed(
                 f"process {pid} works in {place.data} and cannot be ended: end it, or restart the machine"
             )
-    for folder in (place.data, place.fresh):
+    for folder in (place.data, *place.unfinished()):
         clear(folder)
         if found := occupants(folder):
             raise StartFailed(f"the processes {found} work in {folder} and cannot be ended: restart the machine")
@@ -79,37 +80,44 @@ def _exists(pid: int) -> bool:
 
 def initialise(place: Place, binaries: Binaries, account: Account) -> None:
     """Make the database beside its place and move it there when it is whole. Raises StartFailed with initdb's words."""
-    if place.fresh.exists():
-        shutil.rmtree(place.fresh)  # an initdb that was interrupted
-    place.fresh.mkdir(mode=0o700)
-    with opened(place.fresh, account) as (name, inherited):
-        if account.foreign:
-            os.chown(place.fresh, account.uid, account.gid)
-        node = os.getpid()
-        try:
-            done = subprocess.run(
-                [str(binaries.initdb), "-D", name, *_INITDB],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=INITDB_TIMEOUT_S,
-                cwd="/",
-                env=environment(),
-                pass_fds=inherited,
-                start_new_session=True,
-                preexec_fn=lambda: follow_parent(node),
-                **account.options(),
-            )
-        except subprocess.TimeoutExpired as error:
-            raise StartFailed(
-                f"initdb has not made a database in {place.folder} within {INITDB_TIMEOUT_S:.0f} s: look at its disk"
-            ) from error
+    for each in place.unfinished():
+        shutil.rmtree(each, ignore_errors=True)  # what its initdb, still dying, keeps us from removing goes next time
+    fresh = place.fresh()
+    try:
+        with opened(fresh, account) as (name, inherited):
+            if account.foreign:
+                os.chown(fresh, account.uid, account.gid)
+            _initdb(place, [str(binaries.initdb), "-D", name, *_INITDB], inherited, account)
+        fresh.rename(place.data)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    sync_folder(place.folder)
+
+
+def _initdb(place: Place, command: list[str], inherited: tuple[int, ...], account: Account) -> None:
+    node = os.getpid()
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=INITDB_TIMEOUT_S,
+            cwd="/",
+            env=environment(),
+            pass_fds=inherited,
+            start_new_session=True,
+            preexec_fn=lambda: follow_parent(node, signal.SIGKILL),
+            **account.options(),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StartFailed(
+            f"initdb has not made a database in {place.folder} within {INITDB_TIMEOUT_S:.0f} s: look at its disk"
+        ) from error
     if done.returncode != 0:
         said = "\n".join(done.stdout.decode("utf-8", "replace").splitlines()[-INITDB_LINES_SHOWN:])
-        raise StartFailed(f"{binaries.initdb} could not make a database in {place.folder}; it said:\n{said}")
-    place.fresh.rename(place.data)
-    sync_folder(place.folder)
+        raise StartFailed(f"{command[0]} could not make a database in {place.folder}; it said:\n{said}")
 
 
 def configure(place: Place, account: Account, sockets: Path, settings: Mapping[str, str]) -> None:

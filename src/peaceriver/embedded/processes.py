@@ -103,11 +103,35 @@ def works_in(pid: int, folder: Path) -> bool | None:
         return None
     try:
         here, there = os.stat(f"/proc/{pid}/cwd"), folder.stat()
-    except PermissionError:  # root without CAP_SYS_PTRACE, as in most containers
-        return None
+    except PermissionError:
+        return _works_in_says_its_owner(pid, folder)
     except (FileNotFoundError, ProcessLookupError):
         return False
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _works_in_says_its_owner(pid: int, folder: Path) -> bool | None:
+    """The same, asked as the folder's owner: root in a container may not look into the processes of others."""
+    try:
+        there, owner = folder.stat(), os.stat(f"/proc/{pid}").st_uid
+        if owner != there.st_uid:
+            return False
+        done = subprocess.run(
+            ["stat", "-L", "-c", "%d:%i", f"/proc/{pid}/cwd"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            timeout=LISTING_TIMEOUT_S,
+            user=there.st_uid,
+            group=there.st_gid,
+            extra_groups=[],
+        )
+    except PermissionError:
+        return None
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return done.stdout.strip() == f"{there.st_dev}:{there.st_ino}" if done.returncode == 0 else None
 
 
 def command_names(pid: int, folder: Path) -> bool:
@@ -202,13 +226,13 @@ def wait_until(true: Callable[[], bool], patience_s: float) -> bool:
     return True
 
 
-def follow_parent(parent: int) -> None:
-    """In a new child, before its program runs: let the kernel end it when ``parent`` dies (Linux only).
+def follow_parent(parent: int, how: signal.Signals) -> None:
+    """In a new child, before its program runs: let the kernel end it, ``how``, when ``parent`` dies (Linux only).
 
     The kernel forgets this at a change of user, so it comes after that. It sends the signal when the *thread* that made
     the child ends, not the process: the child must be made by a thread that outlives it.
     """
     if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGINT))
+        _libc.prctl(PR_SET_PDEATHSIG, int(how))
         if os.getppid() != parent:  # it died before we could ask: no signal will come
             os._exit(1)

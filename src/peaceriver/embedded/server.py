@@ -114,11 +114,11 @@ class Server:
                 return False
             raise self._failure(place, f"refuses its own node ({error.__cause__})") from error
         try:
-            return bool(await connection.fetchval("select 1") == 1)
+            answer = await connection.fetchval("select 1")
+            await connection.close()
         except postgres.Unreachable:
             return False
-        finally:
-            connection.terminate()
+        return bool(answer == 1)
 
     def _failure(self, place: Place, what: str) -> StartFailed:
         said = place.said(self._running.log_start)
