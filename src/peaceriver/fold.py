@@ -6,17 +6,27 @@ Documents and bodies stay text. Only the objects that a patch opens are decoded,
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+import decimal
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from peaceriver.errors import Invalid, Malformed, Offence, TooLarge
+from peaceriver import jsontext
+from peaceriver.actor import read_document, write_document
+from peaceriver.errors import Invalid, Malformed, Offence, TooLarge, Unavailable
 from peaceriver.jsontext import DEPTH_MAX, DOCUMENT_BYTES_MAX, is_too_deep
+from peaceriver.model import MessageType, Model
+
+#: A fold's Decimals are exact to so many digits, whatever the process that it runs in has set.
+DECIMAL_DIGITS: Final = 100
 
 _Members: TypeAlias = dict[str, msgspec.Raw]
 
 _members: Final = msgspec.json.Decoder(_Members).decode
 _encode: Final = msgspec.json.Encoder().encode
+_context: Final = decimal.Context(
+    prec=DECIMAL_DIGITS, traps=[decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow]
+)
 
 
 def merge_patch(document: str | None, patch: str) -> str:
@@ -32,6 +42,83 @@ def merge_patch(document: str | None, patch: str) -> str:
             errors=(Offence("/body", "must be a JSON object"),),
         )
     return _checked(_merged(None if document is None else document.encode(), patch.encode()))
+
+
+def apply(
+    model: Model | None, action: str, message_type: str | None, document_text: str | None, body_text: str
+) -> str | None:
+    """The document after one message: a create's body, a modify's merge or own fold, and for a cancel what it was.
+
+    ``model`` is None for a schema-free type. ``message_type`` is looked up among the model's own; a name that it does
+    not know is only a name. The same arguments give the same bytes, on every replica and in every rebuild.
+    Raises ``Invalid`` where a message type comes with another action than its own or its fold fails, ``Unavailable``
+    where this process lacks the fold's code, and what ``merge_patch`` raises. The result is not validated against the
+    model.
+    """
+    kind = None if model is None or message_type is None else model.message_types.get(message_type)
+    if kind is not None and kind.action != action:
+        raise Invalid(
+            f"{kind.name} is a {kind.action} and came as a {action}: send it with its own action.",
+            errors=(Offence("/action", f"must be {kind.action} for a {kind.name}"),),
+        )
+    if action == "cancel":
+        return document_text
+    if model is not None and kind is not None and kind.folded:
+        return _folded_by_hand(model, kind, document_text or "{}", body_text)
+    body = body_text if kind is None else _with_defaults(kind.defaults, body_text)
+    return body if action == "create" else merge_patch(document_text, body)
+
+
+def _with_defaults(defaults: str, body: str) -> str:
+    given = _members(body)
+    missing = {name: value for name, value in _members(defaults).items() if name not in given}
+    return _encode(given | missing).decode() if missing else body
+
+
+def _folded_by_hand(model: Model, kind: MessageType, document: str, body: str) -> str:
+    if kind.fold is None or kind.python is None or model.python is None:
+        raise Unavailable(
+            f"{kind.name} has a fold of its own, and this node does not have its code: start it with the application."
+        )
+    actor = read_document(model.python, document)
+    message = read_document(kind.python, body)
+    before = write_document(actor)
+    try:
+        with decimal.localcontext(_context):
+            result = kind.fold(message, actor)
+            after = write_document(_instance_of(model.python, result))
+    except Exception as error:
+        # The fold is the application's code, and whatever it raises is its word that it refuses this message.
+        reason = str(error) or type(error).__name__
+        raise Invalid(
+            f"{kind.name} cannot be folded into this {model.type}: {reason}",
+            errors=(Offence("/type", f"{kind.name}: {reason}"[: jsontext.DETAIL_CHARACTERS_MAX]),),
+        ) from error
+    text = _checked(_rebased(document.encode(), before.encode(), after.encode()))
+    jsontext.read(text.encode(), pointer_prefix="/body")
+    return text
+
+
+def _instance_of(cls: type[Any], result: Any) -> Any:
+    if type(result) is not cls:
+        raise TypeError(f"its fold returned {type(result).__name__} where it must return {cls.__name__}")
+    return result
+
+
+def _rebased(document: bytes | msgspec.Raw, before: bytes | msgspec.Raw, after: bytes | msgspec.Raw) -> bytes:
+    """The document with what changed from ``before`` to ``after``: what a class does not declare, and the bytes of what
+    did not change, stay as they were. Lists change as a whole."""
+    members, was, now = _members(document), _members(before), _members(after)
+    for key in was.keys() - now.keys():
+        members.pop(key, None)
+    for key, value in now.items():
+        old, own = was.get(key), members.get(key)
+        if old is not None and bytes(old) == bytes(value):
+            continue
+        if old is not None and own is not None and _first(old) == _first(own) == _first(value) == b"{":
+            value = msgspec.Raw(_rebased(own, old, value))
+        members[key] = value
+    return _encode(members)
 
 
 def _merged(target: bytes | msgspec.Raw | None, patch: bytes | msgspec.Raw) -> bytes:

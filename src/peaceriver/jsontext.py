@@ -29,6 +29,8 @@ NUMBER_EXPONENT_MAX: Final = 308
 #: An error names at most so many places, and stops at so many characters: no answer is much larger than what was sent.
 OFFENCES_MAX: Final = 100
 POINTER_CHARACTERS_MAX: Final = 64 * 1024
+#: The detail of an offence quotes no more.
+DETAIL_CHARACTERS_MAX: Final = 300
 
 #: The way to a place in a JSON value: keys and indexes, outermost first.
 Path: TypeAlias = tuple[str | int, ...]

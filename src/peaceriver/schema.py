@@ -18,7 +18,7 @@ import msgspec
 
 from peaceriver import jsontext
 from peaceriver.errors import Invalid, Offence
-from peaceriver.jsontext import Path, offences
+from peaceriver.jsontext import DETAIL_CHARACTERS_MAX, Path, offences
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -26,7 +26,6 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_BYTES_MAX: Final = 256 * 1024
 #: Of a value with more scalars and containers than this, only the first offence is named: to find all takes seconds.
 LISTED_VALUES_MAX: Final = 10_000
-DETAIL_CHARACTERS_MAX: Final = 300
 
 _SUBSCHEMA: Final = {
     *("additionalProperties", "contains", "contentSchema", "else", "if", "items", "not", "propertyNames", "then"),

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peaceriver.errors import Invalid, Offence
-from peaceriver.jsontext import OFFENCES_MAX
+from peaceriver.jsontext import DETAIL_CHARACTERS_MAX, OFFENCES_MAX
 from peaceriver.schema import (
-    DETAIL_CHARACTERS_MAX,
     LISTED_VALUES_MAX,
     SCHEMA_BYTES_MAX,
     Schema,
