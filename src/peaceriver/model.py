@@ -144,7 +144,7 @@ def model_of_definition(
     if python is not None and digest_of(_folds(python, folded)) != digest:
         raise StartFailed(
             f"The folds of {type} in {python.__module__} are not those that version {version} was published with: "
-            "records of that version would fold differently. Undo the change, or publish it as a new version."
+            "its records would fold differently. Undo the change, and give the new fold a message type of its own."
         )
     classes: Mapping[str, MessageClass] = {} if python is None else python.__message_types__
     messages = [

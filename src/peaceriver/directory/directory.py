@@ -10,7 +10,7 @@ from peaceriver import fold, jsontext
 from peaceriver.compatibility import breaks
 from peaceriver.directory import pages
 from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, Department
-from peaceriver.errors import Offence
+from peaceriver.errors import Offence, StartFailed
 from peaceriver.model import Actor, Model, model_of_definition
 from peaceriver.record import Record
 from peaceriver.shard.admission import Rules
@@ -32,6 +32,8 @@ class Directory:
         self._editions: dict[str, list[_Edition]] = {}
         self._documents: dict[tuple[str, str], str] = {}
         self._python = python or {}
+        #: Why the application of this process does not fit a model that is published: fatal at start.
+        self.unfit: dict[str, StartFailed] = {}
 
     def apply(self, record: Record) -> None:
         """Take in the next received record of shard 0."""
@@ -53,7 +55,12 @@ class Directory:
 
     def _publish(self, actor_type: str, document: str, version: int) -> None:
         definition = jsontext.read(jsontext.read(document.encode())["definition"].encode())
-        model = model_of_definition(actor_type, definition, version, self._python.get(actor_type))
+        try:
+            model = model_of_definition(actor_type, definition, version, self._python.get(actor_type))
+        except StartFailed as error:
+            # Somebody published folds that this process does not have: their messages are refused here until it does.
+            self.unfit[actor_type] = error
+            model = model_of_definition(actor_type, definition, version)
         editions = self._editions.setdefault(actor_type, [])
         generation = 1
         if editions:

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from peaceriver import jsontext
-from peaceriver.errors import Invalid, Offence
+from peaceriver.errors import Invalid, Malformed, Offence
 from peaceriver.limits import CODE_MAX, DATA_CODE_MIN, NAME_LETTERS_MAX
 from peaceriver.message import ACTOR_TYPE
 from peaceriver.model import Model, model_of_definition, model_of_schema
+from peaceriver.schema import Validator
 
 COMPANIES, DEPARTMENTS, MODELS, RULES, PERIODS = "companies", "departments", "models", "rules", "periods"
 #: What can be read; what can be written is in SCHEMAS.
@@ -49,6 +50,31 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "additionalProperties": False,
     },
 }
+#: What the text of a Blue Page's definition holds: see model.definition.
+_DEFINITION = Validator(
+    {
+        "type": "object",
+        "properties": {
+            "schema": {"type": "object"},
+            "messages": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": {
+                        "action": {"enum": ["create", "modify", "cancel"]},
+                        "schema": {"type": "object"},
+                        "folded": {"type": "boolean"},
+                    },
+                    "required": ["action", "schema", "folded"],
+                    "additionalProperties": False,
+                },
+            },
+            "fold_digest": {"type": ["string", "null"]},
+        },
+        "required": ["schema", "messages", "fold_digest"],
+        "additionalProperties": False,
+    }
+)
 BUILT_IN: dict[str, Model] = {name: model_of_schema(name, schema) for name, schema in SCHEMAS.items()}
 
 
@@ -93,6 +119,9 @@ def _model_offences(key: str, document: str) -> Iterator[Offence]:
         return
     try:
         definition = jsontext.read(jsontext.read(document.encode())["definition"].encode())
-        model_of_definition(key, definition, 1)
-    except Invalid as error:
+        errors = _DEFINITION.offences(definition, prefix="/body/definition")
+        if not errors:
+            model_of_definition(key, definition, 1)
+        yield from errors
+    except (Invalid, Malformed) as error:
         yield from error.errors or (Offence("/body/definition", error.detail),)

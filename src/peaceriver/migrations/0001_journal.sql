@@ -1,8 +1,8 @@
 -- The data plane: journals, what is folded from them for admission, and the marks of their readers.
 -- Run by the owner. The running role gets rights one by one, below; what it is not given it cannot do.
 
--- One row per shard that this node holds a replica of. The row is the fence: an append names the epoch and the position it
--- builds on, and changes nothing where either has moved.
+-- One row per shard that this node holds a replica of. The row is the fence: an append names the epoch and the position
+-- it builds on, and changes nothing where either has moved.
 create table shard_state (
     shard             integer primary key,
     replica           uuid    not null default gen_random_uuid(),
@@ -48,7 +48,8 @@ create table journal (
     due             timestamptz,
     if_version      integer,
     hops            integer not null,
-    body            text    not null,   -- as accepted, byte for byte; jsonb would reorder it and the chain could not be checked
+    -- As accepted, byte for byte; jsonb would reorder it, and the chain could not be checked.
+    body            text    not null,
     chain           bytea   not null,
     primary key (shard, position),
     check (group_end >= position),
@@ -121,8 +122,8 @@ create table view_mark (
     stamp    bigint  not null
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
--- Append-only is a right, not a habit: nobody is granted more, and these refuse even the owner and a superuser who did not
--- mean to. ENABLE ALWAYS, so that session_replication_role does not switch them off.
+-- Append-only is a right, not a habit: nobody is granted more, and these refuse even the owner, and a superuser who did
+-- not mean to. ENABLE ALWAYS, so that session_replication_role does not switch them off.
 create function refuse_change() returns trigger language plpgsql as $$
 begin
     raise exception 'the journal is append-only: % on % is refused', tg_op, tg_table_name
@@ -136,7 +137,8 @@ create trigger append_only_whole before truncate on journal for each statement e
 alter table journal enable always trigger append_only_whole;
 
 -- A shard's partition is made by the owner: the running role may not create tables in the journal.
-create function open_shard(code integer) returns void language plpgsql security definer set search_path = public, pg_temp as $$
+create function open_shard(code integer) returns void
+language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     partition text := 'journal_' || code;
 begin
@@ -145,18 +147,19 @@ begin
     end if;
     perform pg_advisory_xact_lock(7400000 + code);
     if to_regclass(partition) is null then
-        execute format('create table %I partition of journal for values in (%s)
-            with (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000)', partition, code);
+        execute format('create table %I partition of journal for values in (%s) with (
+            autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000)', partition, code);
         execute format('alter table %I enable always trigger append_only', partition);
-        execute format('create trigger append_only_whole before truncate on %I for each statement execute function refuse_change()', partition);
+        execute format('create trigger append_only_whole before truncate on %I
+            for each statement execute function refuse_change()', partition);
         execute format('alter table %I enable always trigger append_only_whole', partition);
     end if;
     insert into shard_state (shard) values (code) on conflict do nothing;
     insert into view_mark (shard, position, stamp) values (code, 0, 0) on conflict do nothing;
 end $$;
 
--- The position of the last record of a shard whose stamp is not later than a logical time, 0 where there is none. Stamps
--- strictly increase along positions, so this is a binary search over the primary key: no index on stamps has to be kept.
+-- The position of the last record of a shard whose stamp is not later than a logical time, 0 where there is none.
+-- Stamps strictly increase along positions, so this is a binary search over the primary key: no index on stamps is kept.
 create function position_at(code integer, at_time bigint) returns bigint language plpgsql stable parallel safe as $$
 declare
     low    bigint := 0;

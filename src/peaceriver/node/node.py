@@ -120,6 +120,8 @@ class Node:
         self.directed.advance(position)
 
     def _check_folds(self) -> None:
+        for error in self.directory.unfit.values():
+            raise error
         for actor_type, model in self.directory.models.items():
             for name, message_type in model.message_types.items():
                 if message_type.folded and message_type.fold is None:

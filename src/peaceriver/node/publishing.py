@@ -56,6 +56,12 @@ class Publishing:
         broken = () if before is None or before is model else breaks(before.schema, model.schema)
         return model, broken
 
+    async def schema(self, actor_type: str, schema: dict[str, Any], sender: Sender) -> tuple[Model, tuple[Offence, ...]]:
+        """Publish a model as a JSON Schema; the message types that the type has stay. See ``model``."""
+        before = self._node.directory.newest(actor_type)
+        kept = {"messages": {}, "fold_digest": None} if before is None else definition(before)
+        return await self.model(actor_type, kept | {"schema": schema}, sender)
+
     async def _put(self, section: str, key: str, page: dict[str, Any], sender: Sender) -> Receipt | None:
         """Create a page or turn it into ``page``, whoever else changes it meanwhile."""
         for _ in range(_TRIES_MAX):

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import structlog
+
 from peaceriver.errors import Busy, Fenced, PeaceRiverError, Refused, Unavailable
 from peaceriver.limits import APPEND_BYTES_MAX, APPEND_RECORDS_MAX, QUEUE_MESSAGES_MAX
 from peaceriver.postgres import Database, DatabaseError, UniqueViolation, Unreachable
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from peaceriver.record import Record
 
+log = structlog.get_logger()
 Clock = Callable[[], int]
 _RECONNECT_PAUSE_S = 0.2
 
@@ -162,6 +165,10 @@ class Appender:
             known = await self._look_up(taken, ids=look_ids_up)
             ledger = Ledger(self.shard, self.tip, self._actors, known)
             answers = [self._judge(each, ledger) for each in taken]
+            if not look_ids_up and any(_refuses(each) for each in answers):
+                # What looks like a conflict may be a message that was recorded before: no refusal without having looked.
+                look_ids_up = True
+                continue
             batch = ledger.finish()
             try:
                 if batch.records:
@@ -187,7 +194,11 @@ class Appender:
             at = self._marks.get((reader, source), 0)
             if at != position:
                 return MarkMoved(f"{reader} of {self.shard} has acted on {source} up to {at}, not {position}")
-        return admit(queued.proposal, ledger, self.rules, self._clock())
+        try:
+            return admit(queued.proposal, ledger, self.rules, self._clock())
+        except Exception as error:  # outermost: a bug that one message meets must not stop the department
+            log.exception("a proposal could not be judged", shard=self.shard)
+            return Unavailable(f"department {self.shard} could not judge the message: {error!r}")
 
     async def _look_up(self, taken: list[_Queued], *, ids: bool) -> dict[UUID, Record]:
         """Bring what admission must know into memory; answer the messages that were recorded before."""
@@ -250,3 +261,7 @@ class Appender:
         for mark in batch.marks:
             self._marks[mark.reader, mark.source] = mark.position
         self._appended(batch)
+
+
+def _refuses(answer: list[Outcome] | PeaceRiverError) -> bool:
+    return not isinstance(answer, PeaceRiverError) and any(isinstance(each, Refused) for each in answer)

@@ -25,7 +25,7 @@ class ActorCache(Mapping[type_and_id, ActorState]):
         self._actors.move_to_end(key)
         return state
 
-    def get(self, key: type_and_id, default: ActorState | None = None) -> ActorState | None:  # type: ignore[override]
+    def get(self, key: type_and_id, default: ActorState | None = None) -> ActorState | None:  # type: ignore[override]  # narrower than Mapping's: no other default
         state = self._actors.get(key)
         if state is None:
             return default

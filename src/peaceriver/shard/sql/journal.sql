@@ -1,6 +1,6 @@
 -- append --
--- One round trip does it all: the fence, the records and the fold for admission. No row comes back where another epoch was
--- promised or the journal has moved on: then nothing is written.
+-- One round trip does it all: the fence, the records and the fold for admission. No row comes back where another epoch
+-- was promised or the journal has moved on: then nothing is written.
 with fence as (
     update shard_state
     set last_position = :last_position, last_epoch = :epoch, last_stamp = :last_stamp, last_chain = :last_chain,
@@ -54,10 +54,6 @@ from shard_state where shard = :shard for update;
 -- open --
 -- Make a shard's partition and its state row; nothing happens where they exist.
 select open_shard(:shard);
-
--- shards --
--- The shards that this node holds.
-select shard from shard_state order by shard;
 
 -- actors_at --
 -- What admission must know of actors that are not in memory.
@@ -152,16 +148,12 @@ order by position limit :records;
 select * from journal where shard = any(:shards::integer[]) and kind = 'exception'
 order by stamp, shard limit :records offset :skipped;
 
--- count_kinds --
--- How many records of each kind a department has.
-select kind, count(*) as records from journal where shard = :shard group by kind;
-
 -- recorded_anywhere --
 -- What became of a message, whichever department recorded it.
 select * from journal where message_id = any(:ids::uuid[]) order by stamp, shard;
 
 -- too_new --
--- The first group of a department that took in more from a source than the reader may see of that source: where it begins.
+-- Where the first group begins in which a department took in more from a source than the reader may see of it.
 with first as (
     select position, group_end from journal
     where shard = :shard and kind = 'mark' and sender_shard = :source and source_position > :seen
@@ -173,12 +165,17 @@ where j.shard = :shard and j.group_end = first.group_end and j.position <= first
 
 -- merged --
 -- All departments' records in stamp order, up to a stamp at which all of them are complete.
-select * from journal
-where shard = any(:shards::integer[]) and stamp > :after and stamp <= :until
-order by stamp, shard::text collate "C" limit :records;
+select page.*
+from unnest(:shards::integer[]) as each (shard)
+cross join lateral (
+    select * from journal j
+    where j.shard = each.shard and j.position > position_at(each.shard, :after) and j.stamp <= :until
+    order by j.position limit :records
+) as page
+order by page.stamp, page.shard::text collate "C" limit :records;
 
 -- of_type --
--- All records of one type in one shard, one actor after the other: a rebuild folds them in one pass with one document in memory.
+-- All records of one type in one shard, one actor after the other: a rebuild holds one document at a time in memory.
 select * from journal
 where shard = :shard and actor_type = :actor_type and kind = 'received' and position <= :until
 order by actor_id, position;

@@ -17,10 +17,6 @@ select nextval('view.number');
 -- All view tables there are; those that are not in the catalogue are leftovers of a rebuild.
 select tablename as table_name from pg_tables where schemaname = 'view';
 
--- lock_type --
--- Two departments may meet a new type at the same time; one of them makes its table.
-select pg_advisory_xact_lock(7400002, hashtext(:actor_type));
-
 -- marks --
 -- How far the live views of shards are folded, and the stamp there.
 select shard, position, stamp from view_mark where shard = any(:shards::integer[]);
@@ -37,7 +33,8 @@ select distinct actor_type from journal where shard = any(:shards::integer[]) an
 -- of_actors --
 -- The records of some actors of one type, one actor after the other.
 select * from journal
-where shard = :shard and actor_type = :actor_type and kind = 'received' and actor_id = any(:ids::text[]) and position <= :until
+where shard = :shard and actor_type = :actor_type and kind = 'received'
+  and actor_id = any(:ids::text[]) and position <= :until
 order by actor_id, position;
 
 -- touched --

@@ -1,0 +1,141 @@
+"""Messages between departments: recorded by the sender, pulled by the receiver, once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+from tests.scenario.words import create, modify
+from tests.scenario.world import Restart, World
+
+from peaceriver import jsontext
+from peaceriver.errors import Conflict, Invalid
+from peaceriver.stamp import Stamp
+
+
+async def test_a_sent_message_stands_in_both_journals_under_one_id(world: World) -> None:
+    sales, credit = await world.department(), await world.department()
+    receipt = await world.receipt(create(credit, "Check/1", '{"a":1}', sender=sales, correlation="c-1"))
+    assert (receipt.shard, receipt.version) == (sales, None)
+    await world.delivered(receipt, credit)
+    sent, received = (await world.of_kind(sales, "sent"))[0], (await world.of_kind(credit, "received"))[0]
+    assert sent.message_id == received.message_id
+    assert sent.root == received.root
+    assert received.stamp > sent.stamp
+    assert (received.sender_shard, received.receiver_shard, received.source_position) == (sales, credit, sent.position)
+    assert received.correlation == "c-1"
+    assert await world.of_kind(sales, "received") == []
+
+
+async def test_a_message_to_oneself_is_one_received_record(world: World) -> None:
+    code = await world.department()
+    receipt = await world.receipt(create(code, "Note/1", sender=code))
+    assert receipt.version == 1
+    assert [each.kind for each in await world.records(code)] == ["epoch", "received"]
+
+
+async def test_a_sender_is_delivered_in_order_and_each_message_once(world: World) -> None:
+    here, there = await world.department(), await world.department()
+    await world.receipt(create(there, "Counter/1", '{"n":0}'))
+    for n in range(1, 6):
+        await world.send(*(modify(there, "Counter/1", f'{{"n":{n * 100 + i}}}', sender=here) for i in range(100)))
+    sent = await world.of_kind(here, "sent")
+    await world.node.shards[there].delivered_from(here).reached(sent[-1].position)
+    received = [each for each in await world.of_kind(there, "received") if each.sender_shard == here]
+    assert [each.source_position for each in received] == [each.position for each in sent]
+    assert [each.body for each in received] == [each.body for each in sent]
+
+
+async def test_the_mark_moves_with_what_it_counts(world: World) -> None:
+    here, there = await world.department(), await world.department()
+    receipt = await world.receipt(create(there, "Thing/1", sender=here))
+    await world.delivered(receipt, there)
+    received, mark = (await world.records(there))[-2:]
+    assert (received.kind, mark.kind) == ("received", "mark")
+    assert received.group_end == mark.group_end == mark.position
+    assert mark.source_position == receipt.position
+    assert jsontext.read(mark.body.encode())["reader"] == "delivery"
+
+
+async def test_a_refused_delivery_becomes_an_exception_and_holds_up_nobody(world: World) -> None:
+    here, there = await world.department(), await world.department()
+    outcomes = await world.send(
+        modify(there, "Missing/1", '{"a":0.10}', sender=here, correlation="case-7"),
+        create(there, "Thing/2", sender=here),
+    )
+    await world.delivered(outcomes[1], there)  # type: ignore[arg-type]
+    exception = (await world.of_kind(there, "exception"))[0]
+    body = jsontext.read(exception.body.encode())
+    assert body["problem"]["status"] == 409
+    assert body["message"]["actor"] == "Missing/1"
+    assert '"a":0.10' in exception.body
+    assert exception.correlation == "case-7"
+    assert [each.actor for each in await world.of_kind(there, "received")] == ["Thing/2"]
+    assert exception in await world.node.reading.exceptions(limit=1000, offset=0)
+
+
+async def test_what_was_sent_before_a_stop_arrives_after_the_start(own_world: Restart) -> None:
+    world = await own_world()
+    here, there = await world.department(), await world.department()
+    # The receiver's pull is stopped, so that the message is still on its way when the node goes down.
+    await world.node._deliveries[there].stop()
+    receipt = await world.receipt(create(there, "Thing/1", sender=here))
+    assert await world.of_kind(there, "received") == []
+    world = await own_world()
+    await world.delivered(receipt, there)
+    assert len(await world.of_kind(there, "received")) == 1
+    world = await own_world()
+    await asyncio.sleep(0.2)
+    assert len(await world.of_kind(there, "received")) == 1
+
+
+async def test_effects_never_overtake_causes(world: World) -> None:
+    here, there = await world.department(), await world.department()
+    delivery = world.node._deliveries[there]
+    await delivery.stop()
+    cause = await world.receipt(create(there, "Thing/1", '{"n":1}', sender=here))
+    effect = asyncio.create_task(world.receipt(modify(there, "Thing/1", '{"n":2}', cause=cause.stamp)))
+    await asyncio.sleep(0.1)
+    assert not effect.done()
+    delivery._stopped = False
+    delivery.wake(here)
+    receipt = await effect
+    assert receipt.version == 2
+    records = await world.of_kind(there, "received")
+    assert [each.body for each in records] == ['{"n":1}', '{"n":2}']
+    assert records[0].root == records[1].root
+    assert records[1].stamp > cause.stamp.time
+
+
+async def test_a_cause_that_nobody_recorded_is_refused(world: World) -> None:
+    code = await world.department()
+    for stamp in (Stamp(12345, code), Stamp(2**62, code), Stamp(5, 987654)):
+        outcome = (await world.send(create(code, id=uuid4(), cause=stamp)))[0]
+        assert isinstance(outcome, Invalid)
+        assert outcome.errors[0].pointer == "/cause"
+    assert await world.of_kind(code, "received") == []
+
+
+async def test_a_cause_that_does_not_come_is_a_conflict_after_a_bounded_wait(world: World, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("peaceriver.node.sending.CAUSE_WAIT_S", 0.2)
+    here, there = await world.department(), await world.department()
+    await world.node._deliveries[there].stop()
+    cause = await world.receipt(create(there, "Thing/1", sender=here))
+    outcome = (await world.send(modify(there, "Thing/1", cause=cause.stamp)))[0]
+    assert isinstance(outcome, Conflict)
+    assert outcome.errors[0].pointer == "/cause"
+
+
+async def test_a_delivery_waits_for_a_cause_that_comes_another_way(world: World) -> None:
+    first, second, there = [await world.department() for _ in range(3)]
+    delivery = world.node._deliveries[there]
+    await delivery.stop()
+    cause = await world.receipt(create(there, "Thing/1", '{"n":1}', sender=first))
+    effect = await world.receipt(modify(there, "Thing/1", '{"n":2}', sender=second, cause=cause.stamp))
+    delivery._stopped = False
+    delivery.wake(second)
+    await asyncio.sleep(0.1)
+    assert await world.of_kind(there, "received") == []
+    delivery.wake(first)
+    await world.delivered(effect, there)
+    assert [each.body for each in await world.of_kind(there, "received")] == ['{"n":1}', '{"n":2}']

@@ -1,0 +1,148 @@
+"""The database keeps the promise: what is recorded can be added to and read, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peaceriver.embedded import Server
+from peaceriver.errors import StartFailed
+from peaceriver.postgres import (
+    DATABASE,
+    OWNER,
+    RUNNER,
+    DatabaseError,
+    Transaction,
+    UniqueViolation,
+    connect,
+    migrate,
+    migrations,
+    prepare,
+)
+
+RECORD = (
+    "insert into journal (shard, position, group_end, epoch, stamp, kind, message_id, hops, body, chain)"
+    " values (100, $1, $1, 1, $1, 'received', gen_random_uuid(), 0, '{}', '\\x00')"
+)
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any) -> AsyncIterator[Server]:
+    server = await Server.start(tmp_path_factory.mktemp("append-only") / "postgres")
+    try:
+        await prepare(server.connection("postgres"))
+        await migrate(server.connection(OWNER, DATABASE))
+        runner = await connect(server.connection(RUNNER, DATABASE))
+        await runner.execute("select open_shard(100)")
+        await runner.execute(RECORD, 1)
+        await runner.close()
+        yield server
+    finally:
+        await server.stop()
+
+
+async def as_role(server: Server, role: str) -> Transaction:
+    return await connect(server.connection(role, DATABASE))
+
+
+CHANGES = [
+    "update journal set body = 'x'",
+    "delete from journal",
+    "truncate journal",
+    "update journal_100 set body = 'x'",
+    "delete from journal_100",
+    "truncate journal_100",
+    "drop table journal_100",
+    "alter table journal disable trigger append_only",
+    "alter table journal detach partition journal_100",
+    "drop trigger append_only on journal",
+    "create table journal_7 (like journal)",
+    "update migration set name = 'x'",
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_the_running_role_cannot_change_what_is_recorded(server: Server, change: str) -> None:
+    runner = await as_role(server, RUNNER)
+    try:
+        with pytest.raises(DatabaseError, match=r"permission denied|must be owner|append-only"):
+            await runner.execute(change)
+        assert await runner.fetchval("select body from journal where shard = 100 and position = 1") == "{}"
+    finally:
+        await runner.close()
+
+
+@pytest.mark.parametrize("change", CHANGES[:6])
+@pytest.mark.parametrize("role", [OWNER, "postgres"])
+async def test_the_owner_and_a_superuser_are_stopped_from_changing_it_by_mistake(
+    server: Server, role: str, change: str
+) -> None:
+    connection = await as_role(server, role)
+    try:
+        with pytest.raises(DatabaseError, match="append-only"):
+            await connection.execute(change)
+        if role == "postgres":
+            await connection.execute("set session_replication_role = replica")
+            with pytest.raises(DatabaseError, match="append-only"):
+                await connection.execute(change)
+    finally:
+        await connection.close()
+
+
+async def test_the_running_role_cannot_become_another(server: Server) -> None:
+    runner = await as_role(server, RUNNER)
+    try:
+        for role in (OWNER, "postgres"):
+            with pytest.raises(DatabaseError, match="permission denied"):
+                await runner.execute(f"set role {role}")
+    finally:
+        await runner.close()
+
+
+async def test_a_message_id_is_recorded_once_per_shard(server: Server) -> None:
+    runner = await as_role(server, RUNNER)
+    try:
+        again = RECORD.replace("gen_random_uuid()", "(select message_id from journal where shard = 100 and position = 1)")
+        with pytest.raises(UniqueViolation):
+            await runner.execute(again, 2)
+        with pytest.raises(UniqueViolation):
+            await runner.execute(RECORD, 1)
+    finally:
+        await runner.close()
+
+
+@pytest.mark.parametrize("time", [0, 1, 2, 3, 9, 10, 11, 500, 998, 999, 1000, 5000])
+async def test_a_position_is_found_by_its_stamp(server: Server, time: int) -> None:
+    runner = await as_role(server, RUNNER)
+    try:
+        await runner.execute("select open_shard(200)")
+        await runner.execute(
+            "insert into journal (shard, position, group_end, epoch, stamp, kind, hops, body, chain)"
+            " select 200, n, n, 1, n * 2, 'tick', 0, '{}', '\\x00' from generate_series(1, 499) as n"
+            " on conflict do nothing"
+        )
+        await runner.execute("update shard_state set last_position = 499 where shard = 200")
+        assert await runner.fetchval("select position_at(200, $1)", time) == min(time // 2, 499)
+    finally:
+        await runner.close()
+
+
+async def test_migrations_run_once_and_refuse_a_database_of_another_version(server: Server) -> None:
+    assert await migrate(server.connection(OWNER, DATABASE)) == []
+    owner = await as_role(server, OWNER)
+    try:
+        assert [row["name"] for row in await owner.fetch("select name from migration order by name")] == [
+            name for name, _ in migrations()
+        ]
+        await owner.execute("update migration set sha256 = '\\x00' where name = $1", migrations()[0][0])
+        with pytest.raises(StartFailed, match="another version"):
+            await migrate(server.connection(OWNER, DATABASE))
+    finally:
+        import hashlib
+
+        digest = hashlib.sha256(migrations()[0][1].encode()).digest()
+        await owner.execute("update migration set sha256 = $1 where name = $2", digest, migrations()[0][0])
+        await owner.close()
