@@ -57,7 +57,7 @@ class Lifetime:
 
     def begin(self) -> None:
         for each in (self.up, self.over):
-            each.set_running_or_notify_cancel()  # so that a waiter who is cancelled cannot cancel them for all
+            each.set_running_or_notify_cancel()  # from here on a waiter who is cancelled does not cancel them for all
         # A daemon, because a program that ends without stopping must not hang: the kernel stops the server then.
         threading.Thread(target=self._live, name=f"postgres {self._place.folder}", daemon=True).start()
 
@@ -82,7 +82,7 @@ class Lifetime:
                 break
         else:
             self.kill()
-        await asyncio.shield(over)
+        await over
 
     def _live(self) -> None:
         try:

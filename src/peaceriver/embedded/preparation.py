@@ -37,10 +37,12 @@ def recover(place: Place, account: Account) -> None:
             raise StartFailed(
                 f"process {pid} works in {place.data} and cannot be ended: end it, or restart the machine"
             )
-    for folder in (place.data, *place.unfinished()):
-        clear(folder)
-        if found := occupants(folder):
-            raise StartFailed(f"the processes {found} work in {folder} and cannot be ended: restart the machine")
+    clear(place.data)
+    if found := occupants(place.data):
+        raise StartFailed(f"the processes {found} work in {place.data} and cannot be ended: restart the machine")
+    for each in place.unfinished():
+        clear(each)
+        shutil.rmtree(each, ignore_errors=True)  # what a dying initdb still writes into goes at the next start
     _drop_stale(place.pid_file)
     if left is not None:
         remove_sockets(Path(left.sockets), account)
@@ -80,8 +82,6 @@ def _exists(pid: int) -> bool:
 
 def initialise(place: Place, binaries: Binaries, account: Account) -> None:
     """Make the database beside its place and move it there when it is whole. Raises StartFailed with initdb's words."""
-    for each in place.unfinished():
-        shutil.rmtree(each, ignore_errors=True)  # what its initdb, still dying, keeps us from removing goes next time
     fresh = place.fresh()
     try:
         with opened(fresh, account) as (name, inherited):

@@ -64,7 +64,7 @@ class Server:
         lifetime = Lifetime(place, settings)
         lifetime.begin()
         try:
-            running = await asyncio.shield(asyncio.wrap_future(lifetime.up))
+            running = await asyncio.wrap_future(lifetime.up)
             server = cls(place.folder, lifetime, running)
             await server._until_it_answers(place)
         except BaseException:  # also when we are cancelled: nothing of it is left
@@ -85,7 +85,7 @@ class Server:
 
         Negative: the signal that ended it.
         """
-        return await asyncio.shield(asyncio.wrap_future(self._lifetime.over))
+        return await asyncio.wrap_future(self._lifetime.over)
 
     async def stop(self) -> None:
         """End the server: in order, else at once, else by killing it; then as ``exited()``. May be called again."""
@@ -105,6 +105,8 @@ class Server:
                         raise self._failure(place, f"ended with code {over.result()} while starting")
         except TimeoutError as error:
             raise self._failure(place, f"has not answered within {START_TIMEOUT_S:.0f} s") from error
+        finally:
+            over.cancel()  # only our interest in it
 
     async def _answers(self, place: Place) -> bool:
         try:
