@@ -10,9 +10,9 @@ from types import ModuleType
 
 import msgspec
 
+from peaceriver.actor import Actor
 from peaceriver.department import Department
 from peaceriver.errors import StartFailed
-from peaceriver.model import Actor
 
 
 class Application(msgspec.Struct, frozen=True):
@@ -41,7 +41,8 @@ def load(app: ModuleType | Path | str | None) -> Application:
             models[each.__name__] = each
     for department in departments.values():
         for model in department.receives or ():
-            models.setdefault(model.__name__, model)
+            if isinstance(model, type):
+                models.setdefault(model.__name__, model)
     return Application(module.__name__, tuple(departments[code] for code in sorted(departments)), models)
 
 

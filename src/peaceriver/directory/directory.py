@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from peaceriver import fold, jsontext
+from peaceriver.actor import Actor
 from peaceriver.compatibility import breaks
 from peaceriver.directory import pages
 from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, Department
 from peaceriver.errors import Offence, StartFailed
-from peaceriver.model import Actor, Model, model_of_definition
+from peaceriver.model import Model, model_of_definition
 from peaceriver.record import Record
 from peaceriver.shard.admission import Rules
 from peaceriver.shard.proposal import Wish

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from peaceriver.actor import Actor
+from peaceriver.application import Application
 from peaceriver.embedded import Server
-from peaceriver.model import Actor
+from peaceriver.model import definition, model_of
 from peaceriver.node.node import Node
+from peaceriver.node.publishing import Publishing
+from peaceriver.node.sending import Sender
 from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, migrate, prepare
 
 
@@ -24,6 +28,18 @@ async def node_on_dsn(name: str, dsn: str, python: Mapping[str, type[Actor]] | N
     await migrate({"dsn": dsn})
     # The session begins as the running role, so that append-only holds here as it does on a server of our own.
     return await _started(name, {"dsn": dsn, "server_settings": {"role": RUNNER}}, python)
+
+
+async def publish(node: Node, application: Application) -> None:
+    """Bring an application's models and departments into the directory; what stands there already is left alone."""
+    publishing, sender = Publishing(node), Sender(principal=f"app:{application.name}")
+    for actor in application.models.values():
+        await publishing.model(actor.__name__, definition(model_of(actor)), sender)
+    for department in application.departments:
+        page: dict[str, Any] = {"name": department.name}
+        if department.actor_types is not None:
+            page["receives"] = list(department.actor_types)
+        await publishing.department(department.code, page, sender)
 
 
 async def _started(name: str, connection: Mapping[str, Any], python: Mapping[str, type[Actor]] | None) -> Node:

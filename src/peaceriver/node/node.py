@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 
+from peaceriver.actor import Actor
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import DEPARTMENTS, MODELS
 from peaceriver.errors import StartFailed, Unavailable
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
-from peaceriver.model import Actor
 from peaceriver.node.cutoffs import Cutoffs
 from peaceriver.node.drafts import Drafts
 from peaceriver.node.identity import wall_clock

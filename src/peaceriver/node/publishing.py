@@ -56,7 +56,9 @@ class Publishing:
         broken = () if before is None or before is model else breaks(before.schema, model.schema)
         return model, broken
 
-    async def schema(self, actor_type: str, schema: dict[str, Any], sender: Sender) -> tuple[Model, tuple[Offence, ...]]:
+    async def schema(
+        self, actor_type: str, schema: dict[str, Any], sender: Sender
+    ) -> tuple[Model, tuple[Offence, ...]]:
         """Publish a model as a JSON Schema; the message types that the type has stay. See ``model``."""
         before = self._node.directory.newest(actor_type)
         kept = {"messages": {}, "fold_digest": None} if before is None else definition(before)

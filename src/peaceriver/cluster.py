@@ -1,0 +1,235 @@
+"""The facade: one cluster, in this process or elsewhere, with the same words for both.
+
+``Cluster.embedded(app)`` runs a real node with its own PostgreSQL server in this process, for tests and notebooks;
+``Cluster.connect(url)`` speaks to a running one. Either carries the last receipt per department along, so it reads its
+own writes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+import msgspec
+
+from peaceriver.actor import Actor, read_document
+from peaceriver.answers import ActorRead, JournalPage, Page
+from peaceriver.application import Application, load
+from peaceriver.client import Client, Moment
+from peaceriver.department import Department
+from peaceriver.embedded import Server
+from peaceriver.errors import Conflict, NotFound, Refused, StartFailed
+from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
+from peaceriver.message import Envelope
+from peaceriver.node.gateway import Inside
+from peaceriver.node.launch import node_on_dsn, node_on_server, publish
+from peaceriver.node.node import Node
+from peaceriver.shard.proposal import Receipt
+from peaceriver.stamp import Stamp
+
+A = TypeVar("A", bound=Actor)
+#: How long a follower of a journal waits for the next record before it asks again.
+_JOURNAL_WAIT_S = 10.0
+
+
+class ActorAs(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
+    """An actor as it was read, its document an instance of the model class."""
+
+    id: str
+    shard: int
+    version: int
+    status: str
+    stamp: Stamp
+    document: A
+
+
+class JournalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One record of a journal, as the API shows it."""
+
+    shard: int
+    position: int
+    stamp: Stamp
+    kind: str
+    id: str | None
+    actor: str | None
+    action: str | None
+    type: str | None
+    version: int | None
+    sender: int | None
+    receiver: int | None
+    cause: str | None
+    root: str | None
+    correlation: str | None
+    principal: str | None
+    valid_at: str | None
+    recorded_at: str
+    #: The body's value, numbers exact.
+    body: Any
+
+
+class _Gateway(Protocol):
+    """A way to a cluster: in this process, or over HTTP."""
+
+    async def send(
+        self, messages: Sequence[Envelope], *, atomic: bool = False, timeout_s: float = SEND_TIMEOUT_S
+    ) -> list[Receipt | Refused]: ...
+
+    async def find(
+        self, actor_type: str, actor_id: str, *, as_of: Moment | None = None, after: Moment | None = None
+    ) -> Page: ...
+
+    async def get(
+        self,
+        shard: int,
+        actor_type: str,
+        actor_id: str,
+        *,
+        as_of: Moment | None = None,
+        after: Moment | None = None,
+        version: int | None = None,
+    ) -> ActorRead: ...
+
+    async def journal(
+        self, shard: int, *, after: int = 0, limit: int = PAGE_RECORDS_MAX, wait_s: float = 0.0
+    ) -> JournalPage: ...
+
+
+class Cluster:
+    """A cluster of departments that takes messages and can be read as of any moment."""
+
+    def __init__(self, gateway: _Gateway, node: Node | None = None) -> None:
+        self._gateway = gateway
+        #: The node in this process, where the cluster is embedded.
+        self.node = node
+        self._seen: dict[int, int] = {}
+
+    @staticmethod
+    @asynccontextmanager
+    async def embedded(
+        app: ModuleType | Path | str | None = None,
+        *,
+        nodes: int = 1,
+        data: Path | str | None = None,
+        dsn: str | None = None,
+    ) -> AsyncIterator[Cluster]:
+        """A cluster in this process, with the departments and models of ``app``; it ends with the block.
+
+        ``data`` keeps the records in a directory; without it they are gone at the end. ``dsn`` names a database that
+        is there already, instead of a server of our own. Raises StartFailed.
+        """
+        if nodes != 1:
+            raise StartFailed(f"this version runs one node, not {nodes}; replication is not part of it yet")
+        application = load(app)
+        async with AsyncExitStack() as stack:
+            node = await _node(stack, application, data, dsn)
+            stack.push_async_callback(node.stop)
+            await publish(node, application)
+            yield Cluster(Inside(node), node)
+
+    @staticmethod
+    @asynccontextmanager
+    async def connect(url: str, *, principal: str | None = None) -> AsyncIterator[Cluster]:
+        """A cluster that runs elsewhere, by the URL of one of its nodes."""
+        async with Client(url, principal=principal) as client:
+            yield Cluster(client)
+
+    @overload
+    async def send(self, messages: Envelope, *, timeout_s: float = ...) -> Receipt: ...
+    @overload
+    async def send(
+        self, messages: Sequence[Envelope], *, atomic: bool = ..., timeout_s: float = ...
+    ) -> list[Receipt | Refused]: ...
+    async def send(
+        self, messages: Envelope | Sequence[Envelope], *, atomic: bool = False, timeout_s: float = SEND_TIMEOUT_S
+    ) -> Receipt | list[Receipt | Refused]:
+        """Send one message, or a list: one outcome each, in order; a refused one in a list is its refusal, not raised.
+
+        ``atomic``: all of the list or none, and then the first refusal is raised. Raises Refused for a single message.
+        """
+        single = isinstance(messages, Envelope)
+        listed = [messages] if isinstance(messages, Envelope) else list(messages)
+        outcomes = await self._gateway.send(listed, atomic=atomic, timeout_s=timeout_s)
+        for each in outcomes:
+            if isinstance(each, Receipt):
+                self._seen[each.shard] = max(each.position, self._seen.get(each.shard, 0))
+        if not single:
+            return outcomes
+        if isinstance(outcomes[0], Refused):
+            raise outcomes[0]
+        return outcomes[0]
+
+    async def get(
+        self,
+        model: type[A],
+        actor_id: str,
+        *,
+        at: Department | int | None = None,
+        as_of: Moment | None = None,
+        version: int | None = None,
+    ) -> ActorAs[A]:
+        """An actor by its model class and id: as it is, or as of a moment.
+
+        ``at`` names the department; it may be left out where only one holds the actor. Raises NotFound, and Conflict
+        where several departments hold it.
+        """
+        name, after = model.__name__, self._seen or None
+        code = at.code if isinstance(at, Department) else at
+        if code is None:
+            found = (await self._gateway.find(name, actor_id, as_of=as_of, after=after)).items
+            if not found:
+                raise NotFound(f"no department holds {name}/{actor_id} at this cutoff")
+            if len(found) > 1:
+                holders = sorted(each.shard for each in found)
+                raise Conflict(f"{name}/{actor_id} is in departments {holders}; say which one with at=")
+            if version is None:
+                return _typed(model, found[0])
+            code = found[0].shard
+        read = await self._gateway.get(code, name, actor_id, as_of=as_of, after=after, version=version)
+        return _typed(model, read)
+
+    async def journal(
+        self, department: Department | int, *, after: int = 0, follow: bool = False
+    ) -> AsyncIterator[JournalRecord]:
+        """A department's complete records after a position, in order; ``follow`` waits for more and never ends."""
+        code = department.code if isinstance(department, Department) else department
+        while True:
+            wait_s = _JOURNAL_WAIT_S if follow else 0.0
+            page = await self._gateway.journal(code, after=after, wait_s=wait_s)
+            for record in page.records:
+                yield _record(record)
+            after = page.next
+            if not follow and after >= page.complete:
+                return
+
+
+async def _node(stack: AsyncExitStack, application: Application, data: Path | str | None, dsn: str | None) -> Node:
+    """A started node, and whatever it stands on, to be ended with the stack."""
+    if dsn is not None:
+        return await node_on_dsn("embedded", dsn, application.models)
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peaceriver-")) if data is None else data)
+    server = await Server.start(directory / "postgres")
+    stack.push_async_callback(server.stop)
+    return await node_on_server("embedded", server, application.models)
+
+
+def _typed(model: type[A], read: ActorRead) -> ActorAs[A]:
+    return ActorAs(
+        id=read.id,
+        shard=read.shard,
+        version=read.version,
+        status=read.status,
+        stamp=read.stamp,
+        document=read_document(model, read.text),
+    )
+
+
+def _record(shown: Mapping[str, Any]) -> JournalRecord:
+    members = {name: shown[name] for name in _SHOWN}
+    return JournalRecord(stamp=Stamp.parse(shown["stamp"]), sender=shown["from"], receiver=shown["to"], **members)
+
+
+_SHOWN = tuple(name for name in JournalRecord.__struct_fields__ if name not in ("stamp", "sender", "receiver"))

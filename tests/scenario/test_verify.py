@@ -1,0 +1,108 @@
+"""What was altered behind the journal's back is found, and named."""
+
+from __future__ import annotations
+
+import pytest
+from tests.scenario.words import create, modify
+from tests.scenario.world import Restart, World
+
+from peaceriver.postgres import DATABASE, connect
+from peaceriver.shard.verify import Finding, verify
+
+
+async def findings(world: World, code: int) -> list[tuple[str, str]]:
+    verdicts = await verify(world.node.database, world.node.views, [code])
+    return [(each.where, each.place) for each in verdicts[0].findings]
+
+
+async def as_superuser(world: World, *statements: str) -> None:
+    """Do what only a superuser who means it can do."""
+    connection = await connect(world.server.connection("postgres", DATABASE))
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def filled(world: World) -> int:
+    code = await world.department()
+    await world.send(*(create(code, f"Item/{n}", f'{{"n":{n}}}') for n in range(20)))
+    last = await world.receipt(modify(code, "Item/7", '{"n":70}'))
+    await world.node.shards[code].folded.reached(last.position)
+    return code
+
+
+async def test_an_honest_department_has_nothing_to_hide(own_world: Restart) -> None:
+    world = await own_world()
+    code = await filled(world)
+    assert await findings(world, code) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update journal set body = '{\"n\":8}' where shard = {code} and position = 9",
+        "update journal set principal = 'somebody else' where shard = {code} and position = 9",
+        "update journal set valid_at = now() where shard = {code} and position = 9",
+        "update journal set chain = sha256(chain) where shard = {code} and position = 9",
+    ],
+)
+async def test_an_altered_row_is_named(own_world: Restart, change: str) -> None:
+    world = await own_world()
+    code = await filled(world)
+    await as_superuser(
+        world,
+        f"alter table journal_{code} disable trigger append_only",
+        change.replace("{code}", str(code)),
+        f"alter table journal_{code} enable always trigger append_only",
+    )
+    found = await findings(world, code)
+    assert ("journal", "9") in found
+    assert {where for where, _ in found} <= {"journal", "view"}
+    assert {place for where, place in found if where == "journal"} <= {"9", "10"}
+
+
+async def test_a_row_that_was_removed_is_named(own_world: Restart) -> None:
+    world = await own_world()
+    code = await filled(world)
+    await as_superuser(
+        world,
+        f"alter table journal_{code} disable trigger append_only",
+        f"delete from journal where shard = {code} and position = 9",
+    )
+    assert ("journal", "9") in await findings(world, code)
+
+
+async def test_a_journal_that_was_cut_short_is_noticed(own_world: Restart) -> None:
+    world = await own_world()
+    code = await filled(world)
+    await as_superuser(
+        world,
+        f"alter table journal_{code} disable trigger append_only",
+        f"delete from journal where shard = {code} and position > 20",
+    )
+    assert "state" in {where for where, _ in await findings(world, code)}
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ("update {view} set document = '{\"n\":1000}' where actor_id = '7' and actor_version = 1", "altered"),
+        ("delete from {view} where actor_id = '7' and actor_version = 1", "missing"),
+        ("update {view} set actor_until = actor_until - 1 where actor_id = '7' and actor_version = 1", "altered"),
+    ],
+)
+async def test_a_view_that_no_longer_fits_its_records_is_named_and_rebuilt(
+    own_world: Restart, change: str, detail: str
+) -> None:
+    world = await own_world()
+    code = await filled(world)
+    await as_superuser(world, change.replace("{view}", world.node.views.tables["Item"].relation))
+    verdict = (await verify(world.node.database, world.node.views, [code]))[0]
+    assert len(verdict.findings) == 1
+    finding: Finding = verdict.findings[0]
+    assert (finding.where, finding.place) == ("view", "Item/7 version 1")
+    assert detail in finding.detail
+    await world.node.rebuild("Item")
+    assert await findings(world, code) == []
