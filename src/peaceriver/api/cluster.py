@@ -1,0 +1,92 @@
+"""The cluster as it is now: who leads what and how far, whether it lives and is ready, what could not be done."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.responses import Response
+
+from peaceriver.api import answers
+from peaceriver.api.asked import Asked
+from peaceriver.api.context import Context
+from peaceriver.api.reads import LIMIT
+from peaceriver.errors import Unavailable
+from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
+from peaceriver.node.node import Node
+from peaceriver.query.lists import OFFSET_MAX
+from peaceriver.shard.shard import Shard
+from peaceriver.shard.verify import verify as verified
+
+_READ_TIMEOUT_S = 2.0
+#: How the fold of the live views is called among a department's marks.
+VIEWS = "views"
+
+
+async def get(context: Context, asked: Asked) -> Response:
+    """``GET /cluster``."""
+    node = context.node
+    url = context.url or f"http://{asked.header(b'host') or 'localhost'}"
+    shards = [_shard(node, shard) for _, shard in sorted(node.shards.items())]
+    return answers.answered({"nodes": [{"name": node.name, "url": url, "alive": True}], "shards": shards})
+
+
+def _shard(node: Node, shard: Shard) -> dict[str, Any]:
+    department = node.directory.departments.get(shard.code)
+    position = shard.tip.position
+    marks: dict[str, dict[str, int]] = {}
+    for (reader, source), mark in sorted(shard.marks.items()):
+        marks.setdefault(reader, {})[str(source)] = mark
+    marks[VIEWS] = {str(shard.code): shard.folded.value}
+    return {
+        "shard": shard.code,
+        "name": "control" if department is None else department.name,
+        "leader": node.name if shard.serving else None,
+        "epoch": shard.epoch,
+        "position": position,
+        "complete": shard.complete.value,
+        "replicas": [
+            {"node": node.name, "position": position, "lag": 0, "state": "leader" if shard.serving else "waiting"}
+        ],
+        "marks": marks,
+    }
+
+
+async def verify(context: Context, asked: Asked) -> Response:
+    """``POST /cluster/verify``: every journal against its chain, every view against its journal."""
+    node = context.node
+    verdicts = await verified(node.database, node.views, list(node.shards))
+    return answers.answered({"ok": all(each.ok for each in verdicts), "shards": [each.public() for each in verdicts]})
+
+
+async def healthz(context: Context, asked: Asked) -> Response:
+    """``GET /healthz``: the process lives."""
+    return answers.answered({"alive": True, "node": context.node.name})
+
+
+async def readyz(context: Context, asked: Asked) -> Response:
+    """``GET /readyz``: every department of the directory has a serving leader, and reads work."""
+    node = context.node
+    waiting = sorted(
+        code
+        for code in {CONTROL, *node.directory.departments}
+        if code not in node.shards or not node.shards[code].serving
+    )
+    if waiting or not node.ready:
+        raise Unavailable(f"departments {waiting} have no serving leader yet; ask again in a moment", retry_after_s=1.0)
+    try:
+        async with asyncio.timeout(_READ_TIMEOUT_S):
+            await node.reading.journal(CONTROL, after=0, limit=1)
+    except TimeoutError:
+        raise Unavailable("reads take too long; ask again in a moment", retry_after_s=1.0) from None
+    return answers.answered({"ready": True, "departments": len(node.directory.departments)})
+
+
+async def exceptions(context: Context, asked: Asked) -> Response:
+    """``GET /exceptions``: what could not be done and waits for someone, oldest first."""
+    asked.parameters.choice("state", ("open",))
+    limit = asked.parameters.number("limit", LIMIT, 1, PAGE_RECORDS_MAX)
+    offset = asked.parameters.number("offset", 0, 0, OFFSET_MAX)
+    found = await context.node.reading.exceptions(limit=limit + 1, offset=offset)
+    following = f"/exceptions?limit={limit}&offset={offset + limit}" if len(found) > limit else None
+    return answers.answered({"items": [each.public() | {"state": "open"} for each in found[:limit]], "next": following})

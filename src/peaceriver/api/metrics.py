@@ -1,0 +1,100 @@
+"""What Prometheus sees of a node: its own registry, so that two nodes in one process do not add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from peaceriver.api.asked import Asked
+from peaceriver.api.context import Context
+from peaceriver.errors import Refused
+from peaceriver.node.node import Node
+from peaceriver.shard.proposal import Outcome
+from peaceriver.shard.shard import DELIVERY
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+#: From a message alone on a fast disk to a full batch behind a slow one.
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """Counts what passes this node's HTTP API, and shows where its departments stand."""
+
+    def __init__(self, node: Node) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "peaceriver_http_requests",
+            "Requests answered",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._request_seconds = Histogram(
+            "peaceriver_http_request_seconds",
+            "From the head of a request to the end of its answer",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._messages = Counter(
+            "peaceriver_messages", "Messages by what became of them", ("outcome",), registry=self.registry
+        )
+        self._append_seconds = Histogram(
+            "peaceriver_append_seconds",
+            "From a message that was read to its receipt: admission, queue, transaction",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.registry.register(_Departments(node))
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def sent(self, outcomes: Iterable[Outcome], seconds: float) -> None:
+        self._append_seconds.observe(seconds)
+        for each in outcomes:
+            self._messages.labels(_named(each)).inc()
+
+
+def _named(outcome: Outcome) -> str:
+    if isinstance(outcome, Refused):
+        return outcome.slug
+    return "duplicate" if outcome.duplicate else "recorded"
+
+
+class _Departments(Collector):
+    """Where each department stands, read when Prometheus asks."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        position = GaugeMetricFamily("peaceriver_journal_position", "The journal's last position", labels=("shard",))
+        complete = GaugeMetricFamily("peaceriver_journal_complete", "How far it is complete", labels=("shard",))
+        view_lag = GaugeMetricFamily("peaceriver_view_lag_records", "Complete and not yet folded", labels=("shard",))
+        taken_in = GaugeMetricFamily(
+            "peaceriver_delivery_position", "How far what a source sent has been taken in", labels=("shard", "source")
+        )
+        for code, shard in self._node.shards.items():
+            label = (str(code),)
+            position.add_metric(label, shard.tip.position)
+            complete.add_metric(label, shard.complete.value)
+            view_lag.add_metric(label, shard.complete.value - shard.folded.value)
+            for (reader, source), mark in shard.marks.items():
+                if reader == DELIVERY:
+                    taken_in.add_metric((str(code), str(source)), mark)
+        yield from (position, complete, view_lag, taken_in)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing beforehand: departments come and go with the directory."""
+        return iter(())
+
+
+async def get(context: Context, asked: Asked) -> Response:
+    """``GET /metrics``, in the text format of Prometheus."""
+    return Response(generate_latest(context.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
