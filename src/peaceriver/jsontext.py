@@ -93,7 +93,20 @@ def same(a: str, b: str) -> bool:
     """Whether two JSON texts denote the same value: 1.0 equals 1; key order and white space do not matter."""
     if a == b:
         return True
-    return _same_value(_exact.decode(a), _exact.decode(b))
+    return same_value(_exact.decode(a), _exact.decode(b))
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two decoded JSON values are the same: numbers by value, and true is not 1."""
+    match a:
+        case dict():
+            return isinstance(b, dict) and a.keys() == b.keys() and all(same_value(a[key], b[key]) for key in a)
+        case list():
+            return isinstance(b, list) and len(a) == len(b) and all(map(same_value, a, b))
+        case bool() | None:
+            return a is b
+        case _:
+            return not isinstance(b, bool) and bool(a == b)
 
 
 def pointer(*parts: str | int) -> str:
@@ -306,16 +319,3 @@ def _inexact(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield path, f"{value} is no JSON number"
         case datetime() if value.tzinfo is None:
             yield path, f"{value.isoformat()} lacks its offset from UTC"
-
-
-def _same_value(a: Any, b: Any) -> bool:
-    match a:
-        case dict():
-            return isinstance(b, dict) and a.keys() == b.keys() and all(_same_value(a[key], b[key]) for key in a)
-        case list():
-            return isinstance(b, list) and len(a) == len(b) and all(map(_same_value, a, b))
-        case bool() | None:
-            return a is b
-        case _:
-            # Python holds True equal to 1; JSON does not.
-            return not isinstance(b, bool) and bool(a == b)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -30,6 +31,7 @@ __all__ = [
     "Message",
     "MessageType",
     "Model",
+    "columns_of",
     "definition",
     "model_of",
     "model_of_definition",
@@ -182,7 +184,7 @@ def _model(
         version=version,
         schema=schema,
         validator=validator,
-        columns=tuple(_columns(properties, schema))[:COLUMNS_MAX],
+        columns=columns_of(schema),
         message_types=MappingProxyType({each.name: each for each in message_types}),
         fold_digest=fold_digest,
         python=python,
@@ -201,6 +203,12 @@ def _message_type(name: str, action: Action, schema: Schema, folded: bool, pytho
         folded=folded,
         python=python,
     )
+
+
+def columns_of(schema: Schema) -> tuple[Column, ...]:
+    """The typed columns of a schema's view: its members of one scalar type, the first ``COLUMNS_MAX``."""
+    properties = resolved(schema, schema).get("properties", {})
+    return tuple(islice(_columns(properties, schema), COLUMNS_MAX))
 
 
 def _columns(properties: Schema, root: Schema) -> Iterator[Column]:

@@ -67,7 +67,7 @@ class Validator:
         if errors:
             raise _not_a_schema(errors)
         try:
-            self._compiled = _compiled(text)
+            self._compiled = compiled(text)
         except jsonschema_rs.ValidationError as error:
             raise _not_a_schema(
                 offences([(tuple(error.instance_path), _shortened(error.message))], pointer_prefix)
@@ -157,7 +157,8 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def _compiled(text: str) -> jsonschema_rs.Draft202012Validator:
+def compiled(text: str) -> jsonschema_rs.Draft202012Validator:
+    """A validator of a schema's text, with the rules of this module; the schema itself is not judged."""
     return jsonschema_rs.Draft202012Validator(
         text,
         validate_formats=True,
