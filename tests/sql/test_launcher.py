@@ -476,6 +476,26 @@ def test_programs_that_do_not_say_what_they_are_in_time_are_passed_by(
     assert binaries.probed(open_folder) is None
 
 
+def test_where_the_system_has_no_postgresql_the_wheel_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(binaries.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(binaries, "_folders", lambda: iter(()))
+    assert find_binaries().folder == wheel_folder()
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="there is no ps here")
+def test_processes_look_the_same_with_and_without_proc() -> None:
+    """Systems without /proc are asked through ps; its answers must mean the same."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        found = processes._look_with_ps(child.pid)
+        assert found is not None
+        assert (found.pid, found.parent) == (child.pid, os.getpid())
+        assert found == processes._look_with_ps(child.pid)
+        assert not found.is_postgres
+        child.kill()
+        assert processes.wait_until(lambda: processes._look_with_ps(child.pid) is None, 10.0)
+        assert is_gone(child.pid)
+
+
 def test_a_missing_version_is_named() -> None:
     with pytest.raises(StartFailed, match=r"made by PostgreSQL 9, and only .* installed"):
         find_binaries(9)
