@@ -58,6 +58,8 @@ create table journal (
 
 -- A message id is recorded at most once per shard, for ever.
 create unique index journal_message on journal (shard, message_id);
+-- Stamps strictly increase along positions; cutoffs and causes are found by them.
+create unique index journal_stamp on journal (shard, stamp);
 -- An actor's records, for its history and for a rebuild, one actor after the other.
 create index journal_actor on journal (shard, actor_type, actor_id, position) where kind = 'received';
 -- What one department sent to another: the receiver's pull.
@@ -159,22 +161,10 @@ begin
 end $$;
 
 -- The position of the last record of a shard whose stamp is not later than a logical time, 0 where there is none.
--- Stamps strictly increase along positions, so this is a binary search over the primary key: no index on stamps is kept.
-create function position_at(code integer, at_time bigint) returns bigint language plpgsql stable parallel safe as $$
-declare
-    low    bigint := 0;
-    high   bigint;
-    middle bigint;
-    found_stamp bigint;
-begin
-    select last_position into high from shard_state where shard = code;
-    while low < high loop
-        middle := (low + high + 1) / 2;
-        select stamp into found_stamp from journal where shard = code and position = middle;
-        if found_stamp <= at_time then low := middle; else high := middle - 1; end if;
-    end loop;
-    return coalesce(low, 0);
-end $$;
+create function position_at(code integer, at_time bigint) returns bigint language sql stable parallel safe as $$
+    select coalesce((
+        select position from journal where shard = code and stamp <= at_time order by stamp desc limit 1), 0)
+$$;
 
 revoke all on function open_shard(integer) from public;
 grant execute on function open_shard(integer) to peaceriver_runner;

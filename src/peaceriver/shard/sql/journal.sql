@@ -78,8 +78,7 @@ select chain from journal where shard = :shard and position = :position;
 -- at_stamps --
 -- The records that causes name: each stamp's record, if there is one.
 select j.* from unnest(:shards::integer[], :times::bigint[]) as wanted (shard, time)
-cross join lateral (select position_at(wanted.shard, wanted.time) as position) as found
-join journal j on j.shard = wanted.shard and j.position = found.position and j.stamp = wanted.time;
+join journal j on j.shard = wanted.shard and j.stamp = wanted.time;
 
 -- last_before --
 -- Where a shard stood at a logical time, rounded up to the end of the group that stands there.
