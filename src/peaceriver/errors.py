@@ -3,6 +3,7 @@
     PeaceRiverError
     +-- Refused                 a request was refused and nothing was recorded; carries its HTTP status
     |   +-- Malformed           400  not JSON, not UTF-8, a key given twice
+    |   +-- Forbidden           403  asked by a page of another origin, or under a name that is not this machine's
     |   +-- NotFound            404  no such department, actor, message or page
     |   +-- Conflict            409  version, identity, a cancelled actor, a cause that has not arrived
     |   |   +-- VersionConflict 409  ``if_version`` did not hold (412 where it came as ``If-Match``)
@@ -12,9 +13,11 @@
     |   +-- Unavailable         503  no leader, no majority, no database
     |   +-- DiskFull            507  below the free-space floor
     +-- OutcomeUnknown          504  the time ran out after the append: ask again with the message id
+    |   +-- Failed              500  a fault of this node: its log says what
     +-- Fenced                  another leader has a higher epoch: this one steps down
     +-- Damaged                 the journal's chain does not fit its rows
     +-- StartFailed             a node, a server or a configuration that cannot start
+    +-- Unreachable             no node answers where the client looks for one
 
 Each error is one sentence that says what happened, to what, and what to do next.
 """
@@ -80,6 +83,10 @@ class Malformed(Refused):
     status, slug, title = 400, "malformed", "Not well-formed JSON"
 
 
+class Forbidden(Refused):
+    status, slug, title = 403, "forbidden", "Not from there"
+
+
 class NotFound(Refused):
     status, slug, title = 404, "not-found", "Nothing here"
 
@@ -125,6 +132,12 @@ class OutcomeUnknown(Refused):
         return super().problem() | {"outcome": "unknown"}
 
 
+class Failed(OutcomeUnknown):
+    """The node met something that it does not know how to answer: a fault of ours, never of what was sent."""
+
+    status, slug, title = 500, "failed", "The node failed"
+
+
 class Fenced(PeaceRiverError):
     """A replica promised a higher epoch: this leader must step down."""
 
@@ -135,3 +148,15 @@ class Damaged(PeaceRiverError):
 
 class StartFailed(PeaceRiverError):
     """A node, its server or its configuration cannot start; the text says what to change."""
+
+
+class Unreachable(PeaceRiverError):
+    """No node answers at a client's URL, or the connection broke.
+
+    ``message_id``: of the message that was under way, which may or may not be recorded: send it again under this id.
+    """
+
+    def __init__(self, detail: str, *, message_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.message_id = message_id

@@ -22,7 +22,7 @@ from peaceriver.embedded.place import PORT, SOCKET_PATH_BYTES_MAX, write_durably
 from peaceriver.embedded.processes import look
 from peaceriver.errors import StartFailed
 from peaceriver.node.configuration import NodeConfiguration
-from peaceriver.node.launch import node_on_dsn, node_on_server
+from peaceriver.node.launch import node_on_dsn, node_on_server, publish
 from peaceriver.node.node import Node
 
 log = structlog.get_logger()
@@ -80,8 +80,8 @@ async def run_node(
 ) -> int:
     """Run a node until SIGTERM or SIGINT, and stop it in order; a second signal ends the process at once.
 
-    Calls ``ready`` with its URL once every department takes messages. A PostgreSQL server of its own that dies is started
-    again under the running node. Answers the exit code: 0, or DATABASE_LOST. Raises StartFailed.
+    Calls ``ready`` with its URL once every department takes messages. A PostgreSQL server of its own that dies is
+    started again under the running node. Answers the exit code: 0, or DATABASE_LOST. Raises StartFailed.
     """
     _stop_on_signals()
     try:
@@ -163,7 +163,7 @@ def _introduce(configuration: NodeConfiguration, url: str, supervisor: int | Non
 class KeptServer:
     """A PostgreSQL server of ours that is started again when it dies, under the address that it had."""
 
-    def __init__(self, directory: Path, server: LinkedServer) -> None:
+    def __init__(self, directory: Path, server: Server) -> None:
         self.server = server
         self._directory = directory
         self._keeping = asyncio.create_task(self._keep(), name="postgres")
@@ -181,6 +181,7 @@ class KeptServer:
         self._keeping.cancel()
         await asyncio.gather(self._keeping, return_exceptions=True)
         await self.server.stop()
+        (self._directory / _SOCKETS_LINK).unlink(missing_ok=True)
 
     async def _keep(self) -> None:
         loop, attempt, started = asyncio.get_running_loop(), 0, asyncio.get_running_loop().time()

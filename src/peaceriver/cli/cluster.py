@@ -1,0 +1,81 @@
+"""``peaceriver status`` and ``peaceriver verify``: how the cluster is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from peaceriver import jsontext
+from peaceriver.answers import exact
+from peaceriver.cli.terminal import (
+    EXIT_REFUSED,
+    JsonOption,
+    UrlOption,
+    complain,
+    console,
+    say,
+    say_raw,
+    table,
+    with_client,
+)
+from peaceriver.client import DEFAULT_URL, VERIFY_TIMEOUT_S, Client
+
+
+def status(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
+    """Print every department: who leads it, how far it is, and what lags."""
+
+    async def read(client: Client) -> int:
+        answer = await client.request("GET", "/cluster")
+        if as_json:
+            say_raw(answer)
+        else:
+            _print_status(exact(answer))
+        return 0
+
+    with_client(url, read, as_json=as_json)
+
+
+def _print_status(cluster: Mapping[str, Any]) -> None:
+    for node in cluster["nodes"]:
+        say(f"{node['name']} {node['url']} {'alive' if node['alive'] else 'away'}")
+    numbers = ("shard", "epoch", "position", "complete", "replicas lag", "views lag")
+    shown = table("shard", "department", "leader", *numbers[1:], right=numbers)
+    for shard in cluster["shards"]:
+        leader = shard["leader"] or "none"
+        cells = (shard["shard"], shard["name"], leader, shard["epoch"], shard["position"], shard["complete"])
+        shown.add_row(*map(str, cells), *map(str, lags(shard)))
+    console.print(shown)
+
+
+def lags(shard: Mapping[str, Any]) -> tuple[int, int]:
+    """How many records the slowest replica and the views of a department are behind."""
+    replicas = max((each["lag"] for each in shard["replicas"]), default=0)
+    folded = shard["marks"].get("views", {}).get(str(shard["shard"]), shard["complete"])
+    return replicas, shard["complete"] - folded
+
+
+def verify(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
+    """Check every journal against its chain and every view against its journal; exit code 1 where one is damaged."""
+
+    async def check(client: Client) -> int:
+        answer = await client.request("POST", "/cluster/verify", wait_s=VERIFY_TIMEOUT_S)
+        found = exact(answer)
+        if as_json:
+            say_raw(answer)
+        else:
+            _print_verdicts(found)
+        return 0 if found["ok"] else EXIT_REFUSED
+
+    with_client(url, check, as_json=as_json)
+
+
+def _print_verdicts(found: Mapping[str, Any]) -> None:
+    for shard in found["shards"]:
+        say(
+            f"{shard['shard']}: {shard['records']:,} records {'are as they were written' if shard['ok'] else 'DAMAGED'}"
+        )
+        for each in shard["damaged"]:
+            complain(f"  {each['where']} {each['place']}: {each['detail']}")
+    if not found["ok"]:
+        damaged = jsontext.write([each["shard"] for each in found["shards"] if not each["ok"]])
+        complain(f"departments {damaged} are damaged: restore them from a backup before you go on")

@@ -1,0 +1,348 @@
+"""The client: a node's HTTP API as Python calls.
+
+    async with Client("http://127.0.0.1:7400") as client:
+        receipt = await client.send(envelope)
+        order = await client.get(100, "Order", "SO-1", as_of=receipt.stamp)
+
+A client carries its last receipt of each department along, so it reads its own writes on any node. It never sends
+anything twice by itself: whoever repeats a message does so under its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, overload
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from peaceriver import jsontext
+from peaceriver.answers import ActorRead, JournalPage, Page, actor_read, exact, outcome_of, page_of, refusal_of
+from peaceriver.errors import Refused, Unreachable
+from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
+from peaceriver.message import Envelope
+from peaceriver.node.identity import new_id
+from peaceriver.record import written_time
+from peaceriver.shard.proposal import Receipt
+from peaceriver.stamp import Stamp
+
+DEFAULT_URL = "http://127.0.0.1:7400"
+CONNECT_TIMEOUT_S = 5.0
+#: How much longer than a node's own time limit the client waits for its answer.
+ANSWER_MARGIN_S = 10.0
+CONNECTIONS_MAX = 64
+
+#: A cutoff, or what a read must have passed: a stamp, a time with an offset, a position per department, or such a text.
+Moment = Stamp | datetime | Mapping[int, int] | str
+
+
+class Client:
+    """One node's API. Every method raises the Refused that the node answered with, or Unreachable where none does."""
+
+    def __init__(self, url: str = DEFAULT_URL, *, principal: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        #: The last position that this client was given a receipt for, per department.
+        self.seen: dict[int, int] = {}
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=self.url,
+                headers={} if principal is None else {b"Peaceriver-Principal": principal.encode()},
+                timeout=httpx.Timeout(SEND_TIMEOUT_S + ANSWER_MARGIN_S, connect=CONNECT_TIMEOUT_S),
+                limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
+                trust_env=False,  # nodes are spoken to directly, whatever proxy the environment names
+            )
+        except httpx.InvalidURL as error:
+            raise Unreachable(f"{url!r} is not the URL of a node: {error}; it looks like {DEFAULT_URL}") from error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    # --- sending
+
+    @overload
+    async def send(self, messages: Envelope, *, atomic: bool = ..., timeout_s: float = ...) -> Receipt: ...
+    @overload
+    async def send(
+        self, messages: Sequence[Envelope], *, atomic: bool = ..., timeout_s: float = ...
+    ) -> list[Receipt | Refused]: ...
+    async def send(
+        self, messages: Envelope | Sequence[Envelope], *, atomic: bool = False, timeout_s: float = SEND_TIMEOUT_S
+    ) -> Receipt | list[Receipt | Refused]:
+        """Send one message, or a list: one outcome each, in order; a refused one in a list is its refusal, not raised.
+
+        ``atomic``: all of the list or none; then the first refusal is raised. A message without an id gets one here, so
+        that every error can name it. Raises OutcomeUnknown or Unreachable where it may or may not be recorded.
+        """
+        if isinstance(messages, Envelope):
+            return await self._send_one(_with_id(messages), timeout_s)
+        return await self._send_all([_with_id(each) for each in messages], atomic, timeout_s)
+
+    async def _send_one(self, envelope: Envelope, timeout_s: float) -> Receipt:
+        try:
+            text = await self.request(
+                "POST",
+                "/messages",
+                {"timeout": _seconds(timeout_s)},
+                content=jsontext.encode(envelope.public()),
+                wait_s=timeout_s,
+            )
+        except Unreachable as error:
+            raise Unreachable(
+                f"{error.detail}; message {envelope.id} may or may not be recorded: send it again under this id",
+                message_id=str(envelope.id),
+            ) from error
+        outcome = outcome_of(text)
+        if isinstance(outcome, Refused):
+            raise outcome
+        return self._noted(outcome)
+
+    async def _send_all(self, envelopes: list[Envelope], atomic: bool, timeout_s: float) -> list[Receipt | Refused]:
+        parameters = {"timeout": _seconds(timeout_s)} | ({"atomic": "true"} if atomic else {})
+        content = jsontext.encode([each.public() for each in envelopes])
+        text = await self.request("POST", "/messages", parameters, content=content, wait_s=timeout_s)
+        outcomes = [outcome_of(bytes(each)) for each in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        return [self._noted(each) if isinstance(each, Receipt) else each for each in outcomes]
+
+    def _noted(self, receipt: Receipt) -> Receipt:
+        self.seen[receipt.shard] = max(receipt.position, self.seen.get(receipt.shard, 0))
+        return receipt
+
+    # --- reading
+
+    async def get(
+        self,
+        shard: int,
+        actor_type: str,
+        actor_id: str,
+        *,
+        as_of: Moment | None = None,
+        after: Moment | None = None,
+        version: int | None = None,
+        valid_at: datetime | None = None,
+        timeout_s: float | None = None,
+    ) -> ActorRead:
+        """One actor of one department: as it is, or at a cutoff, a version, a business time. Raises NotFound."""
+        parameters = _reading(as_of, after, timeout_s) | _some(
+            version=version, valid_at=None if valid_at is None else written_time(valid_at)
+        )
+        path = f"/shards/{shard}/{_segment(actor_type)}/{_segment(actor_id)}"
+        return actor_read(await self._read(path, parameters, shards=[shard]))
+
+    async def find(
+        self, actor_type: str, actor_id: str, *, as_of: Moment | None = None, after: Moment | None = None
+    ) -> Page:
+        """An actor in every department that holds it."""
+        path = f"/actors/{_segment(actor_type)}/{_segment(actor_id)}"
+        return page_of(await self._read(path, _reading(as_of, after)))
+
+    async def list(
+        self,
+        actor_type: str,
+        shard: int | None = None,
+        *,
+        filters: Mapping[str, str] | None = None,
+        order: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        as_of: Moment | None = None,
+        after: Moment | None = None,
+    ) -> Page:
+        """Actors of a type, in one department or in all; ``filters`` are as in the API: ``{"total": "gt.100"}``."""
+        path = f"/actors/{_segment(actor_type)}" if shard is None else f"/shards/{shard}/{_segment(actor_type)}"
+        parameters = {**(filters or {}), **_some(order=order, limit=limit, offset=offset), **_reading(as_of, after)}
+        return page_of(await self._read(path, parameters, shards=None if shard is None else [shard]))
+
+    async def following(self, page: Page) -> Page | None:
+        """The part of a list that comes after ``page``, at the same cutoff; None at the end."""
+        return None if page.next is None else page_of(await self.request("GET", page.next))
+
+    async def records(
+        self, shard: int, actor_type: str, actor_id: str, *, as_of: Moment | None = None, after: Moment | None = None
+    ) -> tuple[dict[str, Any], ...]:
+        """An actor's records, oldest first, as the API shows them, numbers exact. Raises NotFound."""
+        path = f"/shards/{shard}/{_segment(actor_type)}/{_segment(actor_id)}/records"
+        answer = exact(await self._read(path, _reading(as_of, after), shards=[shard]))
+        found: list[dict[str, Any]] = answer["records"]
+        while answer["next"] is not None:
+            answer = exact(await self.request("GET", answer["next"]))
+            found += answer["records"]
+        return tuple(found)
+
+    async def journal(
+        self, shard: int | None, *, after: int | str = 0, limit: int = PAGE_RECORDS_MAX, wait_s: float = 0.0
+    ) -> JournalPage:
+        """Complete records after a position, in order; of all departments in stamp order where ``shard`` is None.
+
+        ``after`` is then a stamp, or 0. Waits so long for the first record where there is none yet.
+        """
+        path = "/journal" if shard is None else f"/shards/{shard}/journal"
+        parameters = {"after": str(after), "limit": str(limit)} | ({"wait": _seconds(wait_s)} if wait_s else {})
+        answer = exact(await self.request("GET", path, parameters, wait_s=wait_s))
+        return JournalPage(records=tuple(answer["records"]), next=answer["next"], complete=answer["complete"])
+
+    # --- the directory and the cluster
+
+    async def departments(self) -> dict[int, str]:
+        """The names of all departments, by sharding code."""
+        return {each["code"]: each["name"] for each in await self.directory("departments")}
+
+    async def directory(self, section: str) -> tuple[dict[str, Any], ...]:
+        """The pages of one section: departments, models, companies."""
+        return await self._items(f"/directory/{_segment(section)}")
+
+    async def put_department(
+        self, code: int, name: str, *, company: str | None = None, receives: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Make or replace a department's Yellow Page; returns when the department takes messages."""
+        page = _given(name=name, company=company, receives=None if receives is None else list(receives))
+        return await self._put(f"/directory/departments/{code}", page)
+
+    async def put_model(self, actor_type: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """Publish a model as a JSON Schema (draft 2020-12); the answer names the version."""
+        return await self._put(f"/directory/models/{_segment(actor_type)}", schema)
+
+    async def _put(self, path: str, page: Mapping[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = exact(await self.request("PUT", path, content=jsontext.write(page).encode()))
+        return answer
+
+    async def exceptions(self) -> tuple[dict[str, Any], ...]:
+        """What could not be done, oldest first: exception records."""
+        return await self._items("/exceptions")
+
+    async def _items(self, path: str) -> tuple[dict[str, Any], ...]:
+        """A whole list, page after page."""
+        answer = exact(await self._read(path, {"limit": str(PAGE_RECORDS_MAX)}))
+        items: list[dict[str, Any]] = answer["items"]
+        while answer["next"] is not None:
+            answer = exact(await self.request("GET", answer["next"]))
+            items += answer["items"]
+        return tuple(items)
+
+    async def cluster(self) -> dict[str, Any]:
+        """The nodes, and each department's leader, positions and marks."""
+        answer: dict[str, Any] = exact(await self.request("GET", "/cluster"))
+        return answer
+
+    async def verify(self) -> dict[str, Any]:
+        """Have every journal checked against its chain, and answer what was found."""
+        text = await self.request("POST", "/cluster/verify", wait_s=VERIFY_TIMEOUT_S)
+        answer: dict[str, Any] = exact(text)
+        return answer
+
+    async def ready(self) -> bool:
+        """Whether every department of the directory is served; raises Unreachable where no node answers."""
+        try:
+            await self.request("GET", "/readyz")
+        except Refused:
+            return False
+        return True
+
+    # --- the wire
+
+    async def _read(self, path: str, parameters: Mapping[str, str], shards: Sequence[int] | None = None) -> bytes:
+        """A read that shows at least what this client has receipts for; a read at a cutoff shows just that cutoff."""
+        seen = self.seen if shards is None else {code: self.seen[code] for code in shards if code in self.seen}
+        headers = {"Peaceriver-After": vector(seen)} if seen and "as_of" not in parameters else {}
+        return await self.request("GET", path, parameters, headers=headers, wait_s=_timeout_of(parameters))
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        content: bytes | None = None,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> bytes:
+        """One request; its answer as it came. Raises the refusal that it was answered with, or Unreachable.
+
+        ``wait_s``: how long the node itself may take before it answers.
+        """
+        given = dict(headers or {}) | ({"Content-Type": content_type} if content is not None else {})
+        try:
+            response = await self._http.request(
+                method,
+                path,
+                params=parameters,
+                content=content,
+                headers=given,
+                timeout=httpx.Timeout(wait_s + ANSWER_MARGIN_S, connect=CONNECT_TIMEOUT_S),
+            )
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unreachable(
+                f"no node answers at {self.url} ({str(error) or type(error).__name__}); "
+                "start one with `peaceriver up`, or name another with --url"
+            ) from error
+        if response.is_success:
+            return response.content
+        refusal = refusal_of(response.content, response.status_code, response.headers.get("Retry-After"))
+        if refusal is None:
+            raise Unreachable(f"{self.url} answered {response.status_code} and is not a node of Peace River")
+        raise refusal
+
+
+#: Every record of every journal is read again.
+VERIFY_TIMEOUT_S = 3600.0
+
+
+def vector(positions: Mapping[int, int]) -> str:
+    """A position per department as the API writes it: ``100:17,110:4``."""
+    return ",".join(f"{code}:{position}" for code, position in sorted(positions.items()))
+
+
+def moment_text(moment: Moment) -> str:
+    """A cutoff as the API reads it."""
+    match moment:
+        case datetime():
+            return written_time(moment)
+        case Mapping():
+            return vector(moment)
+        case _:
+            return str(moment)
+
+
+def _with_id(envelope: Envelope) -> Envelope:
+    return envelope if envelope.id is not None else msgspec.structs.replace(envelope, id=new_id())
+
+
+def _reading(as_of: Moment | None, after: Moment | None, timeout_s: float | None = None) -> dict[str, str]:
+    return _some(
+        as_of=None if as_of is None else moment_text(as_of),
+        after=None if after is None else moment_text(after),
+        timeout=None if timeout_s is None else _seconds(timeout_s),
+    )
+
+
+def _some(**parameters: str | int | None) -> dict[str, str]:
+    """Query parameters, without those that were not given."""
+    return {name: str(value) for name, value in parameters.items() if value is not None}
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s:.3f}s"
+
+
+def _timeout_of(parameters: Mapping[str, str]) -> float:
+    return float(parameters["timeout"].removesuffix("s")) if "timeout" in parameters else 0.0
+
+
+def _segment(text: str) -> str:
+    """One segment of a path, whatever the text holds."""
+    return quote(text, safe="")
