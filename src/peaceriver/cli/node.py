@@ -39,7 +39,7 @@ def node(
         print(said, file=words, flush=True)
 
     try:
-        code = uvloop.run(run_node(read_configuration(config), serve, ready=ready, supervisor=supervisor))
+        code = uvloop.run(run_node(read_configuration(config), serve, ready=ready))
     except PeaceRiverError as error:
         if as_json:
             print(jsontext.write({"detail": str(error)}), file=words, flush=True)

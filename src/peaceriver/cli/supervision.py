@@ -42,7 +42,11 @@ class _Word(msgspec.Struct):
 
 
 class SupervisedNode:
-    """One node in a directory of ours: its configuration ``NAME.toml``, its log ``NAME.log`` and its data ``NAME``."""
+    """One node in a directory of ours.
+
+    Its data are in ``NAME``, its configuration in ``NAME.toml``, its log in ``NAME.log``, and while it runs
+    ``NAME.json`` says which process it is, so that whoever comes after us can end it.
+    """
 
     def __init__(self, directory: Path, configuration: NodeConfiguration, say: Callable[[str], None]) -> None:
         self.name = configuration.name
@@ -50,18 +54,14 @@ class SupervisedNode:
         self.pid: int | None = None
         self._file = directory / f"{self.name}.toml"
         self._log = directory / f"{self.name}.log"
-        self._data = directory / self.name
+        self._child_file = _child_file(directory, self.name)
         self._say = say
         self._process: Process | None = None
         self._keeping: asyncio.Task[None] | None = None
         write_durably(self._file, written(configuration).encode())
 
     async def start(self) -> str:
-        """Start it and answer its URL once it takes messages; raise StartFailed with its own words where it does not.
-
-        A node of the same directory that has lost its supervisor is ended first.
-        """
-        await asyncio.to_thread(end_orphan, self._data)
+        """Start it and answer its URL once it takes messages; raise StartFailed, with its words, where it does not."""
         url = await self._begin()
         self._keeping = asyncio.create_task(self._keep(), name=f"keep {self.name}")
         return url
@@ -72,6 +72,7 @@ class SupervisedNode:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
         await self._end(signal.SIGINT)
+        self._child_file.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """End it at once. Its PostgreSQL server notices and ends by itself; nothing acknowledged is lost."""
@@ -113,6 +114,8 @@ class SupervisedNode:
                 start_new_session=True,  # Ctrl-C is for us: we stop it in order
             )
         self.pid = self._process.pid
+        if (started := look(self.pid)) is not None:
+            write_durably(self._child_file, msgspec.json.encode(_Child(self.pid, started.began)))
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 word = await _word(self._process)
@@ -170,16 +173,28 @@ def _opened_log(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def end_orphan(data: Path) -> None:
-    """End the node of a directory whose supervisor is gone; one that was started by hand is left alone."""
-    from peaceriver.node.process import read_node_file
+class _Child(msgspec.Struct, frozen=True):
+    """Which process a node is. A process id alone proves nothing; with ``began`` it is who it is."""
 
-    file = read_node_file(data)
-    if file is None or file.supervisor is None:
+    pid: int
+    began: str
+
+
+def end_orphan(directory: Path, name: str) -> None:
+    """End a node that has outlived the supervisor that started it; the caller holds the directory."""
+    file = _child_file(directory, name)
+    try:
+        child = msgspec.json.decode(file.read_bytes(), type=_Child)
+    except (FileNotFoundError, msgspec.DecodeError):
         return
-    found = look(file.pid)
-    if found is not None and found.began == file.began:
-        end_server(file.pid)
+    found = look(child.pid)
+    if found is not None and found.began == child.began:
+        end_server(child.pid)
+    file.unlink(missing_ok=True)
+
+
+def _child_file(directory: Path, name: str) -> Path:
+    return directory / f"{name}.json"
 
 
 class Held:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from peaceriver.cli.supervision import Held, SupervisedNode, free_port
+from peaceriver.cli.supervision import Held, SupervisedNode, end_orphan, free_port
 from peaceriver.cli.terminal import EXIT_USAGE, JsonOption, complain, finish, say, say_json
 from peaceriver.client import Client
 from peaceriver.node.configuration import PORT, Listen, NodeConfiguration
@@ -33,6 +33,7 @@ class Cluster:
     async def start(self) -> str:
         """Start what is there, or make it; answers the URL. Raises StartFailed."""
         self._held = Held.take(self.directory)
+        await asyncio.to_thread(end_orphan, self.directory, NODE)
         configuration = NodeConfiguration(
             name=NODE,
             listen=Listen(port=free_port(self._port)),
@@ -82,6 +83,7 @@ async def _run(data: Path, port: int, app: Path | None, *, as_json: bool) -> int
     tell = complain if as_json else say
     cluster = Cluster(data, port=port, app=app, say=tell)
     stopping = stop_on_signals(cluster)
+    tell(f"starting in {cluster.directory}")
     starting = asyncio.ensure_future(cluster.start())
     try:
         await asyncio.wait({starting, asyncio.ensure_future(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,7 +106,7 @@ async def _introduce(url: str, directory: Path, *, as_json: bool) -> None:
     if as_json:
         say_json({"url": url, "data": str(directory), "departments": departments})
         return
-    say(f"{url} takes messages; everything is kept in {directory}; Ctrl-C stops it")
+    say(f"{url} takes messages; Ctrl-C stops it")
     for code, name in departments.items():
         say(f"  {code} {name}")
     if not departments:

@@ -59,25 +59,9 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     pid: int
     began: str | None
-    #: The process that starts it again when it dies; None where nobody does.
-    supervisor: int | None = None
 
 
-def read_node_file(directory: Path) -> NodeFile | None:
-    """The file of a node that runs, or was killed; None after an orderly end."""
-    try:
-        return msgspec.json.decode((directory / NODE_FILE).read_bytes(), type=NodeFile)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-
-
-async def run_node(
-    configuration: NodeConfiguration,
-    serve: Serve,
-    *,
-    ready: Callable[[str], None],
-    supervisor: int | None = None,
-) -> int:
+async def run_node(configuration: NodeConfiguration, serve: Serve, *, ready: Callable[[str], None]) -> int:
     """Run a node until SIGTERM or SIGINT, and stop it in order; a second signal ends the process at once.
 
     Calls ``ready`` with its URL once every department takes messages. A PostgreSQL server of its own that dies is
@@ -88,7 +72,7 @@ async def run_node(
         async with AsyncExitStack() as stack:
             server, serving = await _start(configuration, serve, stack)
             if configuration.data is not None:
-                stack.callback(_introduce(configuration, serving.url, supervisor))
+                stack.callback(_introduce(configuration, serving.url))
             ready(serving.url)
             await (server.lost() if server is not None else asyncio.Event().wait())
             return DATABASE_LOST
@@ -144,17 +128,12 @@ def _end_at_once(number: int, _frame: object) -> None:
     os._exit(128 + number)
 
 
-def _introduce(configuration: NodeConfiguration, url: str, supervisor: int | None) -> Callable[[], None]:
+def _introduce(configuration: NodeConfiguration, url: str) -> Callable[[], None]:
     """Write who we are beside the data; answers how to take that back."""
     assert configuration.data is not None
     process = look(os.getpid())
-    file = NodeFile(
-        name=configuration.name,
-        url=url,
-        pid=os.getpid(),
-        began=None if process is None else process.began,
-        supervisor=supervisor,
-    )
+    began = None if process is None else process.began
+    file = NodeFile(name=configuration.name, url=url, pid=os.getpid(), began=began)
     path = Path(configuration.data) / NODE_FILE
     write_durably(path, msgspec.json.encode(file))
     return lambda: path.unlink(missing_ok=True)
