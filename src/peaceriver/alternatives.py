@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from peaceriver.schema import Schema, lookup
+from peaceriver.jsontext import Path
+from peaceriver.schema import Schema, lookup, reference_path
 
 #: Beyond, a schema is taken as it stands.
 ALTERNATIVES_MAX: Final = 256
@@ -29,22 +30,24 @@ _FEW: Final[dict[str, list[Any]]] = {"null": [None], "boolean": [False, True]}
 EVERY_TYPE: Final = frozenset(each for types in _TYPES.values() for each in types)
 
 
-def conditions(schema: Any, root: Schema, followed: frozenset[str] = frozenset()) -> list[Schema]:
-    """The schemas, without ``$ref`` and ``allOf``, that a value of ``schema`` meets all of."""
+def conditions(
+    schema: Any, root: Schema, path: Path = (), followed: frozenset[str] = frozenset()
+) -> list[tuple[Path, Schema]]:
+    """The schemas, without ``$ref`` and ``allOf``, that a value of ``schema`` meets all of, each with its place."""
     if not isinstance(schema, dict):
-        return [] if schema else [{"enum": []}]
-    found = [{keyword: value for keyword, value in schema.items() if keyword not in ("$ref", "allOf")}]
+        return [] if schema else [(path, {"enum": []})]
+    found = [(path, {keyword: value for keyword, value in schema.items() if keyword not in ("$ref", "allOf")})]
     reference = schema.get("$ref")
     if reference is not None and reference not in followed:
-        found += conditions(lookup(root, reference), root, followed | {reference})
-    for each in schema.get("allOf", ()):
-        found += conditions(each, root, followed)
+        found += conditions(lookup(root, reference), root, reference_path(reference), followed | {reference})
+    for index, each in enumerate(schema.get("allOf", ())):
+        found += conditions(each, root, (*path, "allOf", index), followed)
     return found
 
 
 def alternatives(schema: Any, root: Schema, nesting: int = _NESTING_MAX) -> list[Schema]:
     """Schemas of one type each, as far as that can be told, one of which every value of ``schema`` meets."""
-    merged = _merged(conditions(schema, root))
+    merged = _merged([each for _, each in conditions(schema, root)])
     choices = [merged.pop(keyword) for keyword in ("anyOf", "oneOf") if keyword in merged]
     found = [merged]
     for branches in choices if nesting else ():

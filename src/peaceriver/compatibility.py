@@ -71,7 +71,7 @@ class _Comparison:
 
     def reasons(self, old: Any, new: Any, path: Path) -> list[_Place]:
         """Why a value of ``old`` might be none of ``new``."""
-        if new is True or new == {} or old is False:
+        if new is True or old is False:
             return []
         if new is False:
             return [(path, "nothing is accepted here any more")]
@@ -91,17 +91,19 @@ class _Comparison:
             self._assumed.discard(pair)
 
     def _reasons(self, old: Any, new: Any, path: Path) -> Iterator[_Place]:
-        known = conditions(old, self._old)
-        wanted = conditions(new, self._new)
-        for keyword in _UNEVALUATED & {keyword for condition in wanted for keyword in condition}:
-            # It depends on everything beside it, and something beside it has changed.
-            yield (*path, keyword), "may refuse what was accepted, now that other conditions have changed"
-        for alternative in alternatives(old, self._old):
-            for condition in wanted:
-                yield from self._unmet(_Pair(alternative, known, condition, path))
-        for lost in (each for condition in known for each in condition.items() if each[0] not in _VOCABULARY):
-            if not any(self._is_unchanged({lost[0]: lost[1]}, each, (lost[0],)) for each in wanted):
-                yield (*path, lost[0]), "has changed or is gone, and nobody here knows what it means"
+        known = [each for _, each in conditions(old, self._old)]
+        wanted = conditions(new, self._new, path)
+        for at, condition in wanted:
+            for keyword in _UNEVALUATED & condition.keys():
+                # It depends on everything beside it, and something has changed.
+                yield (*at, keyword), "may refuse what was accepted, now that other conditions have changed"
+            for alternative in alternatives(old, self._old):
+                yield from self._unmet(_Pair(alternative, known, condition, at))
+        for keyword, meaning in (each for condition in known for each in condition.items()):
+            if keyword not in _VOCABULARY and not any(
+                self._is_unchanged({keyword: meaning}, each, (keyword,)) for _, each in wanted
+            ):
+                yield (*path, keyword), "has changed or is gone, and nobody here knows what it means"
 
     def _unmet(self, pair: _Pair) -> Iterator[_Place]:
         types = types_of(pair.old)
@@ -184,10 +186,8 @@ class _Comparison:
             if name in before:
                 yield from self.reasons(before[name], new, here)
                 yield from _default_places(before[name], new, here)
-            elif pair.old.get("patternProperties"):
-                yield from self.reasons(True, new, here)
-            elif isinstance(pair.old.get("additionalProperties"), dict):
-                yield from self.reasons(pair.old["additionalProperties"] or True, new, here)
+            else:
+                yield from self.reasons(_promised(pair.old), new, here)
 
     def patterns(self, pair: _Pair, keyword: str) -> Iterator[_Place]:
         for pattern, new in pair.new[keyword].items():
@@ -200,7 +200,8 @@ class _Comparison:
         for group in ("properties", "patternProperties"):
             for name, old in pair.old.get(group, {}).items():
                 if name not in pair.new.get(group, {}):
-                    yield from self.reasons(old, new, (*pair.path, group, name))
+                    for _, detail in self.reasons(old, new, ()):
+                        yield (*pair.path, keyword), f"{name}: {detail}"
 
     def names(self, pair: _Pair, keyword: str) -> Iterator[_Place]:
         old = {"allOf": [{"type": "string"}, pair.old.get(keyword, True)]}
@@ -218,8 +219,10 @@ class _Comparison:
             yield from self.reasons(pair.old.get("items", True), pair.new["items"], (*pair.path, "items"))
         for index in range(max(len(old), len(new))):
             before = old[index] if index < len(old) else pair.old.get("items", True)
-            after = new[index] if index < len(new) else pair.new.get("items", True)
-            yield from self.reasons(before, after, (*pair.path, "prefixItems", index))
+            if index < len(new):
+                yield from self.reasons(before, new[index], (*pair.path, "prefixItems", index))
+            else:
+                yield from self.reasons(before, pair.new.get("items", True), (*pair.path, "items"))
 
     def choice(self, pair: _Pair, keyword: str) -> Iterator[_Place]:
         branches = pair.new[keyword]
@@ -232,6 +235,13 @@ class _Comparison:
         if all(attempts):
             meant = [each for each, kinds in zip(attempts, types, strict=True) if kinds & types_of(pair.old)]
             yield from meant[0] if len(meant) == 1 else [(here, "none of these accepts all that was accepted")]
+
+
+def _promised(schema: Schema) -> Any:
+    """What a schema says of members that it does not declare; False, as of members that never are, where it is open."""
+    if schema.get("patternProperties"):
+        return True
+    return schema.get("additionalProperties", True) not in (True, {}) and schema["additionalProperties"]
 
 
 def _default_places(old: Any, new: Any, path: Path) -> Iterator[_Place]:

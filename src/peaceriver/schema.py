@@ -8,8 +8,9 @@ read back: a ``date-time`` has an offset and, like a ``date``, is a moment that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -121,11 +122,15 @@ def resolved(schema: Any, root: Schema) -> Any:
     return schema
 
 
+def reference_path(reference: str) -> tuple[str, ...]:
+    """The way that a local reference (``#/...``) takes from the root."""
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in unquote(reference).split("/")[1:])
+
+
 def lookup(root: Schema, reference: str) -> Schema | bool:
     """The schema that a local reference points at; raises ``LookupError`` where there is none."""
     target: Any = root
-    for part in unquote(reference.removeprefix("#")).split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
+    for name in reference_path(reference):
         if isinstance(target, dict):
             target = target[name]
         elif isinstance(target, list) and name.isdecimal():
@@ -199,20 +204,54 @@ def _root_places(schema: Schema) -> Iterator[tuple[Path, str]]:
 
 
 def _reference_places(root: Schema) -> Iterator[tuple[Path, str]]:
-    for path, schema in subschemas(root):
+    found = list(subschemas(root))
+    paths = {id(schema): path for path, schema in found}
+    broken = False
+    for path, schema in found:
         for keyword in _REFUSED:
             if keyword in schema:
                 yield (*path, keyword), "is not supported: use a local $ref"
         if path and "$id" in schema:
             yield (*path, "$id"), "is allowed at the root only: it would change what a local $ref means"
-        reference = schema.get("$ref", "#")
-        if reference != "#" and not reference.startswith("#/"):
-            yield (*path, "$ref"), "must be local: # or #/..."
-            continue
-        try:
-            lookup(root, reference)
-        except LookupError:
-            yield (*path, "$ref"), f"nothing is at {reference[:80]}"
+        complaint = _reference_complaint(schema.get("$ref", "#"), root, paths)
+        if complaint:
+            broken = True
+            yield (*path, "$ref"), complaint
+    if not broken:
+        yield from _loop_places(root, paths)
+
+
+def _reference_complaint(reference: str, root: Schema, paths: Mapping[int, Path]) -> str | None:
+    if reference != "#" and not reference.startswith("#/"):
+        return "must be local: # or #/..."
+    try:
+        target = lookup(root, reference)
+    except LookupError:
+        return f"nothing is at {reference[:80]}"
+    if isinstance(target, dict) and id(target) not in paths:
+        return f"what is at {reference[:80]} is no schema: definitions belong under $defs"
+    return None
+
+
+def _loop_places(root: Schema, paths: Mapping[int, Path]) -> Iterator[tuple[Path, str]]:
+    """A reference that leads back to itself without going into a member says nothing, or the opposite of itself."""
+    leads_to = {id(schema): {id(each) for each in _in_place(schema, root)} for _, schema in subschemas(root)}
+    try:
+        TopologicalSorter(leads_to).prepare()
+    except CycleError as error:
+        nodes: list[int] = error.args[1]
+        yield min(paths[each] for each in nodes), "leads back to itself without going into a member"
+
+
+def _in_place(schema: Schema, root: Schema) -> Iterator[Schema]:
+    """The schemas in a schema, or referred to by it, that judge the very same value."""
+    inner = [schema[keyword] for keyword in ("not", "if", "then", "else") if keyword in schema]
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        inner += schema.get(keyword, ())
+    inner += schema.get("dependentSchemas", {}).values()
+    if "$ref" in schema:
+        inner.append(lookup(root, schema["$ref"]))
+    yield from (each for each in inner if isinstance(each, dict))
 
 
 def _first_error(compiled: jsonschema_rs.Draft202012Validator, value: Any) -> jsonschema_rs.ValidationError:
