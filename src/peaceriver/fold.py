@@ -20,6 +20,10 @@ from peaceriver.model import MessageType, Model
 #: A fold's Decimals are exact to so many digits, whatever the process that it runs in has set.
 DECIMAL_DIGITS: Final = 100
 
+#: What tells a JSON value: its first byte.
+_NULL: Final = ord("n")
+_OBJECT: Final = ord("{")
+
 _Members: TypeAlias = dict[str, msgspec.Raw]
 
 _members: Final = msgspec.json.Decoder(_Members).decode
@@ -36,12 +40,13 @@ def merge_patch(document: str | None, patch: str) -> str:
     its bytes. Raises ``Invalid`` for a patch that is no object, ``TooLarge`` above ``DOCUMENT_BYTES_MAX``, and
     ``Malformed`` above ``DEPTH_MAX``.
     """
-    if not patch.lstrip().startswith("{"):
+    try:
+        return _checked(_merged(None if document is None else document.encode(), patch.encode()))
+    except msgspec.ValidationError as error:
         raise Invalid(
             "A merge patch that is not a JSON object would replace the whole document: send an object.",
             errors=(Offence("/body", "must be a JSON object"),),
-        )
-    return _checked(_merged(None if document is None else document.encode(), patch.encode()))
+        ) from error
 
 
 def apply(
@@ -115,7 +120,7 @@ def _rebased(document: bytes | msgspec.Raw, before: bytes | msgspec.Raw, after: 
         old, own = was.get(key), members.get(key)
         if old is not None and bytes(old) == bytes(value):
             continue
-        if old is not None and own is not None and _first(old) == _first(own) == _first(value) == b"{":
+        if old is not None and own is not None and _first(old) == _first(own) == _first(value) == _OBJECT:
             value = msgspec.Raw(_rebased(own, old, value))
         members[key] = value
     return _encode(members)
@@ -125,9 +130,9 @@ def _merged(target: bytes | msgspec.Raw | None, patch: bytes | msgspec.Raw) -> b
     members = _members(target) if target is not None else {}
     for key, value in _members(patch).items():
         first = _first(value)
-        if first == b"n":
+        if first == _NULL:
             members.pop(key, None)
-        elif first == b"{":
+        elif first == _OBJECT:
             members[key] = _merged_member(members.get(key), value)
         else:
             members[key] = value
@@ -135,14 +140,14 @@ def _merged(target: bytes | msgspec.Raw | None, patch: bytes | msgspec.Raw) -> b
 
 
 def _merged_member(target: msgspec.Raw | None, patch: msgspec.Raw) -> msgspec.Raw:
-    if target is not None and _first(target) == b"{":
+    if target is not None and _first(target) == _OBJECT:
         return msgspec.Raw(_merged(target, patch))
     # Nothing to merge with: the patch itself, without the members that it would remove.
     return msgspec.Raw(_merged(None, patch)) if b"null" in bytes(patch) else patch
 
 
-def _first(value: msgspec.Raw) -> bytes:
-    return bytes(memoryview(value)[:1])
+def _first(value: msgspec.Raw) -> int:
+    return memoryview(value)[0]
 
 
 def _checked(document: bytes) -> str:
