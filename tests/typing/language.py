@@ -68,17 +68,17 @@ assert_type(sales.modify("Order/SO-1", {"customer": "Ada L."}, if_version=1), En
 assert_type(sales.cancel("Order/SO-1", reason="late"), Envelope)
 assert_type(sales.send(AddLine(price=Decimal(1)), to="Order/SO-1", sender=sales), Envelope)
 
-Order("Ada", Decimal("2500"))  # type: ignore[call-arg]
-Order(customer="Ada")  # type: ignore[call-arg]
-Order(customer="Ada", total="2500")  # type: ignore[arg-type]
-Order(customer="Ada", total=Decimal(1), state="lost")  # type: ignore[arg-type]
-AddLine()  # type: ignore[call-arg]
-order.customer = "Eve"  # type: ignore[misc]
-Department("100", "Sales")  # type: ignore[arg-type]
-sales.create({"customer": "Ada"})  # type: ignore[arg-type]
-sales.send(order, to="Order/SO-1")  # type: ignore[arg-type]
-sales.send(Approve())  # type: ignore[call-arg]
+Order("Ada", Decimal("2500"))  # type: ignore[call-arg]  # keywords only
+Order(customer="Ada")  # type: ignore[call-arg]  # total is required
+Order(customer="Ada", total="2500")  # type: ignore[arg-type]  # no text for a number
+Order(customer="Ada", total=Decimal(1), state="lost")  # type: ignore[arg-type]  # not among the literals
+AddLine()  # type: ignore[call-arg]  # price is required
+order.customer = "Eve"  # type: ignore[misc]  # frozen for ever
+Department("100", "Sales")  # type: ignore[arg-type]  # a code is a number
+sales.create({"customer": "Ada"})  # type: ignore[arg-type]  # an actor, no dict
+sales.send(order, to="Order/SO-1")  # type: ignore[arg-type]  # an actor is no message
+sales.send(Approve())  # type: ignore[call-arg]  # nobody to send it to
 
 
-class Wrong(Message[int], action="modify"):  # type: ignore[type-var]
+class Wrong(Message[int], action="modify"):  # type: ignore[type-var]  # int is no actor class
     pass
