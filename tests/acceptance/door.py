@@ -83,7 +83,7 @@ class Door:
 
     def get(self, path: str, **parameters: str) -> Any:
         """The value of an answer that is 200."""
-        answer = self.http.get(path, params=parameters)
+        answer = self.http.get(path, params=parameters or None)  # an empty one would cut a query off the path
         assert answer.status_code == 200, answer.text
         return answer.json()
 
