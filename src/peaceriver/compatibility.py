@@ -18,8 +18,9 @@ from peaceriver.jsontext import Path, offences, same_value, write
 from peaceriver.model import columns_of
 from peaceriver.schema import ANNOTATIONS, Schema, compiled, lookup, subschemas
 
-#: Pairs of subschemas that are compared before the change counts as too intricate to be shown compatible.
-COMPARISONS_MAX: Final = 10_000
+#: Steps of a comparison before the change counts as too intricate to be shown compatible: about a second.
+STEPS_MAX: Final = 20_000
+_STEP_LETTERS: Final = 1_000
 _INTRICATE: Final = "is too intricate to be shown compatible"
 
 _Place: TypeAlias = tuple[Path, str]
@@ -67,7 +68,7 @@ class _Comparison:
         self._old = old
         self._new = new
         self._assumed: set[tuple[str, str]] = set()
-        self._left = COMPARISONS_MAX
+        self._left = STEPS_MAX
 
     def reasons(self, old: Any, new: Any, path: Path) -> list[_Place]:
         """Why a value of ``old`` might be none of ``new``."""
@@ -75,13 +76,11 @@ class _Comparison:
             return []
         if new is False:
             return [(path, "nothing is accepted here any more")]
-        if same_value(old, new) and self._refers_to_the_same(new, set()):
-            return []
         # A schema may contain itself: what is to be shown may be assumed further in.
         pair = (write(old), write(new))
-        if pair in self._assumed:
+        if pair in self._assumed or (pair[0] == pair[1] and self._refers_to_the_same(new, set())):
             return []
-        self._left -= 1
+        self._left -= 1 + (len(pair[0]) + len(pair[1])) // _STEP_LETTERS
         if self._left < 0:
             return [(path, _INTRICATE)]
         self._assumed.add(pair)
@@ -93,6 +92,7 @@ class _Comparison:
     def _reasons(self, old: Any, new: Any, path: Path) -> Iterator[_Place]:
         known = [each for _, each in conditions(old, self._old)]
         wanted = conditions(new, self._new, path)
+        self._left -= len(known) + len(wanted)
         for at, condition in wanted:
             for keyword in _UNEVALUATED & condition.keys():
                 # It depends on everything beside it, and something has changed.

@@ -25,6 +25,8 @@ Schema: TypeAlias = dict[str, Any]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_BYTES_MAX: Final = 256 * 1024
+#: Every value may be judged by that many schemas, or by as many in each of its members.
+UNROLLED_MAX: Final = 100_000
 #: Of a value with more scalars and containers than this, only the first offence is named: to find all takes seconds.
 LISTED_VALUES_MAX: Final = 10_000
 
@@ -32,13 +34,14 @@ _SUBSCHEMA: Final = {
     *("additionalProperties", "contains", "contentSchema", "else", "if", "items", "not", "propertyNames", "then"),
     *("unevaluatedItems", "unevaluatedProperties"),
 }
+_DEFINITIONS: Final = ("$defs", "definitions")
 _SUBSCHEMA_LIST: Final = {"allOf", "anyOf", "oneOf", "prefixItems"}
-_SUBSCHEMA_MAP: Final = {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
+_SUBSCHEMA_MAP: Final = {*_DEFINITIONS, "dependentSchemas", "patternProperties", "properties"}
 #: Keywords that say nothing about which values are valid.
 ANNOTATIONS: Final = frozenset(
     ("$comment", "$id", "$schema", "default", "deprecated", "description", "examples", "readOnly", "title", "writeOnly")
 )
-_BESIDE_REF: Final = ANNOTATIONS | {"$ref", "$defs", "definitions"}
+_BESIDE_REF: Final = ANNOTATIONS | {"$ref", *_DEFINITIONS}
 #: They make the meaning of a subschema depend on where it is reached from.
 _REFUSED = ("$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef")
 
@@ -93,18 +96,21 @@ class Validator:
 
 def subschemas(schema: Any, path: Path = ()) -> Iterator[tuple[Path, Schema]]:
     """A schema and all schemas in it, each with its path; what only looks like one (an enum's value) is left out."""
-    if not isinstance(schema, dict):
-        return
-    yield path, schema
+    if isinstance(schema, dict):
+        yield path, schema
+        for way, each in _parts(schema):
+            yield from subschemas(each, (*path, *way))
+
+
+def _parts(schema: Schema) -> Iterator[tuple[Path, Any]]:
+    """The schemas just below a schema, each with the way to it."""
     for keyword, value in schema.items():
         if keyword in _SUBSCHEMA:
-            yield from subschemas(value, (*path, keyword))
+            yield (keyword,), value
         elif keyword in _SUBSCHEMA_LIST and isinstance(value, list):
-            for index, each in enumerate(value):
-                yield from subschemas(each, (*path, keyword, index))
+            yield from (((keyword, index), each) for index, each in enumerate(value))
         elif keyword in _SUBSCHEMA_MAP and isinstance(value, dict):
-            for name, each in value.items():
-                yield from subschemas(each, (*path, keyword, name))
+            yield from (((keyword, name), each) for name, each in value.items())
 
 
 def resolved(schema: Any, root: Schema) -> Any:
@@ -219,6 +225,8 @@ def _reference_places(root: Schema) -> Iterator[tuple[Path, str]]:
             yield (*path, "$ref"), complaint
     if not broken:
         yield from _loop_places(root, paths)
+        if _unrolled(root) > UNROLLED_MAX:
+            yield (), f"says the same too often: with every $ref written out it has more than {UNROLLED_MAX:,} schemas"
 
 
 def _reference_complaint(reference: str, root: Schema, paths: Mapping[int, Path]) -> str | None:
@@ -252,6 +260,24 @@ def _in_place(schema: Schema, root: Schema) -> Iterator[Schema]:
     if "$ref" in schema:
         inner.append(lookup(root, schema["$ref"]))
     yield from (each for each in inner if isinstance(each, dict))
+
+
+def _unrolled(root: Schema) -> int:
+    """How many schemas there are with every reference written out, one that leads back into itself only once."""
+    sizes: dict[int, int] = {}
+    waiting = [(root, False)]
+    while waiting:
+        schema, is_done = waiting.pop()
+        inner = [each for way, each in _parts(schema) if isinstance(each, dict) and way[0] not in _DEFINITIONS]
+        if isinstance(target := lookup(root, schema["$ref"]) if "$ref" in schema else None, dict):
+            inner.append(target)
+        if is_done:
+            sizes[id(schema)] = min(UNROLLED_MAX + 1, 1 + sum(sizes[id(each)] for each in inner))
+        elif id(schema) not in sizes:
+            sizes[id(schema)] = 1
+            waiting.append((schema, True))
+            waiting += [(each, False) for each in inner]
+    return sizes[id(root)]
 
 
 def _first_error(compiled: jsonschema_rs.Draft202012Validator, value: Any) -> jsonschema_rs.ValidationError:

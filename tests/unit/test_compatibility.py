@@ -11,7 +11,7 @@ from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from peaceriver import compatibility
-from peaceriver.compatibility import COMPARISONS_MAX, breaks
+from peaceriver.compatibility import STEPS_MAX, breaks
 from peaceriver.errors import Invalid
 from peaceriver.jsontext import write
 from peaceriver.schema import Schema, Validator, compiled, reference_path
@@ -237,8 +237,8 @@ def test_what_is_too_intricate_to_compare_counts_as_a_break(shape: Any) -> None:
 
 
 def test_a_comparison_ends_after_a_bounded_number_of_steps() -> None:
-    wide = {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(COMPARISONS_MAX)}}
-    wider = {"type": "object", "properties": {f"p{n}": NUMBER for n in range(COMPARISONS_MAX)}}
+    wide = {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(STEPS_MAX)}}
+    wider = {"type": "object", "properties": {f"p{n}": NUMBER for n in range(STEPS_MAX)}}
     assert any("too intricate" in each.detail for each in breaks(wide, wider))
 
 

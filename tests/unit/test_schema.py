@@ -16,6 +16,7 @@ from peaceriver.jsontext import DETAIL_CHARACTERS_MAX, OFFENCES_MAX
 from peaceriver.schema import (
     LISTED_VALUES_MAX,
     SCHEMA_BYTES_MAX,
+    UNROLLED_MAX,
     Schema,
     Validator,
     lookup,
@@ -241,6 +242,31 @@ def test_a_schema_grows_to_its_limit_and_not_beyond() -> None:
     Validator({"type": "object", "title": "x" * room})
     with pytest.raises(Invalid):
         Validator({"type": "object", "title": "x" * (room + 1)})
+
+
+def doubling(levels: int) -> Schema:
+    def twice(level: int) -> Schema:
+        return {"properties": {"a": {"allOf": [{"$ref": f"#/$defs/n{level + 1}"}, {"$ref": f"#/$defs/n{level + 1}"}]}}}
+
+    return {
+        "type": "object",
+        "$ref": "#/$defs/n0",
+        "$defs": {f"n{n}": twice(n) for n in range(levels)} | {f"n{levels}": {}},
+    }
+
+
+def test_a_schema_that_unrolls_beyond_measure_is_refused() -> None:
+    """Each level doubles the work: with sixty, one document would keep a node busy for ever."""
+    Validator(doubling(10))
+    with pytest.raises(Invalid) as caught:
+        Validator(doubling(60))
+    assert [each.pointer for each in caught.value.errors] == [""]
+    assert f"{UNROLLED_MAX:,}" in caught.value.errors[0].detail
+
+
+def test_a_long_chain_of_references_is_followed() -> None:
+    links = {f"n{n}": {"$ref": f"#/$defs/n{n + 1}"} for n in range(4_000)} | {"n4000": {"type": "object"}}
+    assert Validator({"$ref": "#/$defs/n0", "$defs": links}).accepts({})
 
 
 def test_what_only_looks_like_a_reference_is_left_alone() -> None:
