@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, overload
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
@@ -46,16 +46,15 @@ class Client:
         self.url = url.rstrip("/")
         #: The last position that this client was given a receipt for, per department.
         self.seen: dict[int, int] = {}
-        try:
-            self._http = httpx.AsyncClient(
-                base_url=self.url,
-                headers={} if principal is None else {b"Peaceriver-Principal": principal.encode()},
-                timeout=httpx.Timeout(SEND_TIMEOUT_S + ANSWER_MARGIN_S, connect=CONNECT_TIMEOUT_S),
-                limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
-                trust_env=False,  # nodes are spoken to directly, whatever proxy the environment names
-            )
-        except httpx.InvalidURL as error:
-            raise Unreachable(f"{url!r} is not the URL of a node: {error}; it looks like {DEFAULT_URL}") from error
+        if not is_url(url):
+            raise Unreachable(f"{url!r} is not the URL of a node: it looks like {DEFAULT_URL}")
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers={} if principal is None else {b"Peaceriver-Principal": principal.encode()},
+            timeout=httpx.Timeout(SEND_TIMEOUT_S + ANSWER_MARGIN_S, connect=CONNECT_TIMEOUT_S),
+            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
+            trust_env=False,  # nodes are spoken to directly, whatever proxy the environment names
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -281,7 +280,7 @@ class Client:
                 headers=given,
                 timeout=httpx.Timeout(wait_s + ANSWER_MARGIN_S, connect=CONNECT_TIMEOUT_S),
             )
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except httpx.TransportError as error:
             raise Unreachable(
                 f"no node answers at {self.url} ({str(error) or type(error).__name__}); "
                 "start one with `peaceriver up`, or name another with --url"
@@ -296,6 +295,16 @@ class Client:
 
 #: Every record of every journal is read again.
 VERIFY_TIMEOUT_S = 3600.0
+
+
+def is_url(text: str) -> bool:
+    """Whether a node may be asked at ``text``."""
+    try:
+        parts = urlsplit(text)
+        httpx.URL(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return False
 
 
 def vector(positions: Mapping[int, int]) -> str:

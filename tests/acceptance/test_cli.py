@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from peaceriver.cli.main import app
 from peaceriver.demo_log import generate
 from peaceriver.embedded import Server
 from peaceriver.embedded.processes import look
+from peaceriver.node import process
 
 COMMAND = [sys.executable, "-m", "peaceriver.cli.main"]
 START_S = 60.0
@@ -632,3 +634,45 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert "Now it is held by:" in done.stdout
     assert "it was held by:" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_terminal_the_demo_stays_until_ctrl_c(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    ours, theirs = pty.openpty()
+    demo = subprocess.Popen(
+        [*COMMAND, "demo", "--speed", "100"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        process_group=0,
+        env=os.environ | {"TMPDIR": str(tmp_path), "TERM": "xterm"},
+    )
+    os.close(theirs)
+    try:
+        shown = ""
+        while "stays up until Ctrl-C" not in shown:
+            shown += os.read(ours, 65536).decode(errors="replace")
+        assert "█" in shown
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(END_S) == 0
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        demo.kill()
+        demo.wait()
+        os.close(ours)
+
+
+def test_a_server_that_cannot_be_started_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node then ends with a code that asks for another start."""
+    monkeypatch.setattr(process, "SERVER_PAUSES_S", (0.01, 0.01, 0.01))
+
+    async def lose() -> None:
+        kept = await process.KeptServer.start(tmp_path)
+        (tmp_path / "data" / "PG_VERSION").unlink()
+        kept.server.kill()
+        async with asyncio.timeout(END_S):
+            await kept.lost()
+        await kept.stop()
+
+    asyncio.run(lose())
+    assert not (tmp_path / "sockets").is_symlink()

@@ -9,14 +9,13 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from peaceriver import jsontext
-from peaceriver.client import DEFAULT_URL, Client
+from peaceriver.client import DEFAULT_URL, Client, is_url
 from peaceriver.errors import PeaceRiverError, Refused, Unreachable
 
 EXIT_REFUSED = 1
@@ -32,8 +31,7 @@ errors_console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not is_url(url):
         raise typer.BadParameter(f"{url!r} is not the URL of a node; it looks like {DEFAULT_URL}")
     return url
 

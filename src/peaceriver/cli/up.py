@@ -114,7 +114,7 @@ async def _introduce(url: str, directory: Path, *, as_json: bool) -> None:
 
 
 def stop_on_signals(cluster: Cluster) -> asyncio.Event:
-    """An event that the first SIGINT or SIGTERM sets; the second one ends the nodes at once."""
+    """An event that the first Ctrl-C, SIGTERM or closed terminal sets; the second one ends the nodes at once."""
     stopping = asyncio.Event()
 
     def on_signal() -> None:
@@ -122,6 +122,7 @@ def stop_on_signals(cluster: Cluster) -> asyncio.Event:
             cluster.kill()
         stopping.set()
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, on_signal)
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN or each is signal.SIGINT:  # nohup means what it says
+            asyncio.get_running_loop().add_signal_handler(each, on_signal)
     return stopping
