@@ -78,6 +78,10 @@ class _Gateway(Protocol):
         self, messages: Sequence[Envelope], *, atomic: bool = False, timeout_s: float = SEND_TIMEOUT_S
     ) -> list[Receipt | Refused]: ...
 
+    async def put_department(
+        self, code: int, name: str, *, company: str | None = None, receives: Sequence[str] | None = None
+    ) -> dict[str, Any]: ...
+
     async def find(
         self, actor_type: str, actor_id: str, *, as_of: Moment | None = None, after: Moment | None = None
     ) -> Page: ...
@@ -161,6 +165,10 @@ class Cluster:
         if isinstance(outcomes[0], Refused):
             raise outcomes[0]
         return outcomes[0]
+
+    async def department(self, code: int, name: str, *, receives: Sequence[str] | None = None) -> None:
+        """Make a department, or replace its page; returns when it takes messages. Raises Refused."""
+        await self._gateway.put_department(code, name, receives=receives)
 
     async def get(
         self,

@@ -38,7 +38,14 @@ class Transaction(Protocol):
 
 
 #: The database is away or cut the connection: what was under way may or may not have happened.
-ConnectionLost = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError, OSError)
+ConnectionLost = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    # What the driver says when the server dies in the middle of an exchange.
+    asyncpg.InternalClientError,
+    ConnectionError,
+    OSError,
+)
 #: A shutdown, a restart or a crash of the server, said by the server itself.
 ServerGone = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError)
 Unreachable = (*ConnectionLost, *ServerGone)
@@ -49,7 +56,9 @@ DatabaseDiskFull = asyncpg.DiskFullError
 OWNER = "peaceriver_owner"
 RUNNER = "peaceriver_runner"
 DATABASE = "peaceriver"
-CONNECTIONS_MAX = 16
+#: Connections of one node, whatever the number of its departments.
+WORK_CONNECTIONS_MAX = 12
+READER_CONNECTIONS_MAX = 8
 COMMAND_TIMEOUT_S = 60.0
 
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
@@ -108,49 +117,65 @@ class Statements:
 
 
 class Database:
-    """A node's one database, through the running role: it appends and reads, and can do nothing else to a journal."""
+    """A node's one database, through the running role: it appends and reads, and can do nothing else to a journal.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    Readers have connections of their own, so that no load of theirs holds up an append, nor the other way round.
+    """
+
+    def __init__(self, work: asyncpg.Pool, readers: asyncpg.Pool) -> None:
+        self._work = work
+        self._readers = readers
 
     @classmethod
-    async def open(cls, connection: Mapping[str, Any], *, connections_max: int = CONNECTIONS_MAX) -> Database:
+    async def open(cls, connection: Mapping[str, Any]) -> Database:
         """Connect with ``connection`` (keywords of the driver); raise StartFailed where that cannot be."""
         try:
-            pool = await asyncpg.create_pool(
-                **connection,
-                min_size=1,
-                max_size=connections_max,
-                command_timeout=COMMAND_TIMEOUT_S,
-                reset=_nothing_to_reset,
-            )
+            work = await _pool(connection, WORK_CONNECTIONS_MAX)
+            readers = await _pool(connection, READER_CONNECTIONS_MAX)
         except (*Unreachable, asyncpg.PostgresError) as error:
             raise StartFailed(f"the database cannot be opened: {error}") from error
-        return cls(pool)
+        return cls(work, readers)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Transaction]:
-        """A connection in autocommit: each statement is its own transaction."""
-        async with self._pool.acquire() as connection:
+        """A connection for the node's own work, in autocommit: each statement is its own transaction."""
+        async with self._work.acquire() as connection:
             yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A read-write transaction, READ COMMITTED, committed at the end of the block."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._work.acquire() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Transaction]:
+        """A connection for somebody's read, in autocommit."""
+        async with self._readers.acquire() as connection:
             yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:
         """A read-only transaction in which every statement sees the same snapshot."""
         async with (
-            self._pool.acquire() as connection,
+            self._readers.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
 
     async def close(self) -> None:
-        self._pool.terminate()
+        self._work.terminate()
+        self._readers.terminate()
+
+
+async def _pool(connection: Mapping[str, Any], connections_max: int) -> asyncpg.Pool:
+    return await asyncpg.create_pool(
+        **connection,
+        min_size=1,
+        max_size=connections_max,
+        command_timeout=COMMAND_TIMEOUT_S,
+        reset=_nothing_to_reset,
+    )
 
 
 async def _nothing_to_reset(connection: asyncpg.Connection) -> None:

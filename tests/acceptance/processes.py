@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from  import read_node_file
 
 _START_S = 60
 
@@ -28,9 +27,8 @@ class Up:
     @property
     def node_pid(self) -> int:
         """The node's process now; after a kill there is another one."""
-        node = read_node_file(self.data / "n1")
-        assert node is not None, "no node serves the directory"
-        return node.pid
+        pid: int = json.loads((self.data / "n1" / "node.json").read_text())["pid"]
+        return pid
 
     @property
     def server_pid(self) -> int:
@@ -38,7 +36,7 @@ class Up:
         return int(next(self.data.rglob("postmaster.pid")).read_text().splitlines()[0])
 
     def kill_node(self) -> None:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, FileNotFoundError):
             os.kill(self.node_pid, signal.SIGKILL)
 
     def kill_server(self) -> None:

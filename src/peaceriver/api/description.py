@@ -32,7 +32,9 @@ _NOT_REPEATED = frozenset(("$id", "$schema"))
 async def get(context: Context, asked: Asked) -> Response:
     """``GET /openapi.json``."""
     directory = context.node.directory
-    return answers.answered(described(context.operations, directory.departments.values(), directory.models, context.url))
+    return answers.answered(
+        described(context.operations, directory.departments.values(), directory.models, context.url)
+    )
 
 
 def described(

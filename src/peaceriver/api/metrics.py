@@ -50,15 +50,27 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_Departments(node))
+        # Looking a child up by its labels costs more than counting, so each is looked up once.
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._sent: dict[str, Counter] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        key = (method if method in _METHODS else "other", route, status)
+        counters = self._answered.get(key)
+        if counters is None:
+            counters = self._requests.labels(key[0], route, str(status)), self._request_seconds.labels(route)
+            self._answered[key] = counters
+        counters[0].inc()
+        counters[1].observe(seconds)
 
     def sent(self, outcomes: Iterable[Outcome], seconds: float) -> None:
         self._append_seconds.observe(seconds)
         for each in outcomes:
-            self._messages.labels(_named(each)).inc()
+            name = _named(each)
+            counter = self._sent.get(name)
+            if counter is None:
+                counter = self._sent[name] = self._messages.labels(name)
+            counter.inc()
 
 
 def _named(outcome: Outcome) -> str:

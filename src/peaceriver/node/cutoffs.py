@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import msgspec
 
 from peaceriver.errors import Conflict, Invalid, NotFound, Offence
-from peaceriver.limits import READ_TIMEOUT_S, TICK_INTERVAL_S
+from peaceriver.limits import FOLD_WAIT_S, READ_TIMEOUT_S, TICK_INTERVAL_S
 from peaceriver.node.identity import wall_clock
 from peaceriver.postgres import Database, Transaction
 from peaceriver.query.cutoff import AsOf, AtPositions, AtTime, Cutoff, Place
@@ -78,7 +79,7 @@ class Cutoffs:
         shard = self._shard(after.shard, "after")
         if after.time > max(shard.tip.stamp, wall_clock()):
             raise Invalid(f"after={after} lies in the future", errors=(Offence("after", "lies in the future"),))
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             position = await journal.sql.last_before.value(tx, shard=after.shard, time=after.time)
         await shard.folded.reached(position)
 
@@ -89,21 +90,33 @@ class Cutoffs:
 
     async def _now(self, codes: list[int]) -> Cutoff:
         """What the views show now; over several shards, back to where no effect shows without its cause."""
+        await self._caught_up(codes)
         places = {code: Place(self._folders[code].position, self._folders[code].stamp) for code in codes}
-        lowered = True
-        while lowered and len(codes) > 1:
-            lowered = False
-            for code in codes:
-                for source in codes:
-                    seen = places[source].position
-                    if source == code or self._shards[code].marks.get((DELIVERY, source), 0) <= seen:
-                        continue
-                    async with self._database.connection() as tx:
-                        start = await journal.sql.too_new.value(tx, shard=code, source=source, seen=seen)
-                        if start is not None and start <= places[code].position:
-                            places[code] = await self._place(tx, code, start - 1)
-                            lowered = True
+        while len(codes) > 1 and await self._lowered(places):
+            pass
         return Cutoff(places)
+
+    async def _lowered(self, places: dict[int, Place]) -> bool:
+        """Take back, in place, what was received from beyond what is shown of its sender; False where nothing was."""
+        lowered = False
+        for code in places:
+            for source in places:
+                seen = places[source].position
+                if source == code or self._shards[code].marks.get((DELIVERY, source), 0) <= seen:
+                    continue
+                async with self._database.reading() as tx:
+                    row = await journal.sql.too_new.row(tx, shard=code, source=source, seen=seen)
+                    if row is not None and row["group_end"] <= places[code].position:
+                        places[code] = await self._place(tx, code, row["before"])
+                        lowered = True
+        return lowered
+
+    async def _caught_up(self, codes: list[int]) -> None:
+        """Give the views a moment to show what was complete when the question came: whoever just got a receipt sees it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FOLD_WAIT_S):
+                for code in codes:
+                    await self._shards[code].folded.reached(self._shards[code].complete.value)
 
     async def _at_positions(self, codes: list[int], positions: Mapping[int, int]) -> Cutoff:
         missing = [code for code in codes if code not in positions]
@@ -116,7 +129,7 @@ class Cutoffs:
             if positions[code] > self._shards[code].complete.value:
                 detail = f"department {code} is complete up to {self._shards[code].complete.value} only"
                 raise Invalid(f"as_of lies in the future: {detail}", errors=(Offence("as_of", detail),))
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             places = {code: await self._place(tx, code, positions[code]) for code in codes}
         return await self._folded_to(places)
 
@@ -125,7 +138,7 @@ class Cutoffs:
         if at > max(wall_clock(), newest):
             raise Invalid("as_of lies in the future", errors=(Offence("as_of", "lies in the future"),))
         await asyncio.gather(*(self._close(self._shards[code], at) for code in codes))
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             places = {}
             for code in codes:
                 position = await journal.sql.last_before.value(tx, shard=code, time=at)

@@ -16,6 +16,7 @@ from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
+from peaceriver.node.publishing import Publishing
 from peaceriver.node.reading import ActorAt
 from peaceriver.node.sending import Sender
 from peaceriver.query import cutoff as cutoffs
@@ -37,6 +38,14 @@ class Inside:
         if atomic:
             return await self._node.sending.send_atomic(messages, sender)
         return await self._node.sending.send(messages, sender)
+
+    async def put_department(
+        self, code: int, name: str, *, company: str | None = None, receives: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Make or replace a department's page; returns when it takes messages."""
+        members = {"name": name, "company": company, "receives": None if receives is None else list(receives)}
+        page = {name: value for name, value in members.items() if value is not None}
+        return (await Publishing(self._node).department(code, page, Sender())).page
 
     async def find(
         self, actor_type: str, actor_id: str, *, as_of: Moment | None = None, after: Moment | None = None

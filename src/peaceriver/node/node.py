@@ -133,6 +133,7 @@ class Node:
     async def _lead(self, code: int, *, later_than: int) -> Shard:
         shard = Shard(self.database, code, self.directory.rules_for(code), self._clock)
         shard.followers.append(self._on_batch)
+        shard.died = lambda each: self._in_background(self._revive(each))
         await shard.start(later_than)
         folder = Folder(shard, self.views)
         timers = Timers(shard)
@@ -142,6 +143,21 @@ class Node:
         self._deliveries[code] = Delivery(shard, self.shards)
         self.shards[code] = shard
         return shard
+
+    async def _revive(self, shard: Shard) -> None:
+        """Lead a shard anew whose appender died, and make good for the wake-ups that died with it."""
+        while True:
+            await asyncio.sleep(_RETRY_PAUSE_S)
+            try:
+                await shard.start()
+                await self._timers[shard.code].load()
+                for delivery in list(self._deliveries.values()):
+                    await delivery.catch_up()
+            except (*Unreachable, Unavailable) as error:
+                log.warning("department waits", shard=shard.code, reason=str(error))
+            else:
+                log.info("department is led again", shard=shard.code, epoch=shard.epoch)
+                return
 
     def _on_batch(self, shard: Shard, batch: Batch) -> None:
         """Wake the departments that a batch has something for."""

@@ -73,7 +73,7 @@ class Reading:
         table = self._views.tables.get(actor_type)
         row = None
         if table is not None:
-            async with self._database.connection() as tx:
+            async with self._database.reading() as tx:
                 if version is None:
                     row = await view_tables.actor_at(tx, table, shard, actor_id, time)
                 else:
@@ -88,7 +88,7 @@ class Reading:
         table = self._views.tables.get(actor_type)
         if table is None:
             return cutoff, []
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             rows = await view_tables.holders(
                 tx, table, actor_id, list(cutoff.places), [each.time for each in cutoff.places.values()]
             )
@@ -118,7 +118,7 @@ class Reading:
             {each.name: each.kind for each in table.columns},
             [(code, place.time) for code, place in cutoff.places.items()],
         )
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             rows = await tx.fetch(compiled.text, *compiled.values)
         return cutoff, [_actor(actor_type, row) for row in rows[: query.limit]], len(rows) > query.limit
 
@@ -127,19 +127,19 @@ class Reading:
         if shard not in self._shards:
             raise NotFound(f"there is no department {shard}")
         complete = self._shards[shard].complete.value
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             rows = await journal.following(tx, shard, after=after, until=complete, records=limit)
         return [from_row(row) for row in rows], complete
 
     async def merged(self, *, after: int, until: int, limit: int) -> list[Record]:
         """Complete records of all departments in stamp order, after a logical time and up to one."""
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             rows = await journal.sql.merged.rows(tx, shards=list(self._shards), after=after, until=until, records=limit)
         return [from_row(row) for row in rows]
 
     async def exceptions(self, *, limit: int, offset: int) -> list[Record]:
         """What could not be done, oldest first."""
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             rows = await journal.sql.exceptions.rows(tx, shards=list(self._shards), records=limit, skipped=offset)
         return [from_row(row) for row in rows]
 
@@ -149,7 +149,7 @@ class Reading:
     async def _history(
         self, cutoff: Cutoff, shard: int, key: tuple[str, str], *, after: int, limit: int
     ) -> list[Record]:
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             rows = await journal.sql.history.rows(
                 tx,
                 shard=shard,

@@ -88,7 +88,7 @@ class Sending:
         Raises NotFound where no department here has seen it. A message that was sent is told by its sender's journal.
         """
         answer_id = exception_id(message_id)
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, answer_id])
         found = [from_row(row) for row in rows]
         recorded = [each for each in found if each.message_id == message_id]
@@ -157,7 +157,7 @@ class Sending:
         stamps = {each.cause for each in messages if isinstance(each, Envelope) and each.cause is not None}
         if not stamps:
             return {}
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             return await causes_at(tx, list(stamps))
 
     def _wish(self, envelope: Envelope, sender: Sender, causes: Mapping[Stamp, Cause]) -> Wish:
@@ -211,7 +211,7 @@ class Sending:
         stamps = [wish.envelope.cause for wish in wishes if wish.envelope.cause is not None]
         if not stamps:
             return list(wishes)
-        async with self._database.connection() as tx:
+        async with self._database.reading() as tx:
             causes = await causes_at(tx, stamps)
         return list(await asyncio.gather(*(self._await_cause(wish, causes, atomic=atomic) for wish in wishes)))
 

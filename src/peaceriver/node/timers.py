@@ -35,11 +35,16 @@ class Timers:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def load(self) -> None:
+        """Take up all timers that wait, whether they were known or not."""
         async with self._shard.database.connection() as tx:
             rows = await journal.sql.timers.rows(tx, shard=self._shard.code)
-        for row in rows:
-            heapq.heappush(self._waiting, (row["due"], row["position"]))
+        self._waiting = [(row["due"], row["position"]) for row in rows]
+        heapq.heapify(self._waiting)
+        self._wake.set()
+
+    async def start(self) -> None:
+        await self.load()
         self._shard.followers.append(self._follow)
         self._task = asyncio.create_task(self._run(), name=f"timers {self._shard.code}")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from peaceriver.errors import Busy, Fenced, PeaceRiverError, Refused, Unavailable
+from peaceriver.errors import Busy, Fenced, OutcomeUnknown, PeaceRiverError, Refused, Unavailable
 from peaceriver.limits import APPEND_BYTES_MAX, APPEND_RECORDS_MAX, QUEUE_MESSAGES_MAX
 from peaceriver.postgres import Database, DatabaseError, UniqueViolation, Unreachable
 from peaceriver.shard import journal
@@ -59,6 +59,7 @@ class Appender:
         rules: Rules,
         clock: Clock,
         appended: Callable[[Batch], None],
+        died: Callable[[], None],
     ) -> None:
         self.shard = shard
         #: Where the journal stands: exactly the committed state, never ahead of it.
@@ -67,6 +68,7 @@ class Appender:
         self._database = database
         self._clock = clock
         self._appended = appended
+        self._died = died
         self._marks = marks
         self._actors = ActorCache()
         self._queue: deque[_Queued] = deque()
@@ -134,16 +136,20 @@ class Appender:
                     self._close(refusal)
                     for each in taken:
                         self._answer(each, refusal)
-                except BaseException as error:  # outermost: nobody may wait for an appender that ended
-                    self._fail(taken, error)
+                except asyncio.CancelledError:
+                    self._fail(taken, "is stopping")
                     raise
+                except Exception as error:  # outermost: the shard is led anew, from what the journal says
+                    log.exception("an appender had to stop", shard=self.shard)
+                    self._fail(taken, f"had to stop: {error!r}")
+                    self._died()
 
-    def _fail(self, taken: list[_Queued], error: BaseException) -> None:
-        detail = "is stopping" if isinstance(error, asyncio.CancelledError) else f"had to stop: {error!r}"
-        refusal = Unavailable(f"the appender of department {self.shard} {detail}", retry_after_s=1.0)
-        self._close(refusal)
+    def _fail(self, taken: list[_Queued], reason: str) -> None:
+        """End with a batch under way: whether it is recorded is for its senders to ask, by their message ids."""
+        detail = f"the appender of department {self.shard} {reason}"
+        self._close(Unavailable(detail, retry_after_s=1.0))
         for each in taken:
-            self._answer(each, refusal)
+            self._answer(each, OutcomeUnknown(f"{detail}; the message may or may not be recorded: send it again"))
 
     def _take(self) -> list[_Queued]:
         """The next batch: whole proposals, up to a size; one that is larger than the limit goes alone."""

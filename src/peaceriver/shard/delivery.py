@@ -39,7 +39,7 @@ class Delivery:
         self._stopped = False
 
     async def start(self) -> None:
-        """Check that no source has lost what was read from it, and pull whatever waits."""
+        """Check that no source has lost what was read from it, and pull whatever waits; raises Damaged."""
         async with self._shard.database.connection() as tx:
             for (reader, source), position in self._shard.marks.items():
                 if reader != DELIVERY or position == 0:
@@ -50,6 +50,11 @@ class Delivery:
                         f"department {source} no longer has the history that {self._shard.code} read up to position "
                         f"{position}; restore it from a replica before starting this node"
                     )
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Pull whatever waits, also where nobody woke this department for it."""
+        async with self._shard.database.connection() as tx:
             waiting = await journal.sql.senders.rows(tx, shard=self._shard.code)
         for row in waiting:
             self.wake(row["source"])

@@ -42,6 +42,8 @@ class Shard:
         #: folded.value <= complete.value: how far the views are.
         self.folded = Watermark()
         self.followers: list[Callable[[Shard, Batch], None]] = []
+        #: Called where the appender ended without being asked: start the shard again.
+        self.died: Callable[[Shard], None] = lambda shard: None
         self.marks: dict[tuple[str, int], int] = {}
         #: The chain where each mark stands, as it was read: a source that lost history no longer has it there.
         self.mark_chains: dict[tuple[str, int], bytes] = {}
@@ -67,6 +69,7 @@ class Shard:
     async def start(self, later_than: int = 0) -> None:
         """Lead the shard in a new epoch; it serves once the epoch's own record is complete.
 
+        Called again after its appender died, it goes on from what the journal says.
         ``later_than``: a logical time that the first stamp must exceed (of the directory record that made the
         department).
         """
@@ -82,7 +85,9 @@ class Shard:
             if mark["reader"] == DELIVERY:
                 self.delivered_from(mark["source_shard"]).advance(mark["position"])
         self._epoch_start = tip.position + 1
-        self._appender = Appender(self.database, self.code, tip, self.marks, self.rules, self._clock, self._on_appended)
+        self._appender = Appender(
+            self.database, self.code, tip, self.marks, self.rules, self._clock, self._on_appended, self._on_died
+        )
         opening = jsontext.write({"epoch": tip.epoch, "from": self._epoch_start})
         await self.append(Proposal(system=(("epoch", opening),), received_time=later_than))
 
@@ -103,6 +108,9 @@ class Shard:
                 self.delivered_from(mark.source).advance(mark.position)
         for follower in self.followers:
             follower(self, batch)
+
+    def _on_died(self) -> None:
+        self.died(self)
 
     async def stop(self) -> None:
         """Stop appending and give up the lead, so that the next start need not fence this one."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 import structlog
 
 from peaceriver import fold
-from peaceriver.limits import STEP_RECORDS_MAX
+from peaceriver.limits import FOLD_PAUSE_S, STEP_RECORDS_MAX
 from peaceriver.model import Model
 from peaceriver.postgres import Row, Transaction, Unreachable
 from peaceriver.record import Record, from_row
@@ -149,10 +150,23 @@ class Folder:
             try:
                 async with self.still:
                     await self._step()
+                await self._rest()
             except Unreachable as error:
                 # The mark has not moved; the step is made again when the database is back.
                 log.warning("views wait", shard=self._shard.code, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
+
+    async def _rest(self) -> None:
+        """Let more records gather before the next step, unless somebody waits for them.
+
+        A step costs a transaction however few records it folds, and readers say when they need it.
+        """
+        wanted = self._shard.folded.wanted
+        if self._shard.folded.value >= self._shard.complete.value:
+            wanted.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FOLD_PAUSE_S):
+                await wanted.wait()
 
     async def _step(self) -> None:
         after, until = self._shard.folded.value, self._shard.complete.value

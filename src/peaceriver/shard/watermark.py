@@ -14,6 +14,8 @@ class Watermark:
         self.value = value
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
+        #: Set by whoever begins to wait: the one who moves the mark may have been taking a rest.
+        self.wanted = asyncio.Event()
 
     def advance(self, value: int) -> None:
         """Move on to ``value`` and wake whom that concerns; a smaller value changes nothing."""
@@ -29,6 +31,7 @@ class Watermark:
         """Return once the mark is at ``value`` or beyond; use asyncio.timeout for a bound."""
         if self.value >= value:
             return
+        self.wanted.set()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (value, next(self._order), future))
         if len(self._waiting) > 64 and sum(each[2].done() for each in self._waiting) > len(self._waiting) // 2:

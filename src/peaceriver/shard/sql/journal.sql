@@ -152,15 +152,18 @@ order by stamp, shard limit :records offset :skipped;
 select * from journal where message_id = any(:ids::uuid[]) order by stamp, shard;
 
 -- too_new --
--- Where the first group begins in which a department took in more from a source than the reader may see of it.
+-- The place before the first group in which a department took in more from a source than the reader may see of it: the
+-- last position of an earlier group, found by going back over the rows of that one group.
 with first as (
     select position, group_end from journal
     where shard = :shard and kind = 'mark' and sender_shard = :source and source_position > :seen
     order by source_position limit 1
 )
-select min(j.position) as position from journal j, first
-where j.shard = :shard and j.group_end = first.group_end and j.position <= first.position
-  and j.position > first.position - 100000;
+select first.group_end, coalesce((
+    select j.position from journal j
+    where j.shard = :shard and j.position < first.position and j.group_end < first.group_end
+    order by j.position desc limit 1), 0) as before
+from first;
 
 -- merged --
 -- All departments' records in stamp order, up to a stamp at which all of them are complete.
