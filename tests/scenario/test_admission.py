@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID, uuid4
 
+from tests.scenario.words import cancel, create, modify
+from tests.scenario.world import ME, Restart, World
+
 from peaceriver.errors import Busy, Conflict, Invalid, NotFound, Refused, VersionConflict
 from peaceriver.limits import QUEUE_MESSAGES_MAX
 from peaceriver.shard.proposal import Proposal, Receipt
-from tests.scenario.words import cancel, create, modify
-from tests.scenario.world import ME, Restart, World
 
 
 async def test_positions_are_dense_and_stamps_rise_whoever_sends(world: World) -> None:
@@ -94,7 +95,8 @@ async def test_an_atomic_batch_is_recorded_whole_or_not_at_all(world: World) -> 
     code = await world.department()
     refused: Refused | None = None
     try:
-        await world.node.sending.send_atomic([create(code, "Order/1"), create(code, "Order/2"), modify(code, "No/1")], ME)
+        batch = [create(code, "Order/1"), create(code, "Order/2"), modify(code, "No/1")]
+        await world.node.sending.send_atomic(batch, ME)
     except Refused as error:
         refused = error
     assert isinstance(refused, Conflict)
@@ -154,7 +156,8 @@ async def test_a_department_that_receives_some_types_refuses_others(world: World
 async def test_a_full_queue_answers_at_once_and_loses_nothing(world: World) -> None:
     code = await world.department()
     shard = world.node.shards[code]
-    wishes = [each for each in await world.node.sending._prepared([create(code)] * 100, ME) if not isinstance(each, Refused)]
+    prepared = await world.node.sending._prepared([create(code)] * 100, ME)
+    wishes = [each for each in prepared if not isinstance(each, Refused)]
     tasks = [asyncio.create_task(shard.append(Proposal(wishes=(wish,)))) for wish in wishes]
     await asyncio.sleep(0)
     shard._serving._queued += QUEUE_MESSAGES_MAX

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
+import pytest
 from tests.scenario.words import create, modify
 from tests.scenario.world import Restart, World
 
@@ -59,11 +60,8 @@ async def test_the_mark_moves_with_what_it_counts(world: World) -> None:
 
 async def test_a_refused_delivery_becomes_an_exception_and_holds_up_nobody(world: World) -> None:
     here, there = await world.department(), await world.department()
-    outcomes = await world.send(
-        modify(there, "Missing/1", '{"a":0.10}', sender=here, correlation="case-7"),
-        create(there, "Thing/2", sender=here),
-    )
-    await world.delivered(outcomes[1], there)  # type: ignore[arg-type]
+    await world.receipt(modify(there, "Missing/1", '{"a":0.10}', sender=here, correlation="case-7"))
+    await world.delivered(await world.receipt(create(there, "Thing/2", sender=here)), there)
     exception = (await world.of_kind(there, "exception"))[0]
     body = jsontext.read(exception.body.encode())
     assert body["problem"]["status"] == 409
@@ -116,7 +114,9 @@ async def test_a_cause_that_nobody_recorded_is_refused(world: World) -> None:
     assert await world.of_kind(code, "received") == []
 
 
-async def test_a_cause_that_does_not_come_is_a_conflict_after_a_bounded_wait(world: World, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+async def test_a_cause_that_does_not_come_is_a_conflict_after_a_bounded_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("peaceriver.node.sending.CAUSE_WAIT_S", 0.2)
     here, there = await world.department(), await world.department()
     await world.node._deliveries[there].stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,7 +104,9 @@ async def test_the_running_role_cannot_become_another(server: Server) -> None:
 async def test_a_message_id_is_recorded_once_per_shard(server: Server) -> None:
     runner = await as_role(server, RUNNER)
     try:
-        again = RECORD.replace("gen_random_uuid()", "(select message_id from journal where shard = 100 and position = 1)")
+        again = RECORD.replace(
+            "gen_random_uuid()", "(select message_id from journal where shard = 100 and position = 1)"
+        )
         with pytest.raises(UniqueViolation):
             await runner.execute(again, 2)
         with pytest.raises(UniqueViolation):

@@ -29,7 +29,17 @@ def test_stamps_sort_as_their_written_forms_do(one: Stamp, other: Stamp) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "0.100", "0" * 20, "0" * 20 + ".", "0" * 20 + ".0100", "g" * 20 + ".100", "F" * 20 + ".1", "f" * 20 + ".1"],
+    [
+        "",
+        "x",
+        "0.100",
+        "0" * 20,
+        "0" * 20 + ".",
+        "0" * 20 + ".0100",
+        "g" * 20 + ".100",
+        "F" * 20 + ".1",
+        "f" * 20 + ".1",
+    ],
 )
 def test_what_is_no_stamp_is_refused_by_name(text: str) -> None:
     with pytest.raises(Invalid) as refused:

@@ -138,7 +138,7 @@ def probed(folder: Path, **options: object) -> Binaries | None:
 def answer(command: list[str], **options: object) -> str | None:
     """What a program prints; None where it is missing, not ours to run, not made for this machine, or fails."""
     try:
-        done = subprocess.run(  # type: ignore[call-overload]
+        done = subprocess.run(  # type: ignore[call-overload]  # options are passed on as they are
             command,
             capture_output=True,
             text=True,

@@ -87,7 +87,7 @@ class Lifetime:
     def _live(self) -> None:
         try:
             code = self._run()
-        except BaseException as error:  # the end of this thread: whoever waits must hear of it
+        except BaseException as error:  # outermost: whoever waits must hear how this thread ended
             self._fail(error)
         else:
             self.over.set_result(code)

@@ -172,7 +172,7 @@ class Appender:
             ledger = Ledger(self.shard, self.tip, self._actors, known)
             answers = [self._judge(each, ledger) for each in taken]
             if not look_ids_up and any(_refuses(each) for each in answers):
-                # What looks like a conflict may be a message that was recorded before: no refusal without having looked.
+                # What looks like a conflict may be a message that was recorded before: look before refusing.
                 look_ids_up = True
                 continue
             batch = ledger.finish()

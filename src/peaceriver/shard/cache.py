@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from peaceriver.limits import ACTORS_CACHED_BYTES_MAX, ACTORS_CACHED_MAX
 from peaceriver.shard.journal import ActorState, type_and_id
@@ -11,7 +11,7 @@ from peaceriver.shard.journal import ActorState, type_and_id
 _OVERHEAD_BYTES = 300
 
 
-class ActorCache(Mapping[type_and_id, ActorState]):
+class ActorCache:
     """Actors by type and id. What is not here may exist all the same: the database knows."""
 
     def __init__(self, actors_max: int = ACTORS_CACHED_MAX, bytes_max: int = ACTORS_CACHED_BYTES_MAX) -> None:
@@ -20,23 +20,15 @@ class ActorCache(Mapping[type_and_id, ActorState]):
         self._bytes_max = bytes_max
         self._bytes = 0
 
-    def __getitem__(self, key: type_and_id) -> ActorState:
-        state = self._actors[key]
-        self._actors.move_to_end(key)
-        return state
-
-    def get(self, key: type_and_id, default: ActorState | None = None) -> ActorState | None:  # type: ignore[override]  # narrower than Mapping's: no other default
+    def get(self, key: type_and_id) -> ActorState | None:
+        """An actor as it is now; None where it is not in memory."""
         state = self._actors.get(key)
-        if state is None:
-            return default
-        self._actors.move_to_end(key)
+        if state is not None:
+            self._actors.move_to_end(key)
         return state
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, key: type_and_id) -> bool:
         return key in self._actors
-
-    def __iter__(self) -> Iterator[type_and_id]:
-        return iter(self._actors)
 
     def __len__(self) -> int:
         return len(self._actors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from peaceriver.record import Record, chained
@@ -11,12 +11,17 @@ from peaceriver.shard.journal import ActorState, Batch, Tip, type_and_id
 from peaceriver.stamp import following
 
 
+class Actors(Protocol):
+    """The actors that are known as they were before the batch."""
+
+    def get(self, key: type_and_id) -> ActorState | None: ...
+    def __contains__(self, key: type_and_id) -> bool: ...
+
+
 class Ledger:
     """What the journal and the actors will be when the batch commits. Undone record by record where a unit fails."""
 
-    def __init__(
-        self, shard: int, tip: Tip, actors: Mapping[type_and_id, ActorState], known: Mapping[UUID, Record]
-    ) -> None:
+    def __init__(self, shard: int, tip: Tip, actors: Actors, known: Mapping[UUID, Record]) -> None:
         self.shard = shard
         self.tip = tip
         self._actors = actors
