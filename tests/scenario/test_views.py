@@ -181,8 +181,7 @@ async def test_a_model_gives_a_view_its_columns_also_afterwards(world: World) ->
     }
     model, broken = await Publishing(world.node).schema("Ticket", schema, ME)
     assert (model.version, broken) == (1, ())
-    while world.node._opening:
-        await asyncio.sleep(0.01)
+    await asyncio.gather(*world.node._opening)
     assert {each.name for each in world.node.views.tables["Ticket"].columns} == {"price", "at"}
     third = await world.receipt(create(code, "Ticket/3", '{"price":99,"at":"2026-01-01T00:00:00Z"}'))
     query = parse_list([("price", "gt.5"), ("order", "-price")])

@@ -112,7 +112,7 @@ class Cutoffs:
         return lowered
 
     async def _caught_up(self, codes: list[int]) -> None:
-        """Give the views a moment to show what was complete when the question came: whoever just got a receipt sees it."""
+        """Give the views a moment to show what is complete by now: whoever just got a receipt sees it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(FOLD_WAIT_S):
                 for code in codes:
