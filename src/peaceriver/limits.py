@@ -23,13 +23,11 @@ PAGE_RECORDS_MAX = 1_000
 #: How many actors' documents one department keeps in memory for admission, and their bytes in all.
 ACTORS_CACHED_MAX = 50_000
 ACTORS_CACHED_BYTES_MAX = 32 * 1024 * 1024
-#: Types without a model: each one costs a view table.
-SCHEMA_FREE_TYPES_MAX = 1_000
+#: Actor types, beyond which only those with a model may still come: each one costs a view table.
+ACTOR_TYPES_MAX = 1_000
 #: How long views gather records where nobody waits for them, and how long a reader waits for what is complete already.
 FOLD_PAUSE_S = 0.05
 FOLD_WAIT_S = 0.25
-#: How far a chain of consequences may go.
-HOPS_MAX = 32
 #: How far ahead of the wall clock a stamp from a client may be.
 STAMP_AHEAD_MAX_S = 60.0
 #: How long a message waits for its cause to arrive.

@@ -58,7 +58,7 @@ async def test_an_answer_as_of_a_moment_never_changes(world: World) -> None:
     first = await world.node.reading.actors([code, idle], "Item", query, freshness)
     assert len(first[1]) == 50
     outcomes = await world.send(
-        *(modify(code, f"Item/{n % 50}", f'{{"m":{n}}}') for n in range(1000)),
+        *(modify(code, f"Item/{n % 50}", f'{{"m":{n}}}') for n in range(9_900)),
         *(create(code, f"Item/new-{n}", '{"n":1}') for n in range(100)),
     )
     last = outcomes[-1]

@@ -11,6 +11,7 @@ from peaceriver.embedded import Server
 from peaceriver.model import definition, model_of
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
+from peaceriver.node.room import Room
 from peaceriver.node.sending import Sender
 from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, migrate, prepare
 
@@ -19,7 +20,7 @@ async def node_on_server(name: str, server: Server, python: Mapping[str, type[Ac
     """A started node on a server that we own: roles, database and schema are made or brought up to date first."""
     await prepare(server.connection("postgres"))
     await migrate(server.connection(OWNER, DATABASE))
-    return await _started(name, server.connection(RUNNER, DATABASE), python)
+    return await _started(name, server.connection(RUNNER, DATABASE), python, Room(server.directory))
 
 
 async def node_on_dsn(name: str, dsn: str, python: Mapping[str, type[Actor]] | None = None) -> Node:
@@ -27,7 +28,7 @@ async def node_on_dsn(name: str, dsn: str, python: Mapping[str, type[Actor]] | N
     await prepare({"dsn": dsn}, database=None)
     await migrate({"dsn": dsn})
     # The session begins as the running role, so that append-only holds here as it does on a server of our own.
-    return await _started(name, {"dsn": dsn, "server_settings": {"role": RUNNER}}, python)
+    return await _started(name, {"dsn": dsn, "server_settings": {"role": RUNNER}}, python, Room(None))
 
 
 async def publish(node: Node, application: Application) -> None:
@@ -42,9 +43,11 @@ async def publish(node: Node, application: Application) -> None:
         await publishing.department(department.code, page, sender)
 
 
-async def _started(name: str, connection: Mapping[str, Any], python: Mapping[str, type[Actor]] | None) -> Node:
+async def _started(
+    name: str, connection: Mapping[str, Any], python: Mapping[str, type[Actor]] | None, room: Room
+) -> Node:
     database = await Database.open(connection)
-    node = Node(name, database, python=python)
+    node = Node(name, database, python=python, room=room)
     try:
         await node.start()
     except BaseException:

@@ -18,6 +18,7 @@ from peaceriver.node.cutoffs import Cutoffs
 from peaceriver.node.drafts import Drafts
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.reading import Reading
+from peaceriver.node.room import Room
 from peaceriver.node.sending import Sending
 from peaceriver.node.timers import Timers
 from peaceriver.postgres import Database, Unreachable
@@ -44,6 +45,7 @@ class Node:
         database: Database,
         *,
         python: Mapping[str, type[Actor]] | None = None,
+        room: Room | None = None,
         clock: Callable[[], int] = wall_clock,
     ) -> None:
         self.name = name
@@ -53,7 +55,8 @@ class Node:
         self.folders: dict[int, Folder] = {}
         self.views = Views(self.directory)
         self.cutoffs = Cutoffs(database, self.shards, self.folders)
-        self.sending = Sending(database, self.directory, self.shards)
+        self.room = room or Room(None)
+        self.sending = Sending(database, self.directory, self.shards, self.views, self.room)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.sending)
         #: How far the directory in memory is: a position of shard 0.
@@ -96,7 +99,7 @@ class Node:
         await asyncio.gather(*(end() for end in ending))
         for shard in self.shards.values():
             # The database may be gone already; then the next start fences us, which is as good as resigning.
-            with contextlib.suppress(OSError, StartFailed):
+            with contextlib.suppress(*Unreachable):
                 await shard.stop()
         await self.database.close()
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.errors import Conflict, Invalid, Malformed, NotFound, Offence, OutcomeUnknown, Refused
-from peaceriver.limits import CAUSE_WAIT_S, SEND_TIMEOUT_S, STAMP_AHEAD_MAX_S
+from peaceriver.limits import ACTOR_TYPES_MAX, CAUSE_WAIT_S, SEND_TIMEOUT_S, STAMP_AHEAD_MAX_S
 from peaceriver.message import Envelope, body_value, offences
 from peaceriver.node.identity import new_id, wall_clock
+from peaceriver.node.room import Room
 from peaceriver.postgres import Database
 from peaceriver.record import Kind, Record, from_row
 from peaceriver.shard import journal
@@ -32,13 +34,30 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = SEND_TIMEOUT_S
 
 
+class Types(Protocol):
+    """The actor types that have a view."""
+
+    def __contains__(self, actor_type: str) -> bool: ...
+    def __len__(self) -> int: ...
+
+
 class Sending:
     """The door of a node: takes messages for any department it serves."""
 
-    def __init__(self, database: Database, directory: Directory, shards: Mapping[int, Shard]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        directory: Directory,
+        shards: Mapping[int, Shard],
+        types: Types,
+        room: Room,
+    ) -> None:
         self._database = database
         self._directory = directory
         self._shards = shards
+        #: The actor types that have a view already.
+        self._types = types
+        self._room = room
 
     async def send(
         self, messages: Sequence[Envelope | Refused], sender: Sender, *, promoted: tuple[UUID, ...] = ()
@@ -172,6 +191,7 @@ class Sending:
             value = body_value(envelope)
         except UnicodeEncodeError as error:
             raise Malformed(f"the body holds a lone surrogate at letter {error.start}") from None
+        self._room.check()
         self._check_form(envelope, value)
         root, received = envelope.id, 0
         if envelope.cause is not None:
@@ -188,10 +208,16 @@ class Sending:
 
     def _check_form(self, envelope: Envelope, value: object) -> None:
         """A create's document is checked before it is recorded anywhere, also where it is only sent on."""
-        if envelope.action != "create" or kind_of(envelope) == "received":
+        if envelope.action != "create":
             return
         model = self._directory.newest(envelope.actor_type)
-        if model is None or envelope.message_type in model.message_types:
+        if model is None and envelope.actor_type not in self._types and len(self._types) >= ACTOR_TYPES_MAX:
+            raise Invalid(
+                f"{envelope.actor_type} would be a new type and there are {ACTOR_TYPES_MAX} already; "
+                "publish a model for it, or use one that there is",
+                errors=(Offence("/actor", "too many types without a model"),),
+            )
+        if kind_of(envelope) == "received" or model is None or envelope.message_type in model.message_types:
             return
         errors = model.validator.offences(value)
         if errors:

@@ -21,6 +21,7 @@ from peaceriver.shard.shard import Shard
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
+_FAILED_PAUSE_S = 5.0
 _RELEASED_MAX = 500
 #: The loop looks at the wall clock again at least this often, so that a clock that is set forward releases what is due.
 _LOOK_AGAIN_S = 60.0
@@ -70,6 +71,10 @@ class Timers:
                 # Nothing was released: the timers still wait in the database and in memory.
                 log.warning("timers wait", shard=self._shard.code, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
+                continue
+            except Exception:  # outermost: what is due must not be forgotten, so it is tried again, loudly
+                log.exception("a release failed", shard=self._shard.code)
+                await asyncio.sleep(_FAILED_PAUSE_S)
                 continue
             released = set(due)
             self._waiting = [each for each in self._waiting if each[1] not in released]

@@ -27,6 +27,7 @@ from peaceriver.shard.shard import DELIVERY, Shard
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
+_FAILED_PAUSE_S = 5.0
 
 
 class Delivery:
@@ -82,6 +83,10 @@ class Delivery:
                     # The mark has not moved, so nothing is lost: the same step is made again.
                     log.warning("delivery waits", source=source, shard=self._shard.code, reason=str(error))
                     await asyncio.sleep(_RETRY_PAUSE_S)
+                    continue
+                except Exception:  # outermost: a sender's messages must not be forgotten, so it is tried again, loudly
+                    log.exception("a delivery failed", source=source, shard=self._shard.code)
+                    await asyncio.sleep(_FAILED_PAUSE_S)
                     continue
                 if not more and self._shards[source].complete.value == seen:
                     return

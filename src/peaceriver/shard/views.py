@@ -25,6 +25,7 @@ from peaceriver.stamp import OPEN_END
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
+_FAILED_PAUSE_S = 5.0
 #: More than any group may hold: a group is never cut.
 _GROUP_RECORDS_MAX = 1_000_000
 
@@ -46,6 +47,12 @@ class Views:
         self.model_at = model_at
         self.tables: dict[str, ViewTable] = {}
         self._making = asyncio.Lock()
+
+    def __contains__(self, actor_type: str) -> bool:
+        return actor_type in self.tables
+
+    def __len__(self) -> int:
+        return len(self.tables)
 
     async def load(self, tx: Transaction) -> None:
         """Read the catalogue, and drop tables that a rebuild left behind."""
@@ -155,6 +162,9 @@ class Folder:
                 # The mark has not moved; the step is made again when the database is back.
                 log.warning("views wait", shard=self._shard.code, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
+            except Exception:  # outermost: readers wait for these views, so the step is tried again, and loudly
+                log.exception("a step of the views failed", shard=self._shard.code)
+                await asyncio.sleep(_FAILED_PAUSE_S)
 
     async def _rest(self) -> None:
         """Let more records gather before the next step, unless somebody waits for them.

@@ -1,0 +1,36 @@
+"""Room on the disk: messages are refused early, as a database on a full disk panics and stops reads too."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from peaceriver.errors import DiskFull
+from peaceriver.limits import DISK_FREE_BYTES_MIN
+
+_LOOK_EVERY_S = 1.0
+
+
+class Room:
+    """The free space of the journal's disk; unknown, and so enough, for a database that was given to us by a DSN."""
+
+    def __init__(self, directory: Path | None, free_bytes_min: int = DISK_FREE_BYTES_MIN) -> None:
+        self.free_bytes_min = free_bytes_min
+        self._directory = directory
+        self._free_bytes = 0
+        self._looked_at = float("-inf")
+
+    def check(self) -> None:
+        """Raise DiskFull below the floor. The disk is looked at once a second at most; it heals when space returns."""
+        if self._directory is None:
+            return
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._free_bytes, self._looked_at = shutil.disk_usage(self._directory).free, now
+        if self._free_bytes < self.free_bytes_min:
+            raise DiskFull(
+                f"the journal's disk has {self._free_bytes:,} bytes left and the floor is {self.free_bytes_min:,}; "
+                "reading goes on, and messages are taken again when there is room",
+                retry_after_s=10.0,
+            )
