@@ -275,6 +275,18 @@ def test_when_up_itself_is_killed_nothing_outlives_it_and_the_next_one_goes_on(t
             assert [each["document"] for each in again.json["items"]] == [{"n": 1}]
 
 
+def test_a_second_ctrl_c_ends_up_at_once_also_where_its_node_does_not_stop(tmp_path: Path) -> None:
+    with up(tmp_path / "data") as running:
+        node, postgres = running.node, running.postgres
+        os.kill(node, signal.SIGSTOP)
+        running.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert running.process.poll() is None
+        assert running.end(signal.SIGINT) == 0
+        assert look(node) is None
+        eventually(lambda: look(postgres) is None)
+
+
 def test_a_directory_has_one_up_and_a_port_one_program(running: Up, tmp_path: Path) -> None:
     second = peaceriver("up", "--data", str(running.directory), "--port", "0")
     assert second.code == 1
@@ -318,6 +330,23 @@ def test_a_node_runs_from_its_configuration_and_ends_in_order(tmp_path: Path) ->
         assert node.wait(END_S) == 0
         assert look(postgres) is None
         assert not (tmp_path / "n7 data/node.json").exists()
+    finally:
+        node.kill()
+        node.communicate()
+
+
+def test_a_second_ctrl_c_ends_a_node_at_once_and_its_server_follows(tmp_path: Path) -> None:
+    (tmp_path / "n1.toml").write_text('listen = { port = 0 }\ndata = "n1"\n')
+    node = started("node", "--config", "n1.toml", folder=tmp_path)
+    try:
+        assert node.stdout is not None
+        assert "takes messages; Ctrl-C stops it" in node.stdout.readline()
+        postgres = int((tmp_path / "n1/data/postmaster.pid").read_text().partition("\n")[0])
+        while node.poll() is None:  # the orderly stop, a checkpoint above all, takes longer than this
+            node.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        assert node.returncode == 128 + signal.SIGINT
+        eventually(lambda: look(postgres) is None)
     finally:
         node.kill()
         node.communicate()
@@ -634,6 +663,16 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert "Now it is held by:" in done.stdout
     assert "it was held by:" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_for_programs_is_one_line_of_json() -> None:
+    demo = started("demo", "--json")
+    out, told = demo.communicate(timeout=100)
+    assert demo.returncode == 0, told
+    story = json.loads(out)
+    assert story["summary"]["events"] == 3353
+    assert len(story["now"]) > len(story["then"]) > 0
+    assert "takes messages" in told
 
 
 def test_on_a_terminal_the_demo_stays_until_ctrl_c(tmp_path: Path) -> None:

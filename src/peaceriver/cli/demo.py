@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from rich.table import Table
 from peaceriver import demo_log
 from peaceriver.answers import ActorRead
 from peaceriver.cli.loading import Load, Summary
-from peaceriver.cli.terminal import complain, console, finish, say, table
+from peaceriver.cli.terminal import JsonOption, complain, console, finish, say, say_json, table
 from peaceriver.cli.up import Cluster, stop_on_signals
 from peaceriver.client import Client
 from peaceriver.imports import ImportPlan, plan_import
@@ -44,62 +44,97 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 def demo(
     exit_at_end: Annotated[bool, typer.Option("--exit", help="End with the story, also on a terminal.")] = False,
     speed: Annotated[float | None, typer.Option(min=0.01, help="1: the loading takes ten seconds; 2: five.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Start a cluster, load a generated log, and show one case now and as it was."""
-    stays = sys.stdout.isatty() and not exit_at_end
-    if speed is None and sys.stdout.isatty():
+    looked_at = sys.stdout.isatty() and not as_json
+    if speed is None and looked_at:
         speed = 1.0
-    finish(_run(stays, speed), as_json=False)
+    teller = Teller(complain if as_json else say, live=looked_at, speed=speed)
+    finish(_run(teller, stays=looked_at and not exit_at_end, as_json=as_json), as_json=as_json)
 
 
-async def _run(stays: bool, speed: float | None) -> int:
+async def _run(teller: Teller, *, stays: bool, as_json: bool) -> int:
     with TemporaryDirectory(prefix="peaceriver-demo-") as folder:
         cluster = Cluster(Path(folder), port=0, app=None, say=complain)
         stopping = stop_on_signals(cluster)
-        story = asyncio.create_task(_tell(cluster, stays, speed))
+        telling = asyncio.create_task(_tell(cluster, teller, stays=stays))
         stopped = asyncio.create_task(stopping.wait())
         try:
-            await asyncio.wait({story, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if stays and story.done() and story.exception() is None:
-                await stopped
-            if not story.done():
-                story.cancel()
-                await asyncio.gather(story, return_exceptions=True)
+            await asyncio.wait({telling, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not telling.done():
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
                 return 0
-            story.result()
+            story = telling.result()
+            if as_json:
+                say_json(story.public())
+            if stays:
+                await stopped
         finally:
             stopped.cancel()
             await cluster.stop()
     return 0
 
 
-async def _tell(cluster: Cluster, stays: bool, speed: float | None) -> None:
-    say("Starting a node with a PostgreSQL server of its own ...")
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """What the demonstration has shown."""
+
+    summary: Summary
+    case: str
+    now: tuple[ActorRead, ...]
+    #: The moment half-way, and what the case was then.
+    moment: str
+    then: tuple[ActorRead, ...]
+
+    def public(self) -> dict[str, Any]:
+        held = {"now": self.now, "then": self.then}
+        files = {
+            when: [{"shard": each.shard, "version": each.version, "document": each.document} for each in actors]
+            for when, actors in held.items()
+        }
+        return {"summary": self.summary.public(), "case": self.case, "moment": self.moment} | files
+
+
+class Teller:
+    """Who tells the story: in lines, or on a terminal that is looked at."""
+
+    def __init__(self, tell: Callable[[str], None], *, live: bool, speed: float | None) -> None:
+        self.tell = tell
+        self.live = live
+        self._speed = speed
+
+    def pause_s(self, waves: int) -> float:
+        """How long to rest after each of so many waves."""
+        return 0.0 if self._speed is None else STORY_S / self._speed / waves
+
+
+async def _tell(cluster: Cluster, teller: Teller, *, stays: bool) -> Story:
+    tell = teller.tell
+    tell("Starting a node with a PostgreSQL server of its own ...")
     url = await cluster.start()
-    say(f"{url} takes messages.")
+    tell(f"{url} takes messages.")
     plan = plan_import(demo_log.generate(), {}, default_department="Sales")
     async with Client(url) as client:
-        say(f"Loading {plan.events:,} events of {plan.cases} orders, each sent to the department that does the work:")
-        summary = await _load(client, plan, speed)
-        say(
+        tell(f"Loading {plan.events:,} events of {plan.cases} orders, each sent to the department that does the work:")
+        summary = await _load(client, plan, teller)
+        tell(
             f"{summary.events:,} events are received in {summary.departments} departments, with {summary.hand_overs:,} "
             f"hand-overs, in {summary.seconds:.1f} s."
         )
-        say("")
-        case, now, then, moment = await _case(client, plan)
+        story = await _case(client, plan, summary, tell)
     if stays:
-        say("")
-        say(f"The node stays up until Ctrl-C. On another terminal: export PEACERIVER_URL={url}")
-        say(f"  peaceriver status; peaceriver get {case}; peaceriver get {case} --as-of {moment}")
-    assert now != then, "a case at its end is not what it was at its beginning"
+        tell(f"\nThe node stays up until Ctrl-C. On another terminal: export PEACERIVER_URL={url}")
+        tell(f"  peaceriver status; peaceriver get {story.case}; peaceriver get {story.case} --as-of {story.moment}")
+    return story
 
 
-async def _load(client: Client, plan: ImportPlan, speed: float | None) -> Summary:
+async def _load(client: Client, plan: ImportPlan, teller: Teller) -> Summary:
     """Load the log while the departments are seen to fill."""
     load = Load(client, plan)
-    pause_s = 0.0 if speed is None else STORY_S / speed / len(plan.waves)
-    if not console.is_terminal:
-        load.between = _pictures(client, plan, load, pause_s)
+    pause_s = teller.pause_s(len(plan.waves))
+    if not teller.live:
+        load.between = _pictures(client, plan, load, pause_s, teller.tell)
         return await load.run()
     with Live(console=console, auto_refresh=False) as live:
 
@@ -113,7 +148,9 @@ async def _load(client: Client, plan: ImportPlan, speed: float | None) -> Summar
         return summary
 
 
-def _pictures(client: Client, plan: ImportPlan, load: Load, pause_s: float) -> Callable[[], Any]:
+def _pictures(
+    client: Client, plan: ImportPlan, load: Load, pause_s: float, tell: Callable[[str], None]
+) -> Callable[[], Awaitable[None]]:
     """Show the departments in lines, some times in all."""
     shown = 0
 
@@ -123,7 +160,7 @@ def _pictures(client: Client, plan: ImportPlan, load: Load, pause_s: float) -> C
             shown = load.recorded * PICTURES // plan.events
             filled = _positions(await client.cluster())
             parts = (f"{name} {filled.get(code, 0)}" for name, code in plan.departments.items())
-            say(f"  {load.recorded:,} events; records: {', '.join(parts)}")
+            tell(f"  {load.recorded:,} events; records: {', '.join(parts)}")
         await asyncio.sleep(pause_s)
 
     return show
@@ -143,25 +180,25 @@ def _departments(cluster: Mapping[str, Any], plan: ImportPlan) -> Table:
     return shown
 
 
-async def _case(client: Client, plan: ImportPlan) -> tuple[str, Sequence[ActorRead], Sequence[ActorRead], str]:
+async def _case(client: Client, plan: ImportPlan, summary: Summary, tell: Callable[[str], None]) -> Story:
     """Show the case that has seen most departments: its way, what it is now, and what it was half-way."""
     names = {code: name for name, code in plan.departments.items()}
     case = _widest(plan)
     now = (await client.find(ACTOR_TYPE, case)).items
     steps = await _steps(client, case, [each.shard for each in now])
-    say(f"One of them, {ACTOR_TYPE}/{case}, went this way:")
+    tell(f"\nOne of them, {ACTOR_TYPE}/{case}, went this way:")
     for step in steps:
         way = names[step.shard] if step.sender is None else f"{names[step.sender]} → {names[step.shard]}"
-        say(f"  {step.valid_at[:16].replace('T', ' ')}  {step.activity:<22} {way}")
+        tell(f"  {step.valid_at[:16].replace('T', ' ')}  {step.activity:<22} {way}")
     half = steps[len(steps) // 2]
     then = (await client.find(ACTOR_TYPE, case, as_of=half.stamp)).items
-    say("")
-    say("Now it is held by:")
-    _print_holders(now, names)
-    say("")
-    say(f"As of {half.stamp}, when {names[half.shard]} recorded {half.activity!r}, it was held by:")
-    _print_holders(then, names)
-    return f"{ACTOR_TYPE}/{case}", now, then, half.stamp
+    tell("\nNow it is held by:")
+    for line in _holders(now, names):
+        tell(line)
+    tell(f"\nAs of {half.stamp}, when {names[half.shard]} recorded {half.activity!r}, it was held by:")
+    for line in _holders(then, names):
+        tell(line)
+    return Story(summary=summary, case=f"{ACTOR_TYPE}/{case}", now=now, moment=half.stamp, then=then)
 
 
 def _widest(plan: ImportPlan) -> str:
@@ -188,7 +225,7 @@ async def _steps(client: Client, case: str, shards: Sequence[int]) -> list[Step]
     return sorted(steps, key=lambda step: step.stamp)
 
 
-def _print_holders(actors: Sequence[ActorRead], names: Mapping[int, str]) -> None:
+def _holders(actors: Sequence[ActorRead], names: Mapping[int, str]) -> Iterator[str]:
     for each in actors:
-        document = each.document
-        say(f"  {names[each.shard]:<10} version {each.version}: {document['concept:name']}, {document['org:resource']}")
+        activity, resource = (each.document[column] for column in ("concept:name", "org:resource"))
+        yield f"  {names[each.shard]:<10} version {each.version}: {activity}, {resource}"

@@ -59,8 +59,7 @@ def get(
         if as_json:
             say_raw(answer)
         elif records:
-            for each in found["records"]:
-                say(_record_line(each))
+            await _print_records(client, found)
         else:
             for each in found["items"] if shard is None else [found]:
                 _print_actor(each)
@@ -71,6 +70,16 @@ def get(
         return 0
 
     with_client(url, read, as_json=as_json)
+
+
+async def _print_records(client: Client, page: Mapping[str, Any]) -> None:
+    """All records, page after page."""
+    while True:
+        for each in page["records"]:
+            say(_record_line(each))
+        if page["next"] is None:
+            return
+        page = exact(await client.request("GET", page["next"]))
 
 
 def _print_actor(actor: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ class SupervisedNode:
 
     async def _begin(self) -> str:
         command = [sys.executable, "-m", "peaceriver.cli.main", "node", "--json"]
-        with _opened_log(self._log) as log:
+        with opened_log(self._log) as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
                 "--config",
@@ -161,7 +161,7 @@ def _cause_of_death(code: int) -> str:
 
 
 @contextmanager
-def _opened_log(path: Path) -> Iterator[int]:
+def opened_log(path: Path) -> Iterator[int]:
     """A log to append to; a long one is put aside."""
     with suppress(FileNotFoundError):
         if path.stat().st_size > LOG_BYTES_MAX:
