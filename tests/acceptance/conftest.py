@@ -49,7 +49,7 @@ async def _serve(directory: Path, up: Future[Served]) -> None:
         try:
             serving = await serve(node)
             over = asyncio.Event()
-            up.set_result(Served(node, serving.url, asyncio.get_running_loop(), over))
+            up.set_result(Served(node, server, serving.url, asyncio.get_running_loop(), over))
             await over.wait()
             await serving.stop()
         finally:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from peaceriver.embedded import Server
 from peaceriver.node.node import Node
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ class Served:
     """A node in a thread of its own."""
 
     node: Node
+    server: Server
     url: str
     loop: asyncio.AbstractEventLoop
     #: Set to end it.

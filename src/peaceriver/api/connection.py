@@ -8,6 +8,7 @@ and ours are problems.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,16 +21,20 @@ HEAD_TIMEOUT_S = 10.0
 HEAD_BYTES_MAX = 64 * 1024
 CONNECTIONS_MAX = 1_000
 
+_HEAD_END = b"\r\n\r\n"
+_UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
+
 
 class Connection(HttpToolsProtocol):
     """HTTP/1.1 with limits on heads and on the number of connections."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._in_body = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS_MAX:
             self._refuse(Unavailable(f"{CONNECTIONS_MAX} connections are open; close some, or try again later"))
@@ -42,7 +47,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
-        super().data_received(data)
+        super().data_received(data if self._in_body else without_upgrade(data))
         if self._head_timer is not None and self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(Malformed(f"the head of the request has more than {HEAD_BYTES_MAX:,} bytes; send less"))
 
@@ -53,7 +58,12 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_arrived()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Malformed(f"this is not an HTTP/1.1 request: {msg}"))
@@ -81,3 +91,15 @@ class Connection(HttpToolsProtocol):
             b"connection: close\r\n\r\n%b" % (refusal.status, len(body), body)
         )
         self.transport.close()
+
+
+def without_upgrade(data: bytes) -> bytes:
+    """The beginning of a request without a wish for another protocol, which a server may pass over (RFC 9110, 7.8).
+
+    The parser takes what follows such a head for that protocol, and a body that comes with it would be lost.
+    """
+    end = data.find(_HEAD_END)
+    head = data if end < 0 else data[:end]
+    if b"upgrade" not in head.lower():
+        return data
+    return _UPGRADE.sub(b"ignored", head) + data[len(head) :]

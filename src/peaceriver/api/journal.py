@@ -231,7 +231,7 @@ async def _last_event(context: Context, asked: Asked, code: int | None) -> Recor
     if not given:
         return None
     stamp = Stamp.parse(given, pointer="Last-Event-ID")
-    async with context.node.database.connection() as tx:
+    async with context.node.database.reading() as tx:
         record = (await shard_journal.at_stamps(tx, [stamp])).get(stamp)
     if record is None or (code is not None and record.shard != code):
         raise Invalid(

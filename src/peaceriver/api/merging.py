@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from peaceriver.errors import Conflict
+from peaceriver.errors import Conflict, Unavailable
 from peaceriver.limits import CONTROL
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
@@ -67,6 +67,12 @@ class Merging:
                 shard.followers.append(self._follow)
                 self.newest.advance(shard.complete_stamp)
 
+    def leave(self) -> None:
+        """Follow nobody any more."""
+        for code in self._followed:
+            self._node.shards[code].followers.remove(self._follow)
+        self._followed.clear()
+
     def _follow(self, shard: Shard, batch: Batch) -> None:
         if any(each.kind != "tick" for each in batch.records):
             self.newest.advance(batch.tip.stamp)
@@ -77,8 +83,8 @@ class Merging:
             await self._node.cutoffs.resolve(
                 list(self._node.shards), Freshness(as_of=AtTime(at), timeout_s=_CLOSE_TIMEOUT_S)
             )
-        except Conflict:
-            return  # one of them is slow: what is complete everywhere is shown, and the rest later
+        except (Conflict, Unavailable):
+            return  # one of them is slow, or has no leader now: what is complete everywhere is shown, the rest later
 
     async def _every_department_is_open(self) -> None:
         """A department that the directory has and that is not open yet could still write something early."""

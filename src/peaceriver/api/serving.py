@@ -34,6 +34,7 @@ class Serving:
         self._app.context.stopping.set()
         self._server.should_exit = True
         await asyncio.shield(self._running)
+        self._app.context.merging.leave()
 
 
 class _Server(uvicorn.Server):
