@@ -139,3 +139,20 @@ async def test_a_delivery_waits_for_a_cause_that_comes_another_way(world: World)
     delivery.wake(first)
     await world.delivered(effect, there)
     assert [each.body for each in await world.of_kind(there, "received")] == ['{"n":1}', '{"n":2}']
+
+
+async def test_two_senders_that_use_one_id_are_both_answered(world: World) -> None:
+    first, second, there = [await world.department() for _ in range(3)]
+    message_id = uuid4()
+    for sender in (first, second):
+        receipt = await world.receipt(modify(there, "Missing/1", sender=sender, id=message_id))
+        await world.delivered(receipt, there)
+    exceptions = await world.of_kind(there, "exception")
+    assert [each.sender_shard for each in exceptions] == [first, second]
+    # One that is taken, then, is a message like any other; the same id with other content is not.
+    taken = await world.receipt(create(there, "Found/1", sender=first, id=uuid4()))
+    await world.delivered(taken, there)
+    clash = await world.receipt(create(there, "Found/2", sender=second, id=taken.id))
+    await world.delivered(clash, there)
+    assert len(await world.of_kind(there, "received")) == 1
+    assert len(await world.of_kind(there, "exception")) == 3

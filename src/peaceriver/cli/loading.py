@@ -161,7 +161,9 @@ class Load:
     async def _count_exceptions(self) -> int:
         """How many of the hand-overs were answered by an exception."""
         answers = {
-            str(exception_id(each.message_id)) for each in self._plan.messages if each.envelope.sender is not None
+            str(exception_id(each.message_id, each.envelope.sender))
+            for each in self._plan.messages
+            if each.envelope.sender is not None
         }
         return sum(each["id"] in answers for each in await self._client.exceptions())
 

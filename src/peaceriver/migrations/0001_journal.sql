@@ -149,8 +149,12 @@ begin
     end if;
     perform pg_advisory_xact_lock(7400000 + code);
     if to_regclass(partition) is null then
-        execute format('create table %I partition of journal for values in (%s) with (
-            autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000)', partition, code);
+        -- Made apart and then attached: making it in place would lock the whole journal, and so wait for every reader
+        -- and hold up every append meanwhile.
+        execute format('create table %I (like journal including all) with (
+            autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000)', partition);
+        execute format('alter table journal attach partition %I for values in (%s)', partition, code);
+        execute format('grant select, insert on %I to peaceriver_runner', partition);
         execute format('alter table %I enable always trigger append_only', partition);
         execute format('create trigger append_only_whole before truncate on %I
             for each statement execute function refuse_change()', partition);

@@ -233,15 +233,15 @@ def _exception(wish: Wish, refusal: Refused) -> dict[str, Any]:
     body = jsontext.write({"problem": refusal.problem(), "message": _as_value(wish.envelope)})
     return _told(wish) | {
         "kind": "exception",
-        "message_id": exception_id(wish.id),
+        "message_id": exception_id(wish.id, wish.envelope.sender),
         "message_type": wish.envelope.message_type,
         "body": body,
     }
 
 
-def exception_id(message_id: UUID) -> UUID:
-    """The id of the exception record that answers a message."""
-    return derived_id(message_id, "exception")
+def exception_id(message_id: UUID, sender: int | None) -> UUID:
+    """The id of the exception record that answers a message from a sender: others may have used its id as well."""
+    return derived_id(message_id, "exception", "" if sender is None else str(sender))
 
 
 def _as_value(envelope: Envelope) -> dict[str, Any]:

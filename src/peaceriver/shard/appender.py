@@ -180,8 +180,11 @@ class Appender:
                 if batch.records:
                     await self._commit(batch)
                 break
-            except UniqueViolation:
+            except UniqueViolation as error:
+                if look_ids_up:
+                    raise
                 # An id or an actor that we took for new is in the journal already: look before deciding again.
+                log.debug("a batch is judged again", shard=self.shard, reason=str(error))
                 look_ids_up = True
             except DatabaseError as error:
                 # The transaction was aborted as a whole, so nothing of it is recorded and the tip has not moved.
