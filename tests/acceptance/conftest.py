@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from tests.acceptance.door import Door, Served
 
 from peaceriver.api.serving import serve
 from peaceriver.embedded import Server
 from peaceriver.node.launch import node_on_server
+from tests.acceptance.door import Door, Served
 
 
 @pytest.fixture(scope="session")

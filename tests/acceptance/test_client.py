@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from tests.acceptance.door import Door
 
 from peaceriver.client import Client, moment_text, vector
 from peaceriver.errors import Conflict, Invalid, NotFound, Refused, TooLarge, Unreachable, VersionConflict
@@ -19,6 +18,7 @@ from peaceriver.limits import BODY_BYTES_MAX, PAGE_RECORDS_MAX
 from peaceriver.message import Envelope
 from peaceriver.shard.proposal import Receipt
 from peaceriver.stamp import Stamp
+from tests.acceptance.door import Door
 
 EXACT = '{"big":123456789012345678901234567890,"small":0.12345678901234567890,"text":"Å/ñ"}'
 

@@ -9,12 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.acceptance.door import Door, Served, pointers, problem
 
 from peaceriver.api import asked, connection
 from peaceriver.limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BODY_BYTES_MAX, TIMEOUT_MAX_S
 from peaceriver.node.identity import wall_clock
 from peaceriver.stamp import TICKS_PER_MICROSECOND, Stamp
+from tests.acceptance.door import Door, Served, pointers, problem
 
 JSON = {"Content-Type": "application/json"}
 

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.acceptance.door import Door
 
 from peaceriver.api.operations import Operation
 from peaceriver.api.routes import OPERATIONS
+from tests.acceptance.door import Door
 
 #: What a department may be asked to record or to show, in every way that is nearly right.
 odd_text = st.one_of(

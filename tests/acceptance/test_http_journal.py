@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.acceptance.door import Door, Served, pointers, problem
 
 from peaceriver.api import journal
 from peaceriver.api.merging import CLOSE_INTERVAL_S
 from peaceriver.api.serving import serve
 from peaceriver.stamp import Stamp
+from tests.acceptance.door import Door, Served, pointers, problem
 
 STREAM = {"Accept": "text/event-stream"}
 

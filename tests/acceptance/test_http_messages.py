@@ -10,9 +10,9 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
-from tests.acceptance.door import Door, pointers, problem
 
 from peaceriver.limits import BATCH_MESSAGES_MAX
+from tests.acceptance.door import Door, pointers, problem
 
 EXACT = '{"big": 123456789012345678901234567890, "small": 0.12345678901234567890, "kept": [1.10, 1E2, -0.0]}'
 

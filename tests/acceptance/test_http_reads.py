@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 import pytest
-from tests.acceptance.door import Door, problem
 
 from peaceriver.api.routes import OPERATIONS
 from peaceriver.errors import Refused
+from tests.acceptance.door import Door, problem
 
 
 @pytest.fixture

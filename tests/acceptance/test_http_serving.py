@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from tests.acceptance.door import Door, Served, problem
 
 from peaceriver.api import parameters
 from peaceriver.api.serving import KEEP_ALIVE_S, Serving, serve
@@ -17,6 +16,7 @@ from peaceriver.node.identity import wall_clock
 from peaceriver.node.node import Node
 from peaceriver.postgres import OWNER, RUNNER, Database, migrate, prepare
 from peaceriver.stamp import Stamp
+from tests.acceptance.door import Door, Served, problem
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "127.0.0.1.example.org"])

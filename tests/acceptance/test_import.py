@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.processes import Up, running, start
 
 from peaceriver import Client
+from tests.acceptance.processes import Up, running, start
 
 LOG = Path(__file__).parents[2].parent / "shared" / "data" / "receipt.csv"
 COLUMNS = ["--department", "org:group", "--case", "case:concept:name"]

@@ -8,10 +8,10 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from tests.acceptance.door import Door
 
 from peaceriver.api.description import PREFIX, component
 from peaceriver.api.routes import OPERATIONS
+from tests.acceptance.door import Door
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 

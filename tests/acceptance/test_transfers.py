@@ -12,14 +12,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.acceptance import bank
-from tests.acceptance.bank import Deposit, Withdraw
-from tests.acceptance.processes import Up, running
 
 from peaceriver import Client
 from peaceriver.answers import exact
 from peaceriver.errors import Busy, Conflict, OutcomeUnknown, Unavailable, Unreachable
 from peaceriver.message import Envelope
+from tests.acceptance import bank
+from tests.acceptance.bank import Deposit, Withdraw
+from tests.acceptance.processes import Up, running
 
 TRANSFERS = 20_000
 CLIENTS = 16

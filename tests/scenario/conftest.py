@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.scenario.world import Restart, World
 
 from peaceriver.embedded import Server
 from peaceriver.node.launch import node_on_server
 from peaceriver.node.node import Node
+from tests.scenario.world import Restart, World
 
 
 @pytest.fixture(scope="session")

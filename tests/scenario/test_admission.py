@@ -7,12 +7,12 @@ from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
-from tests.scenario.words import cancel, create, modify
-from tests.scenario.world import ME, Restart, World
 
 from peaceriver.errors import Busy, Conflict, Invalid, NotFound, Refused, VersionConflict
 from peaceriver.limits import QUEUE_MESSAGES_MAX
 from peaceriver.shard.proposal import Proposal, Receipt
+from tests.scenario.words import cancel, create, modify
+from tests.scenario.world import ME, Restart, World
 
 
 async def test_positions_are_dense_and_stamps_rise_whoever_sends(world: World) -> None:

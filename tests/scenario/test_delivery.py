@@ -6,12 +6,12 @@ import asyncio
 from uuid import uuid4
 
 import pytest
-from tests.scenario.words import create, modify
-from tests.scenario.world import Restart, World
 
 from peaceriver import jsontext
 from peaceriver.errors import Conflict, Invalid
 from peaceriver.stamp import Stamp
+from tests.scenario.words import create, modify
+from tests.scenario.world import Restart, World
 
 
 async def test_a_sent_message_stands_in_both_journals_under_one_id(world: World) -> None:

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.scenario.words import create
-from tests.scenario.world import ME
 
 from peaceriver.embedded import Server
 from peaceriver.errors import StartFailed
@@ -15,6 +13,8 @@ from peaceriver.node.launch import node_on_dsn
 from peaceriver.node.publishing import Publishing
 from peaceriver.postgres import RUNNER, DatabaseError, connect
 from peaceriver.shard.proposal import Receipt
+from tests.scenario.words import create
+from tests.scenario.world import ME
 
 
 @pytest.fixture

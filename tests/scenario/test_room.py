@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.scenario.words import create
-from tests.scenario.world import Restart, World
 
 from peaceriver.errors import DiskFull, Invalid
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.shard.proposal import Receipt
+from tests.scenario.words import create
+from tests.scenario.world import Restart, World
 
 
 async def test_below_the_floor_messages_are_refused_and_reads_go_on(own_world: Restart) -> None:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from tests.scenario.words import create, modify
-from tests.scenario.world import ME, Restart, World
 
 from peaceriver.errors import Invalid, NotFound
 from peaceriver.record import Record
+from tests.scenario.words import create, modify
+from tests.scenario.world import ME, Restart, World
 
 
 def soon(seconds: float = 0.3) -> datetime:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.scenario.words import create, modify
-from tests.scenario.world import Restart, World
 
 from peaceriver.postgres import DATABASE, connect
 from peaceriver.shard.verify import Finding, verify
+from tests.scenario.words import create, modify
+from tests.scenario.world import Restart, World
 
 
 async def findings(world: World, code: int) -> list[tuple[str, str]]:

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from tests.scenario.words import cancel, create, modify
-from tests.scenario.world import ME, Restart, World
 
 from peaceriver.errors import Conflict, Invalid, NotFound
 from peaceriver.node.cutoffs import Freshness
@@ -17,6 +15,8 @@ from peaceriver.query.cutoff import AtPositions, AtTime, parse
 from peaceriver.query.lists import parse as parse_list
 from peaceriver.shard.proposal import Receipt
 from peaceriver.stamp import Stamp, end_of
+from tests.scenario.words import cancel, create, modify
+from tests.scenario.world import ME, Restart, World
 
 
 def after(receipt: Receipt) -> Freshness:
