@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 from uuid import uuid4
 
@@ -145,15 +146,21 @@ def eventually(true: Callable[[], bool], within_s: float = END_S) -> None:
 
 
 def eventually_sent(url: str, body: str) -> Said:
-    """Send until the node is there again."""
+    """Send until the node is there again, always under the same id: what was recorded unseen is not recorded twice."""
+    message = ("send", "--id", str(uuid4()), "--to", "100", "--actor", "Order", "--body", body, "--json")
     said: list[Said] = []
 
     def taken() -> bool:
-        said.append(peaceriver("send", "--to", "100", "--actor", "Order", "--body", body, "--json", url=url))
+        said.append(peaceriver(*message, url=url))
         return said[-1].code == 0
 
     eventually(taken)
     return said[-1]
+
+
+def clear_sockets(directory: Path) -> None:
+    """Take away what a server that was not stopped leaves for the next start to clear: here there is none."""
+    rmtree((directory / "sockets").readlink(), ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +292,7 @@ def test_a_second_ctrl_c_ends_up_at_once_also_where_its_node_does_not_stop(tmp_p
         assert running.end(signal.SIGINT) == 0
         assert look(node) is None
         eventually(lambda: look(postgres) is None)
+        clear_sockets(tmp_path / "data/n1")
 
 
 def test_a_directory_has_one_up_and_a_port_one_program(running: Up, tmp_path: Path) -> None:
@@ -347,6 +355,7 @@ def test_a_second_ctrl_c_ends_a_node_at_once_and_its_server_follows(tmp_path: Pa
             time.sleep(0.01)
         assert node.returncode == 128 + signal.SIGINT
         eventually(lambda: look(postgres) is None)
+        clear_sockets(tmp_path / "n1")
     finally:
         node.kill()
         node.communicate()
