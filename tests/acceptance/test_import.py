@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from peaceriver import Client
+from peaceriver.errors import Unavailable
 from tests.acceptance.processes import Up, running, start
 
 LOG = Path(__file__).parents[2].parent / "shared" / "data" / "receipt.csv"
@@ -47,7 +48,12 @@ async def journals(url: str) -> dict[int, list[Record]]:
         for code in await client.departments():
             records: list[Record] = []
             while True:
-                page = await client.journal(code, after=len(records))
+                try:
+                    page = await client.journal(code, after=len(records))
+                except Unavailable:
+                    # It is in the directory already, and brought up at this moment.
+                    await asyncio.sleep(0.05)
+                    continue
                 records += page.records
                 if len(records) >= page.complete:
                     break

@@ -71,6 +71,18 @@ async def test_an_answer_as_of_a_moment_never_changes(world: World) -> None:
     assert await world.node.reading.actors([code, idle], "Item", query, by_vector) == first
 
 
+async def test_a_department_that_comes_later_changes_no_earlier_answer(world: World) -> None:
+    code = await world.department()
+    receipt = await world.receipt(create(code, "Early/1"))
+    freshness = Freshness(as_of=AtTime(receipt.stamp.time), timeout_s=10)
+    first = await world.node.reading.actors(None, "Early", parse_list([]), freshness)
+    later = await world.department()
+    await world.receipt(create(later, "Early/2"))
+    assert await world.node.reading.actors(None, "Early", parse_list([]), freshness) == first
+    assert later not in first[0].places
+    assert [each.id for each in first[1]] == ["1"]
+
+
 async def test_an_idle_department_answers_for_a_moment_with_one_tick(world: World) -> None:
     code = await world.department()
     moment = end_of(datetime.now(UTC))

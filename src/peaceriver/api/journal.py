@@ -14,7 +14,7 @@ from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.reads import LIMIT, POSITION_MAX
-from peaceriver.errors import Invalid, NotFound, Offence
+from peaceriver.errors import Invalid, Offence
 from peaceriver.jsontext import encode
 from peaceriver.limits import BATCH_BYTES_MAX, PAGE_RECORDS_MAX
 from peaceriver.node.cutoffs import Freshness
@@ -45,8 +45,7 @@ Fetch = Callable[[Any, int], Awaitable[list[Record]]]
 async def of_department(context: Context, asked: Asked) -> Response:
     """``GET /shards/{code}/journal``: one department's complete records after a position."""
     code = asked.code()
-    if code not in context.node.shards:
-        raise NotFound(f"there is no department {code}")
+    context.node.shards.at(code)
     after = asked.parameters.number("after", 0, 0, POSITION_MAX)
     limit = asked.parameters.number("limit", LIMIT, 1, PAGE_RECORDS_MAX)
     wait_s = asked.parameters.seconds("wait", 0.0)

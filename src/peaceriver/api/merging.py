@@ -89,8 +89,8 @@ class Merging:
     async def _every_department_is_open(self) -> None:
         """A department that the directory has and that is not open yet could still write something early."""
         control = self._node.shards[CONTROL]
-        while self._node.directed.value < control.complete.value:
-            await self._node.directed.reached(control.complete.value)
+        while self._node.directory.applied.value < control.complete.value:
+            await self._node.directory.applied.reached(control.complete.value)
         self.look()
 
     def _last_at(self, until: int) -> Stamp:

@@ -16,6 +16,7 @@ from peaceriver.model import Model, model_of_definition
 from peaceriver.record import Record
 from peaceriver.shard.admission import Rules
 from peaceriver.shard.proposal import Wish
+from peaceriver.shard.watermark import Watermark
 
 
 class _Edition(msgspec.Struct, frozen=True):
@@ -30,6 +31,8 @@ class Directory:
 
     def __init__(self, python: Mapping[str, type[Actor]] | None = None) -> None:
         self.departments: dict[int, Department] = {}
+        #: How far it is: a position of shard 0.
+        self.applied = Watermark()
         self._editions: dict[str, list[_Edition]] = {}
         self._documents: dict[tuple[str, str], str] = {}
         self._python = python or {}

@@ -9,8 +9,10 @@ from contextlib import suppress
 
 import msgspec
 
-from peaceriver.errors import Conflict, Invalid, NotFound, Offence
-from peaceriver.limits import FOLD_WAIT_S, READ_TIMEOUT_S, TICK_INTERVAL_S
+from peaceriver.directory.directory import Directory
+from peaceriver.errors import Conflict, Invalid, Offence
+from peaceriver.limits import CONTROL, FOLD_WAIT_S, READ_TIMEOUT_S, TICK_INTERVAL_S
+from peaceriver.node.departments import Departments
 from peaceriver.node.identity import wall_clock
 from peaceriver.postgres import Database, Transaction
 from peaceriver.query.cutoff import AsOf, AtPositions, AtTime, Cutoff, Place
@@ -32,64 +34,65 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
 class Cutoffs:
     """Finds the place of each shard for a read. A place, once given, never changes its answer."""
 
-    def __init__(self, database: Database, shards: Mapping[int, Shard], folders: Mapping[int, Folder]) -> None:
+    def __init__(
+        self, database: Database, directory: Directory, shards: Departments, folders: Mapping[int, Folder]
+    ) -> None:
         self._database = database
+        self._directory = directory
         self._shards = shards
         self._folders = folders
         self._ticked_at: dict[int, float] = {}
 
-    async def resolve(self, codes: Iterable[int], freshness: Freshness) -> Cutoff:
-        """One place per shard of ``codes``.
+    async def resolve(self, codes: Iterable[int] | None, freshness: Freshness) -> Cutoff:
+        """One place per shard of ``codes``; None stands for all data departments that the directory had at the cutoff.
 
         Raises Invalid for a moment in the future, Conflict where the views do not get there in time, NotFound for a
         department that is not there.
         """
-        wanted = sorted(set(codes))
-        for code in wanted:
-            if code not in self._shards:
-                raise NotFound(f"there is no department {code}")
+        wanted = None if codes is None else sorted(set(codes))
+        for code in wanted or ():
+            self._shards.at(code)
         try:
             async with asyncio.timeout(freshness.timeout_s):
                 return await self._resolved(wanted, freshness)
         except TimeoutError:
+            who = "the departments have" if wanted is None else f"departments {wanted} have"
             raise Conflict(
-                f"departments {wanted} have not got there within {freshness.timeout_s:g} s; ask again, or wait longer",
+                f"{who} not got there within {freshness.timeout_s:g} s; ask again, or wait longer",
             ) from None
 
-    async def _resolved(self, codes: list[int], freshness: Freshness) -> Cutoff:
+    async def _resolved(self, codes: list[int] | None, freshness: Freshness) -> Cutoff:
         for each in freshness.after:
             await self._pass(each)
         if freshness.latest:
-            for code in codes:
-                await self._shards[code].folded.reached(self._shards[code].complete.value)
+            for code in self._shards.data() if codes is None else codes:
+                shard = self._shards.at(code)
+                await shard.folded.reached(shard.complete.value)
         match freshness.as_of:
             case AtTime(time=at):
                 return await self._at_time(codes, at)
             case AtPositions(positions=positions):
-                return await self._at_positions(codes, positions)
+                return await self._at_positions(sorted(positions) if codes is None else codes, positions)
             case None:
-                return await self._now(codes)
+                return await self._now(self._shards.data() if codes is None else codes)
 
     async def _pass(self, after: Stamp | AtPositions) -> None:
         """Wait until the views have passed a receipt, or a vector."""
         if isinstance(after, AtPositions):
             for code, position in after.positions.items():
-                await self._shard(code, "after").folded.reached(position)
+                await self._shards.at(code, "after").folded.reached(position)
             return
-        shard = self._shard(after.shard, "after")
+        shard = self._shards.at(after.shard, "after")
         if after.time > max(shard.tip.stamp, wall_clock()):
             raise Invalid(f"after={after} lies in the future", errors=(Offence("after", "lies in the future"),))
         async with self._database.reading() as tx:
             position = await journal.sql.last_before.value(tx, shard=after.shard, time=after.time)
         await shard.folded.reached(position)
 
-    def _shard(self, code: int, name: str) -> Shard:
-        if code not in self._shards:
-            raise NotFound(f"there is no department {code}", errors=(Offence(name, f"no department {code}"),))
-        return self._shards[code]
-
     async def _now(self, codes: list[int]) -> Cutoff:
         """What the views show now; over several shards, back to where no effect shows without its cause."""
+        for code in codes:
+            self._shards.at(code)
         await self._caught_up(codes)
         places = {code: Place(self._folders[code].position, self._folders[code].stamp) for code in codes}
         while len(codes) > 1 and await self._lowered(places):
@@ -107,7 +110,7 @@ class Cutoffs:
                 async with self._database.reading() as tx:
                     row = await journal.sql.too_new.row(tx, shard=code, source=source, seen=seen)
                     if row is not None and row["group_end"] <= places[code].position:
-                        places[code] = await self._place(tx, code, row["before"])
+                        places |= await _places(tx, {code: row["before"]})
                         lowered = True
         return lowered
 
@@ -126,24 +129,33 @@ class Cutoffs:
                 errors=(Offence("as_of", f"needs a position for {missing}"),),
             )
         for code in codes:
-            if positions[code] > self._shards[code].complete.value:
-                detail = f"department {code} is complete up to {self._shards[code].complete.value} only"
+            complete = self._shards.at(code, "as_of").complete.value
+            if positions[code] > complete:
+                detail = f"department {code} is complete up to {complete} only"
                 raise Invalid(f"as_of lies in the future: {detail}", errors=(Offence("as_of", detail),))
         async with self._database.reading() as tx:
-            places = {code: await self._place(tx, code, positions[code]) for code in codes}
+            places = await _places(tx, {code: positions[code] for code in codes})
         return await self._folded_to(places)
 
-    async def _at_time(self, codes: list[int], at: int) -> Cutoff:
+    async def _at_time(self, codes: list[int] | None, at: int) -> Cutoff:
         newest = max((shard.tip.stamp for shard in self._shards.values()), default=0)
         if at > max(wall_clock(), newest):
             raise Invalid("as_of lies in the future", errors=(Offence("as_of", "lies in the future"),))
-        await asyncio.gather(*(self._close(self._shards[code], at) for code in codes))
+        if codes is None:
+            codes = await self._known_at(at)
+        shards = [self._shards.at(code) for code in codes]
+        await asyncio.gather(*(self._close(shard, at) for shard in shards))
         async with self._database.reading() as tx:
-            places = {}
-            for code in codes:
-                position = await journal.sql.last_before.value(tx, shard=code, time=at)
-                places[code] = await self._place(tx, code, position)
+            rows = await journal.sql.last_befores.rows(tx, shards=codes, time=at)
+            places = await _places(tx, {row["shard"]: row["position"] for row in rows})
         return await self._folded_to(places)
+
+    async def _known_at(self, at: int) -> list[int]:
+        """The data departments that the directory had at a logical time; shard 0 is closed there, so none can come."""
+        control = self._shards[CONTROL]
+        await self._close(control, at)
+        await self._directory.applied.reached(control.complete.value)
+        return self._shards.data(since=at)
 
     async def _close(self, shard: Shard, at: int) -> None:
         """Return once the shard is complete and past ``at``: nothing stamped earlier can come any more.
@@ -159,16 +171,14 @@ class Cutoffs:
             self._ticked_at[shard.code] = time.monotonic()
             await shard.tick(received_time=at)
 
-    @staticmethod
-    async def _place(tx: Transaction, code: int, position: int) -> Place:
-        """The place at a position, rounded up to the end of its group."""
-        if position == 0:
-            return Place(0, 0)
-        row = await journal.sql.group_at.row(tx, shard=code, position=position)
-        assert row is not None, f"position {position} of {code} is complete and not in the journal"
-        return Place(row["position"], row["stamp"])
-
     async def _folded_to(self, places: dict[int, Place]) -> Cutoff:
         for code, place in places.items():
             await self._shards[code].folded.reached(place.position)
         return Cutoff(places)
+
+
+async def _places(tx: Transaction, positions: Mapping[int, int]) -> dict[int, Place]:
+    """The place at a position of each shard, rounded up to the end of its group; nothing stands at position 0."""
+    rows = await journal.sql.groups_at.rows(tx, shards=list(positions), positions=list(positions.values()))
+    found = {row["shard"]: Place(row["position"], row["stamp"]) for row in rows}
+    return {code: found.get(code, Place(0, 0)) for code in positions}

@@ -11,7 +11,7 @@ import msgspec
 
 from peaceriver.answers import ActorRead, Cutoff, JournalPage, Page, exact
 from peaceriver.client import Moment, moment_text
-from peaceriver.errors import NotFound, Refused
+from peaceriver.errors import Refused
 from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
 from peaceriver.node.cutoffs import Freshness
@@ -73,12 +73,11 @@ class Inside:
         self, shard: int, *, after: int = 0, limit: int = PAGE_RECORDS_MAX, wait_s: float = 0.0
     ) -> JournalPage:
         """Complete records after a position, in order; waits so long for the first where there is none yet."""
-        if shard not in self._node.shards:
-            raise NotFound(f"there is no department {shard}")
+        followed = self._node.shards.at(shard)
         if wait_s:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
-                    await self._node.shards[shard].complete.passed(after)
+                    await followed.complete.passed(after)
         records, complete = await self._node.reading.journal(shard, after=after, limit=limit)
         last = records[-1].position if records else after
         return JournalPage(records=tuple(_value(each) for each in records), next=last, complete=complete)

@@ -15,6 +15,7 @@ from peaceriver.directory.pages import DEPARTMENTS, MODELS
 from peaceriver.errors import StartFailed, Unavailable
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.cutoffs import Cutoffs
+from peaceriver.node.departments import Departments
 from peaceriver.node.drafts import Drafts
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.reading import Reading
@@ -30,7 +31,6 @@ from peaceriver.shard.rebuild import rebuild
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.view_tables import ViewTable, columns_of
 from peaceriver.shard.views import Folder, Views
-from peaceriver.shard.watermark import Watermark
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
@@ -51,16 +51,14 @@ class Node:
         self.name = name
         self.database = database
         self.directory = Directory(python)
-        self.shards: dict[int, Shard] = {}
+        self.shards = Departments(self.directory)
         self.folders: dict[int, Folder] = {}
         self.views = Views(self.directory)
-        self.cutoffs = Cutoffs(database, self.shards, self.folders)
+        self.cutoffs = Cutoffs(database, self.directory, self.shards, self.folders)
         self.room = room or Room(None)
         self.sending = Sending(database, self.directory, self.shards, self.views, self.room)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.sending)
-        #: How far the directory in memory is: a position of shard 0.
-        self.directed = Watermark()
         self._clock = clock
         self._deliveries: dict[int, Delivery] = {}
         self._timers: dict[int, Timers] = {}
@@ -120,7 +118,7 @@ class Node:
                     if row["kind"] == "received":
                         self.directory.apply(from_row(row))
                 position = rows[-1]["position"]
-        self.directed.advance(position)
+        self.directory.applied.advance(position)
 
     def _check_folds(self) -> None:
         for error in self.directory.unfit.values():
@@ -182,7 +180,7 @@ class Node:
                     self._in_background(self._level_view(record.actor_id))
             if any(each.actor_type == DEPARTMENTS for each in received):
                 await self._open_departments()
-            self.directed.advance(batch.tip.position)
+            self.directory.applied.advance(batch.tip.position)
 
     async def _open_departments(self) -> None:
         """Bring up departments that are not served yet; tries again until the database lets it."""

@@ -86,7 +86,7 @@ class Publishing:
                 continue
             if isinstance(outcome, Refused):
                 raise outcome
-            await self._node.directed.reached(outcome.position)
+            await self._node.directory.applied.reached(outcome.position)
             return outcome
         raise Conflict(f"{section}/{key} is being changed by others; look at it and try again")
 

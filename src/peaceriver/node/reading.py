@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +11,12 @@ import msgspec
 from peaceriver import fold
 from peaceriver.errors import Invalid, NotFound, Offence
 from peaceriver.node.cutoffs import Cutoffs, Freshness
+from peaceriver.node.departments import Departments
 from peaceriver.postgres import Database, Row
 from peaceriver.query.cutoff import Cutoff
 from peaceriver.query.lists import ListQuery, compile_list
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
-from peaceriver.shard.shard import Shard
 from peaceriver.shard.views import Views
 from peaceriver.stamp import Stamp
 
@@ -49,7 +49,7 @@ class ActorAt(msgspec.Struct, frozen=True, kw_only=True):
 class Reading:
     """What can be asked of a node."""
 
-    def __init__(self, database: Database, views: Views, cutoffs: Cutoffs, shards: Mapping[int, Shard]) -> None:
+    def __init__(self, database: Database, views: Views, cutoffs: Cutoffs, shards: Departments) -> None:
         self._database = database
         self._views = views
         self.cutoffs = cutoffs
@@ -84,7 +84,7 @@ class Reading:
 
     async def holders(self, actor_type: str, actor_id: str, freshness: Freshness) -> tuple[Cutoff, list[ActorAt]]:
         """An actor in every department that holds it."""
-        cutoff = await self.cutoffs.resolve(self._data_shards(), freshness)
+        cutoff = await self.cutoffs.resolve(None, freshness)
         table = self._views.tables.get(actor_type)
         if table is None:
             return cutoff, []
@@ -108,7 +108,7 @@ class Reading:
         self, shards: Sequence[int] | None, actor_type: str, query: ListQuery, freshness: Freshness
     ) -> tuple[Cutoff, list[ActorAt], bool]:
         """A list over some departments, or all; answers also whether there is more."""
-        cutoff = await self.cutoffs.resolve(self._data_shards() if shards is None else shards, freshness)
+        cutoff = await self.cutoffs.resolve(shards, freshness)
         table = self._views.tables.get(actor_type)
         if table is None or not cutoff.places:
             return cutoff, [], False
@@ -124,9 +124,7 @@ class Reading:
 
     async def journal(self, shard: int, *, after: int, limit: int) -> tuple[list[Record], int]:
         """Complete records of one department after a position, in order; and how far it is complete."""
-        if shard not in self._shards:
-            raise NotFound(f"there is no department {shard}")
-        complete = self._shards[shard].complete.value
+        complete = self._shards.at(shard).complete.value
         async with self._database.reading() as tx:
             rows = await journal.following(tx, shard, after=after, until=complete, records=limit)
         return [from_row(row) for row in rows], complete
@@ -142,9 +140,6 @@ class Reading:
         async with self._database.reading() as tx:
             rows = await journal.sql.exceptions.rows(tx, shards=list(self._shards), records=limit, skipped=offset)
         return [from_row(row) for row in rows]
-
-    def _data_shards(self) -> list[int]:
-        return [code for code in self._shards if code != 0]
 
     async def _history(
         self, cutoff: Cutoff, shard: int, key: tuple[str, str], *, after: int, limit: int

@@ -13,6 +13,7 @@ from peaceriver.directory.directory import Directory
 from peaceriver.errors import Conflict, Invalid, Malformed, NotFound, Offence, OutcomeUnknown, Refused
 from peaceriver.limits import ACTOR_TYPES_MAX, CAUSE_WAIT_S, SEND_TIMEOUT_S, STAMP_AHEAD_MAX_S
 from peaceriver.message import Envelope, body_value, offences
+from peaceriver.node.departments import Departments
 from peaceriver.node.identity import new_id, wall_clock
 from peaceriver.node.room import Room
 from peaceriver.postgres import Database
@@ -48,7 +49,7 @@ class Sending:
         self,
         database: Database,
         directory: Directory,
-        shards: Mapping[int, Shard],
+        shards: Departments,
         types: Types,
         room: Room,
     ) -> None:
@@ -185,8 +186,8 @@ class Sending:
         if errors:
             raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors), errors=errors)
         for pointer, code in (("/to", envelope.to), ("/from", envelope.sender)):
-            if code is not None and code not in self._shards:
-                raise NotFound(f"there is no department {code}", errors=(Offence(pointer, "no such department"),))
+            if code is not None:
+                self._shards.at(code, pointer)
         try:
             value = body_value(envelope)
         except UnicodeEncodeError as error:

@@ -86,11 +86,16 @@ select coalesce(j.group_end, 0) as position
 from (select position_at(:shard, :time) as position) as found
 left join journal j on j.shard = :shard and j.position = found.position;
 
--- group_at --
--- The end of the group that a position lies in, and the stamp there.
-select g.position, g.stamp
-from journal j join journal g on g.shard = j.shard and g.position = j.group_end
-where j.shard = :shard and j.position = :position;
+-- last_befores --
+-- Where each of some shards stood at a logical time.
+select each.shard, position_at(each.shard, :time) as position from unnest(:shards::integer[]) as each (shard);
+
+-- groups_at --
+-- The end of the group that a position lies in, and the stamp there, for each of some shards.
+select ending.shard, ending.position, ending.stamp
+from unnest(:shards::integer[], :positions::bigint[]) as each (shard, position)
+join journal j on j.shard = each.shard and j.position = each.position
+join journal ending on ending.shard = j.shard and ending.position = j.group_end;
 
 -- sent_to --
 -- What was sent to one department after its mark: only complete records leave a shard.

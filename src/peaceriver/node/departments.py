@@ -1,0 +1,31 @@
+"""The departments that a node serves, by sharding code, beside those that the directory names."""
+
+from __future__ import annotations
+
+from peaceriver.directory.directory import Directory
+from peaceriver.errors import NotFound, Offence, Unavailable
+from peaceriver.shard.shard import Shard
+
+
+class Departments(dict[int, Shard]):
+    """The shards that are served here."""
+
+    def __init__(self, directory: Directory) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def at(self, code: int, pointer: str | None = None) -> Shard:
+        """A department's shard; raises NotFound where there is none such, Unavailable while it is brought up."""
+        shard = self.get(code)
+        if shard is not None:
+            return shard
+        if code in self._directory.departments:
+            raise Unavailable(f"department {code} is being brought up; ask again in a moment", retry_after_s=1.0)
+        errors = () if pointer is None else (Offence(pointer, "no such department"),)
+        raise NotFound(f"there is no department {code}", errors=errors)
+
+    def data(self, since: int | None = None) -> list[int]:
+        """The codes of all data departments; of those only that the directory had at a logical time."""
+        return sorted(
+            code for code, each in self._directory.departments.items() if since is None or each.since <= since
+        )
