@@ -393,7 +393,8 @@ def test_the_merged_journal_is_read_as_it_was(door: Door) -> None:
     receipts = [door.create(code, "Thing/1") for code in codes]
     pages = []
     for _ in range(2):
-        pages.append(door.http.get("/journal", params={"as_of": receipts[0]["stamp"], "after": place, "limit": "1000"}))
+        asked = {"as_of": receipts[0]["stamp"], "after": place, "limit": "1000", "timeout": "60s"}
+        pages.append(door.http.get("/journal", params=asked))
         door.create(codes[0], "Thing")
     assert pages[0].status_code == 200
     assert pages[0].content == pages[1].content

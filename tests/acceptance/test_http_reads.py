@@ -239,10 +239,11 @@ def test_idle_departments_do_not_keep_a_cutoff_from_being_answered(door: Door) -
     idle, busy = door.department(), door.department()
     door.create(idle, "Case/idle")
     receipt = door.create(busy, "Case/busy")
-    first = door.http.get("/actors/Case", params={"as_of": receipt["stamp"], "limit": "1000", "order": "actor_id"})
+    asked = {"as_of": receipt["stamp"], "limit": "1000", "order": "actor_id", "timeout": "60s"}
+    first = door.http.get("/actors/Case", params=asked)
     assert first.status_code == 200, first.text
     door.create(idle, "Case/later")
-    again = door.http.get("/actors/Case", params={"as_of": receipt["stamp"], "limit": "1000", "order": "actor_id"})
+    again = door.http.get("/actors/Case", params=asked)
     assert again.content == first.content
 
 

@@ -36,7 +36,12 @@ async def load(up: Up) -> dict[str, Any]:
         stdout=PIPE,
         stderr=PIPE,
     )
-    out, err = await process.communicate()
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode == 0, err.decode()
     summary: dict[str, Any] = json.loads(out)
     return summary
@@ -114,13 +119,15 @@ async def test_killed_in_the_middle_and_imported_again_it_is_the_same(tmp_path: 
     up = await start(tmp_path / "killed")
     try:
         loading = asyncio.create_task(load(up))
-        while len(of_kind(await journals(up.url), "received")) < 3_000:
-            assert not loading.done(), "it was loaded before it could be killed"
-            await asyncio.sleep(0.05)
-        port = int(up.url.rsplit(":", 1)[1])
-        await up.kill_everything()
-        loading.cancel()
-        await asyncio.gather(loading, return_exceptions=True)
+        try:
+            while len(of_kind(await journals(up.url), "received")) < 3_000:
+                assert not loading.done(), "it was loaded before it could be killed"
+                await asyncio.sleep(0.05)
+            port = int(up.url.rsplit(":", 1)[1])
+            await up.kill_everything()
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
         up = await start(tmp_path / "killed", port=port)
         await load(up)
         found = await journals(up.url)

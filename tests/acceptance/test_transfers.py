@@ -182,12 +182,12 @@ async def test_money_moves_through_kills_and_none_is_lost_or_made(tmp_path: Path
     async with running(tmp_path / "data", Path(bank.__file__)) as up, Client(up.url) as client:
         for branch in bank.branches:
             await client.send(branch.create(bank.Account(balance=START), id="main"))
-        looking = asyncio.create_task(look(up.url, run, done))
-        tormenting = asyncio.create_task(torment(up, run, done))
-        await send_all(up.url, run)
-        await tormenting
-        done.set()
-        await looking
+        async with asyncio.TaskGroup() as group:
+            group.create_task(look(up.url, run, done))
+            tormenting = group.create_task(torment(up, run, done))
+            await send_all(up.url, run)
+            await tormenting
+            done.set()
         journals = await everything_arrived(client)
         check_journals(journals, run)
         assert run.kills == KILLS
