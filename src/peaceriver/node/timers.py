@@ -61,7 +61,7 @@ class Timers:
 
     async def _run(self) -> None:
         while True:
-            due = [position for moment, position in self._waiting if moment <= datetime.now(UTC)][:_RELEASED_MAX]
+            due = self._due(datetime.now(UTC))
             if not due:
                 await self._sleep()
                 continue
@@ -79,6 +79,11 @@ class Timers:
             released = set(due)
             self._waiting = [each for each in self._waiting if each[1] not in released]
             heapq.heapify(self._waiting)
+
+    def _due(self, now: datetime) -> list[int]:
+        """The timers that are due, the first due first; so many as one round releases."""
+        due = heapq.nsmallest(_RELEASED_MAX, self._waiting)
+        return [position for moment, position in due if moment <= now]
 
     async def _sleep(self) -> None:
         self._wake.clear()

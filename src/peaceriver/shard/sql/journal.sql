@@ -137,8 +137,8 @@ delete from timer where shard = :shard and position = any(:positions::bigint[]);
 select position, due from timer where shard = :shard;
 
 -- timers_recorded --
--- The records of timers that are due.
-select * from journal where shard = :shard and position = any(:positions::bigint[]) order by position;
+-- The records of timers that are due, the first due first: after a pause they are released as they would have been.
+select * from journal where shard = :shard and position = any(:positions::bigint[]) order by due, position;
 
 -- history --
 -- An actor's records, oldest first, up to a position.
