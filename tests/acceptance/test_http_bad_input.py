@@ -785,6 +785,14 @@ def test_a_department_has_a_sharding_code_of_its_own(door: Door, key: str) -> No
     assert answer.status_code in (404, 422), answer.text
 
 
+def test_a_change_of_the_directory_that_takes_too_long_is_not_called_failed(door: Door, quiet: int) -> None:
+    unused = door.unused()
+    answer = door.http.put(f"/directory/departments/{unused}", json={"name": "Late"}, params={"timeout": "0ms"})
+    assert problem(answer, 504, "outcome-unknown")["outcome"] == "unknown"
+    again = door.http.put(f"/directory/departments/{unused}", json={"name": "Late"}, params={"timeout": "60s"})
+    assert again.status_code in (200, 201), again.text
+
+
 @pytest.mark.parametrize(
     "schema",
     [

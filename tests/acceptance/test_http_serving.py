@@ -29,7 +29,7 @@ def test_a_node_listens_on_loopback_only(served: Served, host: str) -> None:
 def test_every_loopback_address_will_do(served: Served, host: str) -> None:
     serving = served.run(serve(served.node, host))
     try:
-        answer = httpx.get(f"{serving.url}/cluster", trust_env=False)
+        answer = httpx.get(f"{serving.url}/cluster", trust_env=False, timeout=60)
         assert answer.json()["nodes"][0]["url"] == serving.url
     finally:
         served.run(serving.stop())
@@ -41,9 +41,11 @@ def test_a_node_that_is_no_longer_served_is_followed_by_nobody(served: Served) -
     control = served.node.shards[0]
     before = len(control.followers)
     serving = served.run(serve(served.node))
-    assert httpx.get(f"{serving.url}/journal?limit=1", trust_env=False).status_code == 200
-    assert len(control.followers) == before + 1
-    served.run(serving.stop())
+    try:
+        assert httpx.get(f"{serving.url}/journal?limit=1", trust_env=False, timeout=60).status_code == 200
+        assert len(control.followers) == before + 1
+    finally:
+        served.run(serving.stop())
     assert len(control.followers) == before
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.responses import Response
@@ -13,11 +15,12 @@ from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.reads import next_page
 from peaceriver.directory.pages import DEPARTMENTS, MODELS, SECTIONS
-from peaceriver.errors import Invalid, NotFound, Offence
+from peaceriver.errors import Invalid, NotFound, Offence, OutcomeUnknown
 from peaceriver.limits import BODY_BYTES_MAX, CONTROL
 from peaceriver.message import VERSION_MAX
 from peaceriver.model import definition, model_of_schema
 from peaceriver.node.reading import ActorAt
+from peaceriver.node.sending import Sender
 from peaceriver.query import lists
 
 
@@ -53,7 +56,9 @@ async def page(context: Context, asked: Asked) -> Response:
 async def put_department(context: Context, asked: Asked) -> Response:
     """``PUT /directory/departments/{code}``: answers when the department takes messages."""
     code, sender = asked.code(), asked.sender()
-    published = await context.publishing.department(code, await _object(asked), sender)
+    page = await _object(asked)
+    async with _in_time(sender):
+        published = await context.publishing.department(code, page, sender)
     await _shown(context, sender.timeout_s)
     receipt = published.receipt
     made = receipt is not None and receipt.version == 1
@@ -70,7 +75,8 @@ async def put_model(context: Context, asked: Asked) -> Response:
     if before is not None:
         # A schema says nothing about message types: those that came with the class stay.
         wanted = definition(before) | {"schema": schema}
-    after, broken = await context.publishing.model(actor_type, wanted, sender)
+    async with _in_time(sender):
+        after, broken = await context.publishing.model(actor_type, wanted, sender)
     await _shown(context, sender.timeout_s)
     told = {
         "type": actor_type,
@@ -112,6 +118,19 @@ async def _object(asked: Asked) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Invalid("a page of the directory is a JSON object", errors=(Offence("", "not an object"),))
     return value
+
+
+@asynccontextmanager
+async def _in_time(sender: Sender) -> AsyncIterator[None]:
+    """A change of the directory is answered once it counts on this node, or not at all: raises OutcomeUnknown."""
+    try:
+        async with asyncio.timeout(sender.timeout_s):
+            yield
+    except TimeoutError:
+        raise OutcomeUnknown(
+            f"the change does not count on this node within {sender.timeout_s:g} s; it may be recorded and count soon: "
+            "look at the page again, or make the same change again"
+        ) from None
 
 
 async def _shown(context: Context, timeout_s: float) -> None:
