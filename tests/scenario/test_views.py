@@ -227,3 +227,16 @@ async def test_numbers_of_a_model_are_exact_in_its_columns(world: World) -> None
         relation = world.node.views.tables["Exact"].relation
         kept = await tx.fetchval(f"select amount from {relation} where actor_shard = $1", code)
     assert kept == Decimal(amount)
+
+
+async def test_all_departments_are_read_as_of_a_moment_before_a_restart(own_world: Restart) -> None:
+    world = await own_world()
+    code = await world.department()
+    receipt = await world.receipt(create(code, "Order/1", '{"a":1}'))
+    freshness = Freshness(as_of=AtTime(receipt.stamp.time), timeout_s=10)
+    first = await world.node.reading.holders("Order", "1", freshness)
+    world = await own_world()
+    assert await world.node.reading.holders("Order", "1", freshness) == first
+    control = world.node.shards[0]
+    async with asyncio.timeout(5):
+        await world.node.directory.applied.reached(control.complete.value)

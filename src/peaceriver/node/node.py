@@ -74,8 +74,7 @@ class Node:
             await self.views.load(tx)
         await self._read_directory()
         self._check_folds()
-        control = await self._lead(CONTROL, later_than=0)
-        control.followers.append(self._on_directory)
+        await self._lead(CONTROL, later_than=0)
         self._follow_directory = asyncio.create_task(self._apply_changes(), name="directory")
         for department in list(self.directory.departments.values()):
             await self._lead(department.code, later_than=department.since)
@@ -134,6 +133,9 @@ class Node:
     async def _lead(self, code: int, *, later_than: int) -> Shard:
         shard = Shard(self.database, code, self.directory.rules_for(code), self._clock)
         shard.followers.append(self._on_batch)
+        if code == CONTROL:
+            # From the first record on: the directory counts as level with shard 0 only when it has seen them all.
+            shard.followers.append(self._on_directory)
         shard.died = lambda each: self._in_background(self._revive(each))
         await shard.start(later_than)
         folder = Folder(shard, self.views)

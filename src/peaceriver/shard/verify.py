@@ -7,16 +7,23 @@ chain that is kept beside it, so it is found without a peer and named by its pos
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from peaceriver import jsontext
 from peaceriver.postgres import Database, Statements, Transaction
 from peaceriver.record import CHAIN_START, chained, from_row
 from peaceriver.shard import journal, view_tables
+from peaceriver.shard.journal import ActorState
 from peaceriver.shard.rebuild import intervals
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Views
+from peaceriver.stamp import OPEN_END
+
+T = TypeVar("T")
+#: A row by (actor id, since).
+_Keyed: TypeAlias = tuple[tuple[str, int], T]
 
 sql = Statements("peaceriver.shard", "verify")
 
@@ -29,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True):
     """One thing that is not as it must be."""
 
     shard: int
-    #: journal, state, actor or view.
+    #: journal, state, mark, actor or view.
     where: str
     #: The position in the journal, or the actor.
     place: str
@@ -54,12 +61,17 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 async def verify(database: Database, views: Views, codes: Iterable[int]) -> list[Verdict]:
-    """Check shards against their own chains and folds; each in one snapshot, so work may go on meanwhile."""
+    """Check shards against their own chains and folds; each in one snapshot, so work may go on meanwhile.
+
+    What is folded is compared only where the journal is sound: from altered records nothing can be told about it.
+    """
     verdicts: list[Verdict] = []
     for code in sorted(codes):
         async with database.snapshot() as tx:
             records, findings = await _verify_journal(tx, code)
-            findings += [each async for each in _verify_folds(tx, code, views)]
+            if not findings:
+                findings += await _verify_marks(tx, code)
+                findings += [each async for each in _verify_folds(tx, code, records, views)]
         verdicts.append(Verdict(code, records, tuple(findings[:_FINDINGS_MAX])))
     return verdicts
 
@@ -93,42 +105,95 @@ def _in_journal(code: int, position: int, detail: str) -> Finding:
     return Finding(code, "journal", str(position), detail)
 
 
-async def _verify_folds(tx: Transaction, code: int, views: Views) -> AsyncIterator[Finding]:
+async def _verify_marks(tx: Transaction, code: int) -> list[Finding]:
+    """The vector clock is folded from mark records, like everything else."""
+    recorded: dict[tuple[str, int], tuple[int, str]] = {}
+    for row in await sql.marks_recorded.rows(tx, shard=code):
+        body = jsontext.read(row["body"].encode())
+        recorded[body["reader"], row["sender_shard"]] = (row["source_position"], body["chain"])
+    kept = {
+        (row["reader"], row["source_shard"]): (row["position"], bytes(row["chain"]).hex())
+        for row in await journal.sql.marks.rows(tx, shard=code)
+    }
+    return [
+        Finding(code, "mark", f"{reader} of {source}", "the mark is not where the journal says")
+        for reader, source in sorted(recorded.keys() | kept.keys())
+        if recorded.get((reader, source)) != kept.get((reader, source))
+    ]
+
+
+async def _verify_folds(tx: Transaction, code: int, last: int, views: Views) -> AsyncIterator[Finding]:
     """Fold every type again and compare with the live view, and with what admission goes by."""
     mark = (await view_tables.sql.marks.rows(tx, shards=[code]))[0]
     for row in await view_tables.sql.types.rows(tx, shards=[code]):
         actor_type = row["actor_type"]
-        table = views.tables.get(actor_type)
-        if table is None:
-            continue
-        async for finding in _verify_view(tx, code, table, mark["position"], views):
+        async for finding in _verify_actors(tx, code, actor_type, last, views):
             yield finding
+        table = views.tables.get(actor_type)
+        if table is not None:
+            async for finding in _verify_view(tx, code, table, mark["position"], views):
+                yield finding
+
+
+async def _verify_actors(
+    tx: Transaction, code: int, actor_type: str, last: int, views: Views
+) -> AsyncIterator[Finding]:
+    folded = _last_states(intervals(code, journal.of_type(tx, code, actor_type, last), views.model_at))
+    kept = _kept_states(tx, code, actor_type)
+    async for expected, found in _paired(folded, kept):
+        if expected != found:
+            actor_id = (expected or found or (("", 0), None))[0][0]
+            detail = _difference(expected, found)
+            yield Finding(code, "actor", f"{actor_type}/{actor_id}", f"what admission goes by: {detail}")
+
+
+async def _last_states(rows: AsyncIterator[Interval]) -> AsyncIterator[_Keyed[ActorState]]:
+    async for row in rows:
+        if row.until == OPEN_END:
+            state = ActorState(row.version, row.position, row.status, row.model_version, row.document)
+            yield (row.id, 0), state
+
+
+async def _kept_states(tx: Transaction, code: int, actor_type: str) -> AsyncIterator[_Keyed[ActorState]]:
+    statement = sql.actors
+    values = statement.bound({"shard": code, "actor_type": actor_type})
+    async for row in tx.cursor(statement.text, *values, prefetch=_ROWS_AT_A_TIME):
+        actor_id, *state = row.values()
+        yield (actor_id, 0), ActorState(*state)
 
 
 async def _verify_view(
     tx: Transaction, code: int, table: ViewTable, until: int, views: Views
 ) -> AsyncIterator[Finding]:
-    kept = view_tables.stored(tx, table, code, prefetch=_ROWS_AT_A_TIME)
-    folded = intervals(code, journal.of_type(tx, code, table.actor_type, until), views.model_at)
+    folded = _keyed(intervals(code, journal.of_type(tx, code, table.actor_type, until), views.model_at))
+    kept = _keyed(view_tables.stored(tx, table, code, prefetch=_ROWS_AT_A_TIME))
     async for expected, found in _paired(folded, kept):
-        if expected == found:
-            continue
-        actor = expected or found
-        assert actor is not None
-        detail = "a row is missing" if found is None else "a row too many" if expected is None else "a row was altered"
-        yield Finding(code, "view", f"{table.actor_type}/{actor.id} version {actor.version}", detail)
+        if expected != found:
+            row = (expected or found or ((), None))[1]
+            assert row is not None
+            place = f"{table.actor_type}/{row.id} version {row.version}"
+            yield Finding(code, "view", place, _difference(expected, found))
+
+
+async def _keyed(rows: AsyncIterator[Interval]) -> AsyncIterator[_Keyed[Interval]]:
+    async for row in rows:
+        yield (row.id, row.since), row
+
+
+def _difference(expected: object | None, found: object | None) -> str:
+    return "a row is missing" if found is None else "a row too many" if expected is None else "a row was altered"
 
 
 async def _paired(
-    expected: AsyncIterator[Interval], found: AsyncIterator[Interval]
-) -> AsyncIterator[tuple[Interval | None, Interval | None]]:
-    """Merge two streams in (id, since) order; None where one lacks a row of the other."""
+    expected: AsyncIterator[_Keyed[T]], found: AsyncIterator[_Keyed[T]]
+) -> AsyncIterator[tuple[_Keyed[T] | None, _Keyed[T] | None]]:
+    """Merge two streams in the order of their keys; None where one lacks what the other has."""
     left, right = await anext(expected, None), await anext(found, None)
     while left is not None or right is not None:
-        if right is None or (left is not None and (left.id, left.since) < (right.id, right.since)):
+        if right is None or (left is not None and left[0] < right[0]):
             yield left, None
             left = await anext(expected, None)
-        elif left is None or (right.id, right.since) < (left.id, left.since):
+        elif left is None or right[0] < left[0]:
             yield None, right
             right = await anext(found, None)
         else:
