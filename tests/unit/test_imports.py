@@ -527,3 +527,11 @@ def test_the_log_of_permit_applications_has_the_figures_that_are_known_of_it() -
 def test_one_planned_message_stays_as_it_was_for_those_who_imported_before() -> None:
     [message] = planned(happened("c1", "ask", "Sales", 0)).messages
     assert str(message.message_id) == "ede98c47-aacf-578f-b552-98e44aab3c01"
+
+
+def test_a_code_in_use_is_never_given_again_also_where_two_departments_share_a_name() -> None:
+    event = Event(
+        case="c", activity="a", time=datetime(2026, 1, 1, tzinfo=UTC), department="New", attributes={}, line=1
+    )
+    planned = plan_import([event], {"Sales": 130}, default_department="log", taken={100, 101, 130})
+    assert planned.new_departments == {"New": 102}

@@ -52,7 +52,7 @@ def import_log(
         names = await client.departments()
         known = {name: code for code, name in names.items()}
         plan = await asyncio.to_thread(
-            lambda: plan_import(read_log(file, chosen, columns), known, default_department=_stem(file))
+            lambda: plan_import(read_log(file, chosen, columns), known, default_department=_stem(file), taken=names)
         )
         summary = await _shown(Load(client, plan), plan, quiet=as_json)
         _print_summary(summary, as_json=as_json)

@@ -16,9 +16,12 @@ from uuid import UUID
 
 import msgspec
 
+from peaceriver import jsontext
 from peaceriver.client import Client
 from peaceriver.errors import Busy, Conflict, OutcomeUnknown, PeaceRiverError, Refused, Unavailable, Unreachable
 from peaceriver.imports import ImportPlan, PlannedMessage
+from peaceriver.limits import CONTROL
+from peaceriver.message import Envelope, derived_id
 from peaceriver.shard.admission import exception_id
 from peaceriver.shard.proposal import Receipt
 from peaceriver.shard.shard import DELIVERY
@@ -35,6 +38,8 @@ PAUSE_MAX_S = 2.0
 #: How long one look for deliveries waits for the next record.
 ARRIVAL_WAIT_S = 1.0
 
+#: Ids of the messages that make departments: whoever makes the same one sends the same message.
+_DEPARTMENTS = UUID("2d1c9a3e-70f4-5a6b-8c1d-646570617274")
 T = TypeVar("T")
 
 
@@ -83,7 +88,7 @@ class Load:
         """Load everything; returns when every event is received. Raises the first refusal, or Unreachable."""
         started = time.monotonic()
         for name, code in self._plan.new_departments.items():
-            await self._patiently(partial(self._client.put_department, code, name))
+            await self._patiently(partial(self._make_department, code, name))
         receipts: dict[UUID, Receipt] = {}
         for wave in self._plan.waves:
             receipts = await self._send_wave(wave, receipts)
@@ -97,6 +102,22 @@ class Load:
             exceptions=await self._patiently(self._count_exceptions),
             seconds=time.monotonic() - started,
         )
+
+    async def _make_department(self, code: int, name: str) -> None:
+        """Create a department; one that somebody else made under this code meanwhile is left alone. Raises Conflict."""
+        page = {"name": name}
+        await self._client.send(
+            Envelope(
+                to=CONTROL,
+                actor_type="departments",
+                actor_id=str(code),
+                action="create",
+                body=jsontext.write(page),
+                id=derived_id(_DEPARTMENTS, str(code), name),
+            )
+        )
+        # It says the same already, so nothing is recorded, and it answers when the department takes messages.
+        await self._client.put_department(code, name)
 
     async def _send_wave(self, wave: Sequence[PlannedMessage], before: dict[UUID, Receipt]) -> dict[UUID, Receipt]:
         """Send one wave, caused by what the receipts of the one before tell of; answers its own receipts."""

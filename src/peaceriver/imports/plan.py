@@ -7,7 +7,7 @@ is sent there by the one that had it before, so every hand-over stands in two jo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from itertools import count
@@ -80,17 +80,19 @@ def plan_import(
     departments: Mapping[str, int],
     *,
     default_department: str,
+    taken: Collection[int] = (),
     events_max: int = EVENTS_MAX,
 ) -> ImportPlan:
     """Plan the import of a log into a cluster whose ``departments`` (name to code) are known.
 
-    An event that names no department belongs to ``default_department``. Raises Invalid, naming the line, for an event
+    ``taken`` are codes that are in use, whatever their departments are called: two may share a name. An event that
+    names no department belongs to ``default_department``. Raises Invalid, naming the line, for an event
     that no message can stand for, and for a log of more than ``events_max`` events.
     """
     cases: dict[str, list[Event]] = {}
     codes: dict[str, int] = {}
-    taken = set(departments.values())
-    free = (code for code in count(DATA_CODE_MIN) if code not in taken)
+    used = {*taken, *departments.values()}
+    free = (code for code in count(DATA_CODE_MIN) if code not in used)
     for number, event in enumerate(events, start=1):
         if number > events_max:
             raise Invalid(f"the log has more than {events_max:,} events; import it in parts, each with whole cases")

@@ -40,6 +40,8 @@ class Publishing:
     async def department(self, code: int, page: dict[str, Any], sender: Sender) -> Published:
         """Make or replace a department's page; returns when the department takes messages. Raises Refused."""
         receipt = await self._put(DEPARTMENTS, str(code), page, sender)
+        # A page that said the same already may still be on its way to being served.
+        await self._node.directory.applied.reached(self._node.shards[CONTROL].complete.value)
         return Published({"code": code} | page, receipt)
 
     async def model(self, actor_type: str, wanted: dict[str, Any], sender: Sender) -> tuple[Model, tuple[Offence, ...]]:
