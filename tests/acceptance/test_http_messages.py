@@ -209,8 +209,8 @@ def test_a_delivery_that_was_refused_is_an_exception_under_the_senders_correlati
     assert exception["body"]["message"]["id"] == receipt["id"]
     listed = door.get("/exceptions", state="open", limit="1000")["items"]
     assert [each["position"] for each in listed if each["shard"] == credit] == [exception["position"]]
-    # The sender's journal has it, and says so: what was sent was recorded.
-    assert door.get(f"/messages/{receipt['id']}")["state"] == "recorded"
+    # The sender's journal has it, but who asks what became of it learns of the refusal.
+    assert door.get(f"/messages/{receipt['id']}")["state"] == "refused"
 
 
 def test_when_the_time_runs_out_the_outcome_is_unknown_and_can_be_asked_for(door: Door) -> None:

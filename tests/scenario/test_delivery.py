@@ -60,7 +60,7 @@ async def test_the_mark_moves_with_what_it_counts(world: World) -> None:
 
 async def test_a_refused_delivery_becomes_an_exception_and_holds_up_nobody(world: World) -> None:
     here, there = await world.department(), await world.department()
-    await world.receipt(modify(there, "Missing/1", '{"a":0.10}', sender=here, correlation="case-7"))
+    refused = await world.receipt(modify(there, "Missing/1", '{"a":0.10}', sender=here, correlation="case-7"))
     await world.delivered(await world.receipt(create(there, "Thing/2", sender=here)), there)
     exception = (await world.of_kind(there, "exception"))[0]
     body = jsontext.read(exception.body.encode())
@@ -70,6 +70,7 @@ async def test_a_refused_delivery_becomes_an_exception_and_holds_up_nobody(world
     assert exception.correlation == "case-7"
     assert [each.actor for each in await world.of_kind(there, "received")] == ["Thing/2"]
     assert exception in await world.node.reading.exceptions(limit=1000, offset=0)
+    assert await world.node.sending.receipt(refused.id) == ("refused", exception)
 
 
 async def test_what_was_sent_before_a_stop_arrives_after_the_start(own_world: Restart) -> None:

@@ -71,6 +71,21 @@ async def test_an_answer_as_of_a_moment_never_changes(world: World) -> None:
     assert await world.node.reading.actors([code, idle], "Item", query, by_vector) == first
 
 
+async def test_a_model_that_comes_later_changes_no_earlier_answer(world: World) -> None:
+    code = await world.department()
+    await world.receipt(create(code, "Mixed/1", '{"t":"007"}'))
+    last = await world.receipt(create(code, "Mixed/2", '{"t":7}'))
+    freshness = Freshness(as_of=AtTime(last.stamp.time), timeout_s=10)
+    queries = [parse_list([each]) for each in (("t", "007"), ("order", "t"), ("t", "gt.6"), ("t", "like.0*"))]
+    first = [await world.node.reading.actors([code], "Mixed", query, freshness) for query in queries]
+    for kind in ("string", "number"):
+        schema = {"type": "object", "properties": {"t": {"type": kind}}}
+        await Publishing(world.node).schema("Mixed", schema, ME)
+        await asyncio.gather(*world.node._opening)
+        again = [await world.node.reading.actors([code], "Mixed", query, freshness) for query in queries]
+        assert again == first
+
+
 async def test_a_department_that_comes_later_changes_no_earlier_answer(world: World) -> None:
     code = await world.department()
     receipt = await world.receipt(create(code, "Early/1"))

@@ -22,7 +22,7 @@ from peaceriver.node.reading import Reading
 from peaceriver.node.room import Room
 from peaceriver.node.sending import Sending
 from peaceriver.node.timers import Timers
-from peaceriver.postgres import Database, Unreachable
+from peaceriver.postgres import Database, DatabaseError, Unreachable
 from peaceriver.record import from_row
 from peaceriver.shard import journal
 from peaceriver.shard.delivery import Delivery
@@ -156,7 +156,7 @@ class Node:
                 await self._timers[shard.code].load()
                 for delivery in list(self._deliveries.values()):
                     await delivery.catch_up()
-            except (*Unreachable, Unavailable) as error:
+            except (*Unreachable, DatabaseError, Unavailable) as error:
                 log.warning("department waits", shard=shard.code, reason=str(error))
             else:
                 log.info("department is led again", shard=shard.code, epoch=shard.epoch)
@@ -191,14 +191,19 @@ class Node:
                 try:
                     await self._lead(department.code, later_than=department.since)
                     await self._deliveries[department.code].start()
-                except (*Unreachable, Unavailable) as error:
+                except (*Unreachable, DatabaseError, Unavailable) as error:
                     log.warning("department waits", shard=department.code, reason=str(error))
                     await asyncio.sleep(_RETRY_PAUSE_S)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("work in the background failed", reason=repr(task.exception()))
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(self._ended)
 
     async def _level_views(self) -> None:
         for actor_type in list(self.directory.models):

@@ -115,7 +115,6 @@ class Reading:
         compiled = compile_list(
             query,
             (view_tables.SCHEMA, table.name),
-            {each.name: each.kind for each in table.columns},
             [(code, place.time) for code, place in cutoff.places.items()],
         )
         async with self._database.reading() as tx:

@@ -11,7 +11,7 @@ import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.errors import Conflict, Invalid, Malformed, NotFound, Offence, OutcomeUnknown, Refused
-from peaceriver.limits import ACTOR_TYPES_MAX, CAUSE_WAIT_S, SEND_TIMEOUT_S, STAMP_AHEAD_MAX_S
+from peaceriver.limits import ACTOR_TYPES_MAX, CAUSE_WAIT_S, CONTROL, SEND_TIMEOUT_S, STAMP_AHEAD_MAX_S
 from peaceriver.message import Envelope, body_value, offences
 from peaceriver.node.departments import Departments
 from peaceriver.node.identity import new_id, wall_clock
@@ -112,10 +112,11 @@ class Sending:
             rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, *answers])
         found = [from_row(row) for row in rows]
         recorded = [each for each in found if each.message_id == message_id]
+        refusals = [each for each in found if each.message_id != message_id]
+        if refusals and not any(each.kind == "received" for each in recorded):
+            return "refused", refusals[0]
         if recorded:
             return "recorded", receipt_of(recorded[0])
-        if found:
-            return "refused", found[0]
         raise NotFound(f"no department here has seen message {message_id}")
 
     async def _send_lane(
@@ -192,6 +193,9 @@ class Sending:
             value = body_value(envelope)
         except UnicodeEncodeError as error:
             raise Malformed(f"the body holds a lone surrogate at letter {error.start}") from None
+        if envelope.sender == CONTROL and envelope.to != CONTROL:
+            detail = "the control shard sends nothing: name the department that does, or none"
+            raise Invalid(detail, errors=(Offence("/from", detail),))
         self._room.check()
         self._check_form(envelope, value)
         root, received = envelope.id, 0

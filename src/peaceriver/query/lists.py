@@ -7,17 +7,13 @@ order ends with (shard, id), so that two replicas give the same answer to the sa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import (
     BigInteger,
-    Boolean,
-    Date,
-    DateTime,
     Integer,
     Numeric,
     Text,
@@ -39,7 +35,6 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from peaceriver.errors import Invalid, Offence
 from peaceriver.limits import PAGE_RECORDS_MAX
-from peaceriver.message import moment
 
 Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "like", "in", "is"]
 _OPERATION = re.compile(r"(eq|ne|gt|gte|lt|lte|like|in|is)\.(.*)", re.DOTALL)
@@ -51,13 +46,11 @@ IN_VALUES_MAX = 1_000
 #: What else a request may say; a field with such a name is reached as document.NAME.
 RESERVED = frozenset({"order", "limit", "offset", "as_of", "after", "read", "timeout"})
 _SYSTEM = {"actor_id": "text", "actor_shard": "numeric", "actor_version": "numeric", "actor_status": "text"}
-_TYPES: dict[str, Any] = {
-    "text": Text(),
-    "numeric": Numeric(),
-    "boolean": Boolean(),
-    "timestamptz": DateTime(timezone=True),
-    "date": Date(),
-}
+_TYPES: dict[str, Any] = {"text": Text(), "numeric": Numeric()}
+#: A column of the system's; a model may have no such field.
+SYSTEM_PREFIX = "actor_"
+_EXPONENT_MAX = 308
+_DIGITS_MAX = 1_000
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -140,18 +133,16 @@ def _filter(name: str, value: str, errors: list[Offence]) -> Filter:
     return Filter(name, operator, operands, name)
 
 
-def compile_list(
-    query: ListQuery, relation: tuple[str, str], columns: Mapping[str, str], cutoff: Sequence[tuple[int, int]]
-) -> Compiled:
-    """The statement for a list over the view ``relation`` (schema, table) with typed ``columns`` (name to kind).
+def compile_list(query: ListQuery, relation: tuple[str, str], cutoff: Sequence[tuple[int, int]]) -> Compiled:
+    """The statement for a list over the view ``relation`` (schema, table).
 
     ``cutoff`` is (shard, logical time) for each shard: a row counts where it was valid at its shard's time. One row
-    more than the limit is asked for, to know whether there is a next page.
+    more than the limit is asked for, to know whether there is a next page. Raises Invalid for what cannot be compared.
     """
     names = ["actor_shard", "actor_id", "actor_from", "actor_until", "actor_version", "actor_status", "document"]
     view = table(relation[1], *(column(each) for each in names), schema=relation[0]).alias("v")
     cut = values(column("shard", Integer), column("time", BigInteger), name="cut").data(list(cutoff)).alias("cut")
-    fields = _Fields(view, columns)
+    fields = _Fields(view)
     statement = (
         select(*(view.c[each] for each in names if each != "actor_until"))
         .select_from(view.join(cut, view.c.actor_shard == cut.c.shard))
@@ -167,20 +158,23 @@ def compile_list(
 
 
 class _Fields:
-    """Fields of a view, as SQL expressions: a typed column where there is one, else a path into the document."""
+    """Fields of a view, as SQL expressions: the system's own columns, else paths into the document.
 
-    def __init__(self, view: Any, columns: Mapping[str, str]) -> None:
+    The typed columns are left alone here: they belong to the newest model, and what a list answered as of a moment must
+    not change with a model that is published later.
+    """
+
+    def __init__(self, view: Any) -> None:
         self._view = view
-        self._columns = columns
 
-    def _typed(self, name: str) -> tuple[ColumnElement[Any], str] | None:
-        if not name.startswith("document."):
-            kind = _SYSTEM.get(name)
-            if kind is not None:
-                return _of(name, kind), kind
-        field = _field(name)
-        if field in self._columns:
-            return _of(field, self._columns[field]), self._columns[field]
+    @staticmethod
+    def _typed(name: str) -> tuple[ColumnElement[Any], str] | None:
+        kind = _SYSTEM.get(name)
+        if kind is not None:
+            return literal_column(f"v.{name}", _TYPES[kind]), kind
+        if name.startswith(SYSTEM_PREFIX):
+            known = ", ".join(sorted(_SYSTEM))
+            raise Invalid(f"{name}: there is no such column; there are {known}", errors=(Offence(name, "unknown"),))
         return None
 
     def condition(self, wanted: Filter) -> ColumnElement[bool]:
@@ -231,18 +225,11 @@ class _Fields:
         return numeric
 
 
-def _of(name: str, kind: str) -> ColumnElement[Any]:
-    # Only names from the catalogue come here; they are quoted because a field may be called anything.
-    quoted = name.replace('"', '""')
-    return literal_column(f'v."{quoted}"', _TYPES[kind])
-
-
 def _typed_condition(wanted: Filter, expression: ColumnElement[Any], kind: str) -> ColumnElement[bool]:
     if wanted.operator == "is":
-        constants = {"null": None, "true": True, "false": False}
-        if kind != "boolean" and wanted.values[0] != "null":
+        if wanted.values[0] != "null":
             raise _unfit(wanted, kind)
-        return expression.is_(constants[wanted.values[0]])
+        return expression.is_(None)
     if wanted.operator == "like":
         return cast(expression, Text).like(_pattern(wanted.values[0]), escape="\\")
     read = [_read(each, kind, wanted) for each in wanted.values]
@@ -258,41 +245,26 @@ def _pattern(value: str) -> str:
 
 
 def _decimal(value: str) -> Decimal | None:
+    """The number that a value says; None where it says none. Raises Invalid where it is out of range."""
     try:
         number = Decimal(value)
     except InvalidOperation:
         return None
-    return number if number.is_finite() and abs(number.adjusted()) < 400 and len(value) <= 1_000 else None
+    if not number.is_finite():
+        return None
+    if abs(number.adjusted()) > _EXPONENT_MAX or len(value) > _DIGITS_MAX:
+        raise Invalid(f"{value[:60]} is out of range", errors=(Offence("", "a number out of range"),))
+    return number
 
 
 def _read(value: str, kind: str, wanted: Filter) -> Any:
-    """A request's value as the column's type; raises Invalid where it is none."""
-    found: Any
-    match kind:
-        case "text":
-            return value
-        case "numeric":
-            found = _decimal(value)
-        case "boolean":
-            found = {"true": True, "false": False}.get(value)
-        case "timestamptz":
-            found = _moment(value)
-        case _:
-            found = _date(value)
-    if found is None:
+    """A request's value as the system column's type; raises Invalid where it is none."""
+    if kind == "text":
+        return value
+    number = _decimal(value)
+    if number is None:
         raise _unfit(wanted, kind)
-    return found
-
-
-def _moment(value: str) -> datetime | None:
-    return moment(value, "", [])
-
-
-def _date(value: str) -> date | None:
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        return None
+    return number
 
 
 def _unfit(wanted: Filter, kind: str) -> Invalid:

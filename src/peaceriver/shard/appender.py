@@ -261,12 +261,12 @@ class Appender:
 
     def _settle(self, batch: Batch) -> None:
         """The batch is durable: remember what it made, and tell who follows."""
+        self._actors.trim()
         if not batch.records:
             return
         self.tip = batch.tip
         self._actors.update(batch.created)
         self._actors.update(batch.changed)
-        self._actors.trim()
         for mark in batch.marks:
             self._marks[mark.reader, mark.source] = mark.position
         self._appended(batch)
