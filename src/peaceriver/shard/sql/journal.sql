@@ -81,10 +81,10 @@ select j.* from unnest(:shards::integer[], :times::bigint[]) as wanted (shard, t
 join journal j on j.shard = wanted.shard and j.stamp = wanted.time;
 
 -- last_before --
--- Where a shard stood at a logical time, rounded up to the end of the group that stands there.
-select coalesce(j.group_end, 0) as position
-from (select position_at(:shard, :time) as position) as found
-left join journal j on j.shard = :shard and j.position = found.position;
+-- Where a shard stood at a logical time, rounded up to the end of the group that stands there. Written out and not by
+-- position_at: a function is planned anew each time, over the partitions of all shards.
+select coalesce((
+    select group_end from journal where shard = :shard and stamp <= :time order by stamp desc limit 1), 0) as position;
 
 -- last_befores --
 -- Where each of some shards stood at a logical time.
@@ -176,8 +176,8 @@ select page.*
 from unnest(:shards::integer[]) as each (shard)
 cross join lateral (
     select * from journal j
-    where j.shard = each.shard and j.position > position_at(each.shard, :after) and j.stamp <= :until
-    order by j.position limit :records
+    where j.shard = each.shard and j.stamp > :after and j.stamp <= :until
+    order by j.stamp limit :records
 ) as page
 order by page.stamp, page.shard::text collate "C" limit :records;
 
