@@ -610,7 +610,8 @@ def test_an_import_that_loses_its_node_half_way_records_everything_once(tmp_path
     events, hand_overs = csv_of(tmp_path / "orders.csv", cases=120)
     with up(tmp_path / "data") as running:
         importing = started("import", str(tmp_path / "orders.csv"), "--json", "--url", running.url)
-        eventually(lambda: "Warehouse" in peaceriver("status", url=running.url).out)
+        while "Warehouse" not in peaceriver("status", url=running.url).out:
+            assert importing.poll() is None, importing.communicate()
         os.kill(running.node, signal.SIGKILL)
         out, _ = importing.communicate(timeout=100)
         assert importing.returncode == 0
