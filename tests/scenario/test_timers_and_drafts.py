@@ -18,11 +18,20 @@ def soon(seconds: float = 0.3) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
+async def recorded(world: World, code: int, kind: str, count: int) -> list[Record]:
+    """So many records of a kind, once they are there."""
+    complete = world.node.shards[code].complete
+    async with asyncio.timeout(30):
+        while True:
+            seen = complete.value
+            found = await world.of_kind(code, kind)
+            if len(found) >= count:
+                return found
+            await complete.passed(seen)
+
+
 async def released(world: World, code: int, kind: str = "received") -> Record:
-    async with asyncio.timeout(10):
-        while not (found := await world.of_kind(code, kind)):
-            await world.node.shards[code].complete.passed(world.node.shards[code].complete.value)
-    return found[0]
+    return (await recorded(world, code, kind, 1))[0]
 
 
 async def test_a_timer_is_recorded_at_once_and_admitted_when_it_is_due(world: World) -> None:
@@ -56,10 +65,8 @@ async def test_timers_that_came_due_during_a_pause_are_released_in_their_order(o
     await world.receipt(modify(code, "Order/1", '{"n":1}', due=soon(-1)))
     await asyncio.sleep(0.3)
     world = await own_world()
-    async with asyncio.timeout(10):
-        while len(await world.of_kind(code, "received")) < 3:
-            await world.node.shards[code].complete.passed(world.node.shards[code].complete.value)
-    assert [each.action for each in await world.of_kind(code, "received")] == ["create", "modify", "cancel"]
+    found = await recorded(world, code, "received", 3)
+    assert [each.action for each in found] == ["create", "modify", "cancel"]
     assert await world.of_kind(code, "exception") == []
 
 
