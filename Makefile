@@ -24,6 +24,7 @@ help:
 	@echo "make dev     start a node and keep it running (Ctrl-C stops it)"
 	@echo "make test    every test, on a real PostgreSQL"
 	@echo "make check   format, lint, types, imports, tidiness"
+	@echo "make bench   appends beside raw COPY into the same indexes, as ratios"
 	@echo "make format  let the formatter and the linter mend what they can"
 	@echo "make clean   remove what these commands made"
 
@@ -35,6 +36,9 @@ dev: .venv/installed
 
 test: .venv/installed-dev
 	@$(RUN) -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
+
+bench: .venv/installed
+	@$(RUN) -m bench
 
 check: .venv/installed-dev
 	@echo "format" && .venv/bin/ruff format --check --quiet .
