@@ -158,11 +158,11 @@ class Cutoffs:
         return self._shards.data(since=at)
 
     async def _close(self, shard: Shard, at: int) -> None:
-        """Return once the shard is complete and past ``at``: nothing stamped earlier can come any more.
+        """Return once the shard is complete at ``at`` or later: nothing stamped up to then can come any more.
 
         An idle shard is made to write a tick for that, not more often than every TICK_INTERVAL_S.
         """
-        while shard.complete_stamp <= at:
+        while shard.complete_stamp < at:
             due = self._ticked_at.get(shard.code, 0.0) + TICK_INTERVAL_S
             pause_s = due - time.monotonic()
             if pause_s > 0:
