@@ -243,9 +243,10 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_gathers_nothing(served:
         del served.node.reading.journal
 
 
-@pytest.mark.parametrize("path", ["/shards/{code}/journal?after=1", "/journal"])
+@pytest.mark.parametrize("path", ["/shards/{code}/journal?after=1", "/journal?after={end}"])
 def test_streams_and_long_polls_end_when_the_server_stops(served: Served, door: Door, path: str) -> None:
     code = door.department()
+    end = start(door)
     serving = served.run(serve(served.node))
     ended = threading.Event()
 
@@ -258,7 +259,7 @@ def test_streams_and_long_polls_end_when_the_server_stops(served: Served, door: 
     until(lambda: waiting(served, code) == 2)
     with (
         httpx.Client(base_url=serving.url, timeout=30, trust_env=False) as http,
-        http.stream("GET", path.format(code=code), headers=STREAM) as response,
+        http.stream("GET", path.format(code=code, end=end), headers=STREAM) as response,
     ):
         lines = response.iter_lines()
         assert next(lines) == ": open"

@@ -100,7 +100,8 @@ class SupervisedNode:
                 self._say(f"{self.name} is back: {url}")
 
     async def _begin(self) -> str:
-        command = [sys.executable, "-m", "peaceriver.cli.main", "node", "--json"]
+        # Unbuffered: what an application prints is in the log when it is looked for.
+        command = [sys.executable, "-u", "-m", "peaceriver.cli.main", "node", "--json"]
         with opened_log(self._log) as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
