@@ -1,0 +1,44 @@
+"""The facade says the same of a cluster in this process and of one elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from peaceriver import Cluster
+from peaceriver.errors import NotFound, Refused, VersionConflict
+from tests.acceptance import bank
+from tests.acceptance.bank import Account, Deposit, b0, b1
+from tests.acceptance.processes import running
+
+
+@pytest.fixture(params=["embedded", "connected"])
+async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
+    if request.param == "embedded":
+        async with Cluster.embedded(bank) as cluster:
+            yield cluster
+    else:
+        async with running(tmp_path / "data", Path(bank.__file__)) as up, Cluster.connect(up.url) as cluster:
+            yield cluster
+
+
+async def test_what_was_sent_is_read_now_and_as_it_was(cluster: Cluster) -> None:
+    opened = await cluster.send(b0.create(Account(balance=Decimal("10.50")), id="a"))
+    paid = await cluster.send(b0.send(Deposit(amount=Decimal("0.25")), "Account/a", if_version=1))
+    now = await cluster.get(Account, "a")
+    assert (now.version, now.document.balance, now.stamp) == (2, Decimal("10.75"), paid.stamp)
+    assert (await cluster.get(Account, "a", as_of=opened.stamp)).document.balance == Decimal("10.50")
+    assert (await cluster.get(Account, "a", at=b0, version=1)).stamp == opened.stamp
+    kinds = [(record.kind, record.type) async for record in cluster.journal(b0)]
+    assert kinds == [("epoch", None), ("received", "Account.create"), ("received", "Deposit")]
+    with pytest.raises(VersionConflict):
+        await cluster.send(b0.modify("Account/a", {"balance": 0}, if_version=1))
+    with pytest.raises(NotFound):
+        await cluster.get(Account, "nobody")
+    outcomes = await cluster.send([b1.create(Account(balance=Decimal(1)), id="a"), b1.modify("Account/b", {})])
+    assert isinstance(outcomes[1], Refused)
+    await cluster.department(500, "New")
+    assert [record.kind async for record in cluster.journal(500)] == ["epoch"]
