@@ -150,7 +150,7 @@ async def test_a_department_that_receives_some_types_refuses_others(world: World
 async def test_a_full_queue_answers_at_once_and_loses_nothing(world: World) -> None:
     code = await world.department()
     shard = world.node.shards[code]
-    prepared = await world.node.sending._prepared([create(code)] * 100, ME)
+    prepared = world.node.sending._prepared([create(code)] * 100, ME, {})
     wishes = [each for each in prepared if not isinstance(each, Refused)]
     tasks = [asyncio.create_task(shard.append(Proposal(wishes=(wish,)))) for wish in wishes]
     await asyncio.sleep(0)

@@ -69,13 +69,16 @@ class Sending:
         """
         outcomes: list[Outcome | None] = [None] * len(messages)
         lanes: dict[int, list[tuple[int, Wish]]] = {}
-        prepared = await self._prepared(messages, sender)
+        causes = await self._causes(messages)
+        prepared = self._prepared(messages, sender, causes)
         for index, each in enumerate(prepared):
             if isinstance(each, Refused):
                 outcomes[index] = each
             else:
                 lanes.setdefault(each.envelope.recorded_in, []).append((index, each))
-        await asyncio.gather(*(self._send_lane(code, lane, sender, outcomes, promoted) for code, lane in lanes.items()))
+        await asyncio.gather(
+            *(self._send_lane(code, lane, causes, sender, outcomes, promoted) for code, lane in lanes.items())
+        )
         return [each for each in outcomes if each is not None]
 
     async def send_atomic(self, messages: Sequence[Envelope], sender: Sender) -> list[Outcome]:
@@ -90,11 +93,12 @@ class Sending:
                 errors=(Offence("", "more than one recording department"),),
             )
         wishes: list[Wish] = []
-        for index, each in enumerate(await self._prepared(messages, sender)):
+        causes = await self._causes(messages)
+        for index, each in enumerate(self._prepared(messages, sender, causes)):
             if isinstance(each, Refused):
                 raise _at(each, index)
             wishes.append(each)
-        await self._await_causes(wishes, atomic=True)
+        await self._await_causes(wishes, causes, atomic=True)
         proposal = Proposal(wishes=tuple(wishes), atomic=True)
         outcomes = await self._in_time(self._shards[recorders.pop()], proposal, sender)
         for outcome in outcomes:
@@ -123,13 +127,14 @@ class Sending:
         self,
         code: int,
         lane: list[tuple[int, Wish]],
+        causes: Mapping[Stamp, Cause],
         sender: Sender,
         outcomes: list[Outcome | None],
         promoted: tuple[UUID, ...],
     ) -> None:
         """Send one department's messages in their order."""
         shard = self._shards[code]
-        wishes = await self._await_causes([wish for _, wish in lane], atomic=False)
+        wishes = await self._await_causes([wish for _, wish in lane], causes, atomic=False)
         proposals = [Proposal(wishes=(wish,), promoted=promoted) for wish in wishes]
         answers = await asyncio.gather(
             *(self._in_time(shard, each, sender) for each in proposals), return_exceptions=True
@@ -158,9 +163,10 @@ class Sending:
             refusal_of_this.message_id = str(proposal.wishes[0].id)
             raise refusal_of_this from refusal
 
-    async def _prepared(self, messages: Sequence[Envelope | Refused], sender: Sender) -> list[Wish | Refused]:
+    def _prepared(
+        self, messages: Sequence[Envelope | Refused], sender: Sender, causes: Mapping[Stamp, Cause]
+    ) -> list[Wish | Refused]:
         """Each message with an id, checked as far as can be without its department; or why not."""
-        causes = await self._causes(messages)
         prepared: list[Wish | Refused] = []
         for message in messages:
             if isinstance(message, Refused):
@@ -237,13 +243,10 @@ class Sending:
         reason = "lies far in the future" if stamp.time > wall_clock() + ahead_max else "is not the stamp of any record"
         raise Invalid(f"the cause {stamp} {reason}", errors=(Offence("/cause", reason),))
 
-    async def _await_causes(self, wishes: Sequence[Wish], *, atomic: bool) -> list[Wish]:
+    async def _await_causes(self, wishes: Sequence[Wish], causes: Mapping[Stamp, Cause], *, atomic: bool) -> list[Wish]:
         """Wait, a bounded time, for causes that were sent to the recording department and are still under way."""
-        stamps = [wish.envelope.cause for wish in wishes if wish.envelope.cause is not None]
-        if not stamps:
+        if not causes:
             return list(wishes)
-        async with self._database.reading() as tx:
-            causes = await causes_at(tx, stamps)
         return list(await asyncio.gather(*(self._await_cause(wish, causes, atomic=atomic) for wish in wishes)))
 
     async def _await_cause(self, wish: Wish, causes: Mapping[Stamp, Cause], *, atomic: bool) -> Wish:
