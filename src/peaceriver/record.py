@@ -18,6 +18,8 @@ import msgspec
 
 from peaceriver.stamp import Stamp, wall_of
 
+#: What became of an exception.
+Resolution = Literal["open", "retried", "skipped", "answered"]
 Kind = Literal["received", "sent", "mark", "tick", "timer", "exception", "epoch", "member", "period"]
 
 CHAIN_FORMAT = b"\x01"

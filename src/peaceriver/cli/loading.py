@@ -22,7 +22,7 @@ from peaceriver.errors import Busy, Conflict, OutcomeUnknown, PeaceRiverError, R
 from peaceriver.imports import ImportPlan, PlannedMessage
 from peaceriver.limits import CONTROL
 from peaceriver.message import Envelope, derived_id
-from peaceriver.shard.admission import exception_id
+from peaceriver.shard.exceptions import exception_id
 from peaceriver.shard.proposal import Receipt
 from peaceriver.shard.shard import DELIVERY
 

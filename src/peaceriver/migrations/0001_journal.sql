@@ -67,6 +67,8 @@ create index journal_sent on journal (shard, receiver_shard, position) where kin
 -- How far a reader had acted, and since when: cuts a cross-shard read so that no effect shows without its cause.
 create index journal_mark on journal (shard, sender_shard, source_position) where kind = 'mark';
 create index journal_exception on journal (shard, position) where kind = 'exception';
+-- The consequences of a message: all records that go back to it, the message's own apart, whose id is the root.
+create index journal_root on journal (shard, root) where root <> message_id;
 
 -- Folded in the append transaction, for admission only; people read views.
 create table actor (
@@ -99,6 +101,24 @@ create table timer (
     due      timestamptz not null,
     primary key (shard, position)
 );
+
+-- Exceptions, folded from their records: what waits for a retry, a person or a rule, and what became of the rest.
+create table exception (
+    shard           integer not null,
+    id              uuid    not null,               -- of the message of its opening record
+    position        bigint  not null,               -- of its last record
+    state           text collate "C" not null check (state in ('open', 'retried', 'skipped', 'answered')),
+    attempt         integer not null,
+    retry_at        timestamptz,
+    rule            text collate "C",               -- null: a message that was refused
+    actor_type      text collate "C" not null,
+    actor_id        text collate "C" not null,
+    source_position bigint,                         -- of a rule's: the record that it could not act on
+    root            uuid    not null,
+    primary key (shard, id)
+);
+create index exception_open on exception (shard, rule) where state = 'open';
+create index exception_root on exception (root) where state = 'open';
 
 -- Messages that are not history: drafts, and later spooled and stranded ones.
 create table pending (
@@ -174,7 +194,8 @@ revoke all on function open_shard(integer) from public;
 grant execute on function open_shard(integer) to peaceriver_runner;
 grant select, insert on journal to peaceriver_runner;
 grant select, update on shard_state to peaceriver_runner;
-grant select, insert, update, delete on actor, mark, timer, pending, view_catalog, view_mark to peaceriver_runner;
+grant select, insert, update, delete on actor, mark, timer, exception, pending, view_catalog, view_mark
+    to peaceriver_runner;
 
 -- Views live in a schema of their own, which the running role owns the content of: it makes and rebuilds them.
 create schema view;

@@ -19,8 +19,8 @@ from peaceriver.node.room import Room
 from peaceriver.postgres import Database
 from peaceriver.record import Kind, Record, from_row
 from peaceriver.shard import journal
-from peaceriver.shard.admission import exception_id
 from peaceriver.shard.causes import Cause, causes_at
+from peaceriver.shard.exceptions import exception_id
 from peaceriver.shard.proposal import Outcome, Proposal, Receipt, Wish, receipt_of
 from peaceriver.shard.shard import Shard
 from peaceriver.stamp import TICKS_PER_MICROSECOND, Stamp

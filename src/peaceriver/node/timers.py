@@ -118,6 +118,8 @@ def _released(timer: Record) -> Wish:
         root=timer.root,
         principal=timer.principal,
         trace=timer.trace,
+        rule=timer.rule,
+        rule_version=timer.rule_version,
         received_time=timer.stamp,
         records_refusal=True,
     )

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
-from uuid import UUID
 
 import msgspec
 
 from peaceriver import fold, jsontext
 from peaceriver.errors import Conflict, Invalid, Offence, Refused, TooLarge, Unavailable, VersionConflict
-from peaceriver.message import Envelope, derived_id, same_message
+from peaceriver.message import Envelope, same_message
 from peaceriver.model import Model
 from peaceriver.record import Record
-from peaceriver.shard.journal import ActorState, Mark, type_and_id
+from peaceriver.shard.exceptions import refused, resolved, state_of, written
+from peaceriver.shard.journal import ActorState, Documents, Mark, type_and_id
 from peaceriver.shard.ledger import Ledger, Unit
-from peaceriver.shard.proposal import Outcome, Proposal, Receipt, Wish, receipt_of, supplied
+from peaceriver.shard.proposal import ExceptionEntry, Outcome, Proposal, Receipt, Wish, receipt_of, supplied
 
 
 class ModelFor(Protocol):
@@ -47,17 +47,22 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> list[O
     """Look at one proposal and add to the ledger what it makes; one outcome per wish, in order."""
     unit = Unit(ledger, proposal.received_time)
     outcomes: list[Outcome | int] = []
+    entries: list[tuple[int, ExceptionEntry]] = []
     for wish in proposal.wishes:
         try:
             outcomes.append(_admit_one(wish, unit, ledger, rules))
+            if wish.retries is not None:
+                entries.append(_noted(unit, resolved(wish.retries, "retried")))
         except Refused as refusal:
             refusal.message_id = str(wish.id)
             if proposal.atomic:
                 return _spoiled(proposal, len(outcomes), refusal)
             if wish.records_refusal:
-                outcomes.append(unit.add(_exception(wish, refusal), wish.received_time))
+                entries.append(_noted(unit, refused(wish, refusal), wish.received_time))
+                outcomes.append(entries[-1][0])
             else:
                 outcomes.append(refusal)
+    entries.extend(_noted(unit, each) for each in proposal.exceptions)
     for mark in proposal.marks:
         unit.add(_mark(mark))
     for kind, body in proposal.system:
@@ -66,6 +71,7 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> list[O
         unit.seal(wall)
         ledger.take(unit)
         _note_side_effects(proposal, unit, ledger)
+        ledger.batch.exceptions.extend(state_of(each, unit.records[place].position) for place, each in entries)
     return [receipt_of(unit.records[each]) if isinstance(each, int) else each for each in outcomes]
 
 
@@ -97,8 +103,10 @@ def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules) -> Outcome 
         raise wish.refusal
     if unit.repeats(wish.id) is not None:
         raise Conflict("the batch holds this message id twice; give each message an id of its own")
-    draft = _received(wish, unit, rules) if wish.kind == "received" else _passing(wish)
-    return unit.add(draft, wish.received_time)
+    if wish.kind == "received":
+        draft, documents = _received(wish, unit, rules)
+        return unit.add(draft, wish.received_time, documents)
+    return unit.add(_told(wish), wish.received_time)
 
 
 def _repeated(wish: Wish, before: Record) -> Receipt:
@@ -136,6 +144,8 @@ def _told(wish: Wish) -> dict[str, Any]:
         "cause_shard": None if cause is None else cause.shard,
         "root": wish.root,
         "correlation": envelope.correlation,
+        "rule": wish.rule,
+        "rule_version": wish.rule_version,
         "principal": wish.principal,
         "trace": wish.trace,
         "valid_at": envelope.valid_at,
@@ -146,12 +156,7 @@ def _told(wish: Wish) -> dict[str, Any]:
     }
 
 
-def _passing(wish: Wish) -> dict[str, Any]:
-    """A record that folds nothing: sent to another department, or kept until it is due."""
-    return _told(wish)
-
-
-def _received(wish: Wish, unit: Unit, rules: Rules) -> dict[str, Any]:
+def _received(wish: Wish, unit: Unit, rules: Rules) -> tuple[dict[str, Any], Documents]:
     envelope, key = wish.envelope, wish.key
     receives = rules.receives()
     if receives is not None and envelope.actor_type not in receives:
@@ -174,7 +179,8 @@ def _received(wish: Wish, unit: Unit, rules: Rules) -> dict[str, Any]:
         model.version if model else None,
         document,
     )
-    return _told(wish) | {"actor_version": version, "model_version": model.version if model else None}
+    draft = _told(wish) | {"actor_version": version, "model_version": model.version if model else None}
+    return draft, (actor.document if actor else None, document)
 
 
 def _check_existence(envelope: Envelope, key: type_and_id, actor: ActorState | None) -> None:
@@ -228,32 +234,20 @@ def _refuse(errors: tuple[Offence, ...], envelope: Envelope) -> None:
         raise Invalid(f"{envelope.message_type} is not acceptable: {listed}", errors=errors)
 
 
-def _exception(wish: Wish, refusal: Refused) -> dict[str, Any]:
-    """A delivered message that admission refuses: what happened, under its correlation, and the message itself."""
-    body = jsontext.write({"problem": refusal.problem(), "message": _as_value(wish.envelope)})
-    return _told(wish) | {
-        "kind": "exception",
-        "message_id": exception_id(wish.id, wish.envelope.sender),
-        "message_type": wish.envelope.message_type,
-        "body": body,
-    }
-
-
-def exception_id(message_id: UUID, sender: int | None) -> UUID:
-    """The id of the exception record that answers a message from a sender: others may have used its id as well."""
-    return derived_id(message_id, "exception", "" if sender is None else str(sender))
-
-
-def _as_value(envelope: Envelope) -> dict[str, Any]:
-    members = envelope.public()
-    return members | {"body": jsontext.read(envelope.body.encode())}
+def _noted(unit: Unit, entry: ExceptionEntry, received_time: int = 0) -> tuple[int, ExceptionEntry]:
+    """Add an entry of an exception to the unit; answers its place there as well."""
+    actor = unit.actor((entry.actor_type, entry.actor_id))
+    document = None if actor is None else actor.document
+    cause_time = 0 if entry.cause is None else entry.cause.time
+    return unit.add(written(entry), max(received_time, cause_time), (document, document)), entry
 
 
 def _mark(mark: Mark) -> dict[str, Any]:
     """A mark is history too: whose it is, how far it has read, and the source's chain there."""
+    body = {"reader": mark.reader, "chain": mark.chain.hex()} | ({"ended": True} if mark.ended else {})
     return {
         "kind": "mark",
         "sender_shard": mark.source,
         "source_position": mark.position,
-        "body": jsontext.write({"reader": mark.reader, "chain": mark.chain.hex()}),
+        "body": jsontext.write(body),
     }

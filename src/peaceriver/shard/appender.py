@@ -38,13 +38,17 @@ class MarkMoved(PeaceRiverError):
     """A reader's mark is not where its proposal expects it: somebody acted already, so this unit must not."""
 
 
+class Resolved(PeaceRiverError):
+    """An entry of an exception is in the journal already: somebody was faster."""
+
+
 class _Queued:
     __slots__ = ("future", "proposal", "size")
 
     def __init__(self, proposal: Proposal, future: asyncio.Future[list[Outcome]]) -> None:
         self.proposal = proposal
         self.future = future
-        self.size = len(proposal.wishes) + len(proposal.marks) + len(proposal.system)
+        self.size = len(proposal.wishes) + len(proposal.exceptions) + len(proposal.marks) + len(proposal.system)
 
 
 class Appender:
@@ -203,6 +207,9 @@ class Appender:
             at = self._marks.get((reader, source), 0)
             if at != position:
                 return MarkMoved(f"{reader} of {self.shard} has acted on {source} up to {at}, not {position}")
+        for entry in queued.proposal.exceptions:
+            if ledger.seen(entry.record_id) is not None:
+                return Resolved(f"exception {entry.id} of department {self.shard} was {entry.state} before")
         try:
             return admit(queued.proposal, ledger, self.rules, self._clock())
         except Exception as error:  # outermost: a bug that one message meets must not stop the department
@@ -218,7 +225,10 @@ class Appender:
             for wish in wishes
             if wish.kind == "received" and (ids or wish.envelope.action != "create") and wish.key not in self._actors
         }
-        given = [wish.id for wish in wishes] if ids else []
+        given: list[UUID] = []
+        if ids:
+            entries = [entry for each in taken for entry in each.proposal.exceptions]
+            given = [*(wish.id for wish in wishes), *(entry.record_id for entry in entries)]
         if not missing and not given:
             return {}
         while True:
@@ -268,7 +278,10 @@ class Appender:
         self._actors.update(batch.created)
         self._actors.update(batch.changed)
         for mark in batch.marks:
-            self._marks[mark.reader, mark.source] = mark.position
+            if mark.ended:
+                self._marks.pop((mark.reader, mark.source), None)
+            else:
+                self._marks[mark.reader, mark.source] = mark.position
         self._appended(batch)
 
 

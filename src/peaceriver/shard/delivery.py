@@ -151,6 +151,8 @@ def _wish(record: Record, late: UUID | None) -> Wish:
         principal=record.principal,
         trace=record.trace,
         hops=record.hops,
+        rule=record.rule,
+        rule_version=record.rule_version,
         source_position=record.position,
         received_time=record.stamp,
         records_refusal=True,

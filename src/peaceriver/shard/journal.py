@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from peaceriver.postgres import Row, Statements, Transaction
-from peaceriver.record import COLUMNS, Record, from_row
+from peaceriver.record import COLUMNS, Record, Resolution, from_row
 from peaceriver.stamp import Stamp
 
 sql = Statements("peaceriver.shard", "journal")
@@ -30,6 +30,8 @@ class ActorState(msgspec.Struct, frozen=True):
 
 
 type_and_id: TypeAlias = tuple[str, str]
+#: A document before and after a record, as text.
+Documents: TypeAlias = tuple[str | None, str | None]
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -39,6 +41,24 @@ class Mark(msgspec.Struct, frozen=True):
     source: int
     position: int
     chain: bytes
+    #: The mark is needed no longer: of an actor that waited behind an exception and is level with its rule again.
+    ended: bool = False
+
+
+class ExceptionState(msgspec.Struct, frozen=True, kw_only=True):
+    """What is folded from an exception's records."""
+
+    id: UUID
+    #: Of its last record.
+    position: int
+    state: Resolution
+    attempt: int
+    retry_at: datetime | None
+    rule: str | None
+    actor_type: str
+    actor_id: str
+    source_position: int | None
+    root: UUID
 
 
 class Tip(msgspec.Struct, frozen=True):
@@ -56,6 +76,8 @@ class Batch(msgspec.Struct):
     tip: Tip
     records: list[Record]
     chains: list[bytes]
+    #: Of each record, its actor's document before and after it; None where it concerns no actor.
+    documents: list[Documents | None]
     created: dict[type_and_id, ActorState]
     changed: dict[type_and_id, ActorState]
     marks: list[Mark]
@@ -63,10 +85,11 @@ class Batch(msgspec.Struct):
     released: list[int]
     #: Pending messages (drafts) that this batch turns into history.
     promoted: list[UUID]
+    exceptions: list[ExceptionState]
 
     @property
     def has_side_effects(self) -> bool:
-        return bool(self.marks or self.timers or self.released or self.promoted)
+        return bool(self.marks or self.timers or self.released or self.promoted or self.exceptions)
 
 
 async def append(tx: Transaction, batch: Batch, *, expected: int, complete: int) -> bool:
@@ -114,14 +137,7 @@ def _actors(prefix: str, actors: dict[type_and_id, ActorState]) -> dict[str, lis
 
 async def _side_effects(tx: Transaction, shard: int, batch: Batch) -> None:
     if batch.marks:
-        await sql.move_marks.run(
-            tx,
-            shard=shard,
-            readers=[each.reader for each in batch.marks],
-            sources=[each.source for each in batch.marks],
-            positions=[each.position for each in batch.marks],
-            chains=[each.chain for each in batch.marks],
-        )
+        await _move_marks(tx, shard, batch.marks)
     if batch.timers:
         positions, dues = zip(*batch.timers, strict=True)
         await sql.set_timers.run(tx, shard=shard, positions=list(positions), dues=list(dues))
@@ -129,6 +145,30 @@ async def _side_effects(tx: Transaction, shard: int, batch: Batch) -> None:
         await sql.release_timers.run(tx, shard=shard, positions=batch.released)
     if batch.promoted:
         await pending_sql.drop.run(tx, ids=batch.promoted)
+    if batch.exceptions:
+        columns = ExceptionState.__struct_fields__
+        values = {name: [getattr(each, name) for each in batch.exceptions] for name in columns}
+        await sql.keep_exceptions.run(tx, shard=shard, **values)
+
+
+async def _move_marks(tx: Transaction, shard: int, marks: Sequence[Mark]) -> None:
+    # A batch holds many steps of one reader; its last one counts.
+    last = {(each.reader, each.source): each for each in marks}
+    moved = [each for each in last.values() if not each.ended]
+    ended = [each for each in last.values() if each.ended]
+    if moved:
+        await sql.move_marks.run(
+            tx,
+            shard=shard,
+            readers=[each.reader for each in moved],
+            sources=[each.source for each in moved],
+            positions=[each.position for each in moved],
+            chains=[each.chain for each in moved],
+        )
+    if ended:
+        await sql.end_marks.run(
+            tx, shard=shard, readers=[each.reader for each in ended], sources=[each.source for each in ended]
+        )
 
 
 pending_sql = Statements("peaceriver.shard", "pending")

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from peaceriver.record import Record, chained
-from peaceriver.shard.journal import ActorState, Batch, Tip, type_and_id
+from peaceriver.shard.journal import ActorState, Batch, Documents, Tip, type_and_id
 from peaceriver.stamp import following
 
 
@@ -29,7 +29,7 @@ class Ledger:
         self._overlay: dict[type_and_id, ActorState] = {}
         self._new: set[type_and_id] = set()
         self._ids: dict[UUID, Record] = {}
-        self.batch = Batch(tip, [], [], {}, {}, [], [], [], [])
+        self.batch = Batch(tip, [], [], [], {}, {}, [], [], [], [], [])
 
     def actor(self, key: type_and_id) -> ActorState | None:
         return self._overlay.get(key) or self._actors.get(key)
@@ -42,6 +42,7 @@ class Ledger:
         self.tip = unit.tip
         self.batch.records.extend(unit.records)
         self.batch.chains.extend(unit.chains)
+        self.batch.documents.extend(unit.documents)
         for key, state in unit.actors.items():
             if key not in self._overlay and key not in self._actors:
                 self._new.add(key)
@@ -69,6 +70,7 @@ class Unit:
         self.actors: dict[type_and_id, ActorState] = {}
         self.records: list[Record] = []
         self.chains: list[bytes] = []
+        self.documents: list[Documents | None] = []
         self._ids: dict[UUID, int] = {}
 
     @property
@@ -82,12 +84,13 @@ class Unit:
         """The place in this very unit of a message with the same id."""
         return self._ids.get(message_id)
 
-    def add(self, draft: dict[str, Any], received_time: int = 0) -> int:
-        """Add a record; answer its place in the unit."""
+    def add(self, draft: dict[str, Any], received_time: int = 0, documents: Documents | None = None) -> int:
+        """Add a record, with its actor's documents before and after it; answer its place in the unit."""
         self.received_time = max(self.received_time, received_time)
         if "message_id" in draft:
             self._ids[draft["message_id"]] = len(self.drafts)
         self.drafts.append(draft)
+        self.documents.append(documents)
         return len(self.drafts) - 1
 
     def seal(self, wall: int) -> None:

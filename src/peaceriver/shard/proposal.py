@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from peaceriver.errors import Refused
-from peaceriver.message import Envelope
-from peaceriver.record import Kind, Record
+from peaceriver.message import Envelope, derived_id
+from peaceriver.record import Kind, Record, Resolution
 from peaceriver.shard.journal import Mark, type_and_id
 from peaceriver.stamp import Stamp
+
+
+class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry in the life of an exception: opened, tried again in vain, asked to be tried again, or resolved."""
+
+    #: The exception's own id: the message id of its opening record.
+    id: UUID
+    state: Resolution
+    #: How often it was tried, with this entry.
+    attempt: int
+    #: When it is tried again; None: when somebody asks for it.
+    retry_at: datetime | None = None
+    #: Somebody asked for it to be tried again; of an entry that is still open.
+    asked: bool = False
+    actor_type: str
+    actor_id: str
+    action: str
+    message_type: str
+    #: What it follows from: the record that a rule could not act on, or the exception's opening record.
+    cause: Stamp | None
+    root: UUID
+    correlation: str | None = None
+    principal: str | None = None
+    trace: str | None = None
+    hops: int = 0
+    #: The rule that could not act; None for a message that was refused.
+    rule: str | None = None
+    rule_version: int | None = None
+    sender: int | None = None
+    receiver: int | None = None
+    #: Of a refused message: its place in the sender's journal; of a rule's: the record that it could not act on.
+    source_position: int | None = None
+    #: What went wrong (RFC 9457); None where it is resolved.
+    problem: dict[str, Any] | None = None
+    #: The refused message, as ``POST /messages`` takes it.
+    message: dict[str, Any] | None = None
+
+    @property
+    def record_id(self) -> UUID:
+        """The message id of this entry's record: the journal lets an exception be opened and resolved once."""
+        if self.state != "open":
+            return derived_id(self.id, "resolved")
+        if self.asked:
+            return derived_id(self.id, "asked", str(self.attempt))
+        return self.id if self.attempt == 1 else derived_id(self.id, "attempt", str(self.attempt))
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +69,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     root: UUID
     principal: str | None = None
     trace: str | None = None
+    #: How many rules in a row led to it.
     hops: int = 0
+    #: The rule that made it, and its version; None for a message from outside.
+    rule: str | None = None
+    rule_version: int | None = None
     #: Where a delivered message stands in the sender's journal.
     source_position: int | None = None
     #: Later than everything this message follows from.
@@ -32,6 +82,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     records_refusal: bool = False
     #: It is refused already, before admission looks at it: its cause did not arrive in time.
     refusal: Refused | None = None
+    #: The exception that its admission resolves, or whose next attempt its refusal is.
+    retries: ExceptionEntry | None = None
 
     @property
     def id(self) -> UUID:
@@ -81,6 +133,8 @@ class Proposal(msgspec.Struct, kw_only=True):
     #: Readers' marks that move with it, and where each must still stand.
     marks: tuple[Mark, ...] = ()
     expecting: tuple[tuple[str, int, int], ...] = ()
+    #: Entries of exceptions; where one of them is in the journal already, nothing of the unit is appended.
+    exceptions: tuple[ExceptionEntry, ...] = ()
     #: A record of the system itself: kind and body (epoch, tick).
     system: tuple[tuple[Kind, str], ...] = ()
     released: tuple[int, ...] = ()

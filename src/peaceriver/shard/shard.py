@@ -78,6 +78,9 @@ class Shard:
             row = await journal.sql.lead.row(tx, shard=self.code)
             marks = await journal.sql.marks.rows(tx, shard=self.code)
         assert row is not None
+        # Started again, it forgets marks that have ended meanwhile.
+        self.marks.clear()
+        self.mark_chains.clear()
         tip = Tip(row["epoch"], row["last_position"], row["last_stamp"], row["last_chain"])
         for mark in marks:
             key = (mark["reader"], mark["source_shard"])

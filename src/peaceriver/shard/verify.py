@@ -111,6 +111,8 @@ async def _verify_marks(tx: Transaction, code: int) -> list[Finding]:
     for row in await sql.marks_recorded.rows(tx, shard=code):
         body = jsontext.read(row["body"].encode())
         recorded[body["reader"], row["sender_shard"]] = (row["source_position"], body["chain"])
+        if body.get("ended"):
+            del recorded[body["reader"], row["sender_shard"]]
     kept = {
         (row["reader"], row["source_shard"]): (row["position"], bytes(row["chain"]).hex())
         for row in await journal.sql.marks.rows(tx, shard=code)

@@ -123,6 +123,26 @@ insert into mark (shard, reader, source_shard, position, chain)
 select :shard, m.* from unnest(:readers::text[], :sources::integer[], :positions::bigint[], :chains::bytea[]) as m
 on conflict (shard, reader, source_shard) do update set position = excluded.position, chain = excluded.chain;
 
+-- end_marks --
+-- Marks of actors that waited behind an exception and wait no longer.
+delete from mark m using unnest(:readers::text[], :sources::integer[]) as e (reader, source)
+where m.shard = :shard and m.reader = e.reader and m.source_shard = e.source;
+
+-- keep_exceptions --
+-- What became of exceptions, folded in the transaction that records it; what is resolved stays resolved. One statement
+-- takes many entries of one exception: the last one counts.
+insert into exception (
+    shard, id, position, state, attempt, retry_at, rule, actor_type, actor_id, source_position, root)
+select distinct on (e.id) :shard::integer, e.*
+from unnest(
+    :id::uuid[], :position::bigint[], :state::text[], :attempt::integer[], :retry_at::timestamptz[], :rule::text[],
+    :actor_type::text[], :actor_id::text[], :source_position::bigint[], :root::uuid[])
+    as e (id, position, state, attempt, retry_at, rule, actor_type, actor_id, source_position, root)
+order by e.id, e.position desc
+on conflict (shard, id) do update
+set position = excluded.position, state = excluded.state, attempt = excluded.attempt, retry_at = excluded.retry_at
+where exception.state = 'open';
+
 -- set_timers --
 -- Timers that were recorded, until they are released.
 insert into timer (shard, position, due)

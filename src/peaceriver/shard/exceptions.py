@@ -1,0 +1,153 @@
+"""Exceptions: what could not be done, as records of the journal from its opening to what became of it. Pure.
+
+Two things open one: a message that was on its way already is refused (delivered by another department, released by a
+timer, made by a rule), or a rule cannot act on a record. Nothing is rolled back: whoever resolves it does so by a
+further record, and the journal lets each exception be resolved once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from peaceriver import jsontext
+from peaceriver.errors import Refused
+from peaceriver.message import Envelope, derived_id
+from peaceriver.record import Record, Resolution, written_time
+from peaceriver.shard.journal import ExceptionState
+from peaceriver.shard.proposal import ExceptionEntry, Wish
+
+
+def exception_id(message_id: UUID, sender: int | None) -> UUID:
+    """The id of the exception that answers a message from a sender: others may have used its id as well."""
+    return derived_id(message_id, "exception", "" if sender is None else str(sender))
+
+
+def refused(wish: Wish, refusal: Refused) -> ExceptionEntry:
+    """A message that admission refuses and nobody waits for: what happened, and the message itself."""
+    if wish.retries is not None:
+        problem = refusal.problem()
+        return msgspec.structs.replace(wish.retries, attempt=wish.retries.attempt + 1, problem=problem)
+    envelope = wish.envelope
+    actor_type, actor_id = wish.key
+    return ExceptionEntry(
+        id=exception_id(wish.id, envelope.sender),
+        state="open",
+        attempt=1,
+        actor_type=actor_type,
+        actor_id=actor_id,
+        action=envelope.action,
+        message_type=envelope.message_type,
+        cause=envelope.cause,
+        root=wish.root,
+        correlation=envelope.correlation,
+        principal=wish.principal,
+        trace=wish.trace,
+        hops=wish.hops,
+        rule=wish.rule,
+        rule_version=wish.rule_version,
+        sender=envelope.sender,
+        receiver=envelope.to,
+        source_position=wish.source_position,
+        problem=refusal.problem(),
+        message=_as_value(envelope),
+    )
+
+
+def _as_value(envelope: Envelope) -> dict[str, Any]:
+    return envelope.public() | {"body": jsontext.read(envelope.body.encode())}
+
+
+def resolved(entry: ExceptionEntry, state: Resolution, principal: str | None = None) -> ExceptionEntry:
+    """The entry that ends an exception; ``principal`` is who did it, where it was not the system."""
+    return msgspec.structs.replace(
+        entry, state=state, principal=principal or entry.principal, retry_at=None, asked=False, problem=None
+    )
+
+
+def asked(entry: ExceptionEntry, now: datetime, principal: str | None) -> ExceptionEntry:
+    """Somebody asks for an exception to be tried again at once."""
+    return msgspec.structs.replace(entry, asked=True, retry_at=now, principal=principal or entry.principal)
+
+
+def written(entry: ExceptionEntry) -> dict[str, Any]:
+    """The columns of an entry's record."""
+    body: dict[str, Any] = {"exception": str(entry.id), "state": entry.state, "attempt": entry.attempt}
+    if entry.asked:
+        body["asked"] = True
+    if entry.retry_at is not None:
+        body["retry_at"] = written_time(entry.retry_at)
+    if entry.problem is not None:
+        body["problem"] = entry.problem
+    if entry.message is not None and entry.attempt == 1 and entry.state == "open" and not entry.asked:
+        body["message"] = entry.message
+    return {
+        "kind": "exception",
+        "message_id": entry.record_id,
+        "actor_type": entry.actor_type,
+        "actor_id": entry.actor_id,
+        "action": entry.action,
+        "message_type": entry.message_type,
+        "sender_shard": entry.sender,
+        "receiver_shard": entry.receiver,
+        "source_position": entry.source_position,
+        "cause_time": None if entry.cause is None else entry.cause.time,
+        "cause_shard": None if entry.cause is None else entry.cause.shard,
+        "root": entry.root,
+        "correlation": entry.correlation,
+        "rule": entry.rule,
+        "rule_version": entry.rule_version,
+        "principal": entry.principal,
+        "trace": entry.trace,
+        "hops": entry.hops,
+        "body": jsontext.write(body),
+    }
+
+
+def state_of(entry: ExceptionEntry, position: int) -> ExceptionState:
+    """What is folded from an entry's record at a position."""
+    return ExceptionState(
+        id=entry.id,
+        position=position,
+        state=entry.state,
+        attempt=entry.attempt,
+        retry_at=entry.retry_at,
+        # A message that was refused may have been made by a rule, which did its part.
+        rule=entry.rule if entry.message is None else None,
+        actor_type=entry.actor_type,
+        actor_id=entry.actor_id,
+        source_position=entry.source_position,
+        root=entry.root,
+    )
+
+
+def entry_of(opening: Record, state: ExceptionState) -> ExceptionEntry:
+    """An exception as it stands, from its opening record and what was folded from the later ones."""
+    assert opening.message_id is not None
+    assert opening.root is not None
+    body = jsontext.read(opening.body.encode())
+    return ExceptionEntry(
+        id=opening.message_id,
+        state=state.state,
+        attempt=state.attempt,
+        retry_at=state.retry_at,
+        actor_type=state.actor_type,
+        actor_id=state.actor_id,
+        action=opening.action or "",
+        message_type=opening.message_type or "",
+        cause=opening.moment,
+        root=opening.root,
+        correlation=opening.correlation,
+        principal=opening.principal,
+        trace=opening.trace,
+        hops=opening.hops,
+        rule=opening.rule,
+        rule_version=opening.rule_version,
+        sender=opening.sender_shard,
+        receiver=opening.receiver_shard,
+        source_position=opening.source_position,
+        message=body.get("message"),
+    )
