@@ -9,7 +9,9 @@ from peaceriver.client import Client
 from peaceriver.cluster import Cluster
 from peaceriver.department import Department
 from peaceriver.errors import PeaceRiverError, Refused
+from peaceriver.event import Event
 from peaceriver.message import Envelope
+from peaceriver.rule import Refuse, Rule, exceptions, rule
 from peaceriver.shard.proposal import Receipt
 from peaceriver.stamp import Stamp
 
@@ -19,9 +21,14 @@ __all__ = [
     "Cluster",
     "Department",
     "Envelope",
+    "Event",
     "Message",
     "PeaceRiverError",
     "Receipt",
+    "Refuse",
     "Refused",
+    "Rule",
     "Stamp",
+    "exceptions",
+    "rule",
 ]

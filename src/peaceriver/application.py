@@ -1,4 +1,4 @@
-"""Applications: the departments and models among a Python file's module-level names."""
+"""Applications: the departments, models and rules among a Python file's module-level names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import msgspec
 from peaceriver.actor import Actor
 from peaceriver.department import Department
 from peaceriver.errors import StartFailed
+from peaceriver.rule import Rule
 
 
 class Application(msgspec.Struct, frozen=True):
@@ -22,6 +23,8 @@ class Application(msgspec.Struct, frozen=True):
     departments: tuple[Department, ...]
     #: Actor classes by type name; their message types are registered on them.
     models: dict[str, type[Actor]]
+    #: By name.
+    rules: dict[str, Rule]
 
 
 def load(app: ModuleType | Path | str | None) -> Application:
@@ -30,9 +33,10 @@ def load(app: ModuleType | Path | str | None) -> Application:
     Raises StartFailed where it cannot be imported, or defines a thing twice.
     """
     if app is None:
-        return Application("", (), {})
+        return Application("", (), {}, {})
     module = app if isinstance(app, ModuleType) else _imported(str(app))
     departments = {each.code: each for each in vars(module).values() if isinstance(each, Department)}
+    rules = _rules(module)
     models: dict[str, type[Actor]] = {}
     for each in vars(module).values():
         if isinstance(each, type) and issubclass(each, Actor) and each is not Actor:
@@ -43,7 +47,20 @@ def load(app: ModuleType | Path | str | None) -> Application:
         for model in department.receives or ():
             if isinstance(model, type):
                 models.setdefault(model.__name__, model)
-    return Application(module.__name__, tuple(departments[code] for code in sorted(departments)), models)
+    return Application(module.__name__, tuple(departments[code] for code in sorted(departments)), models, rules)
+
+
+def _rules(module: ModuleType) -> dict[str, Rule]:
+    """The module's rules, also those in its lists and tuples: one function may serve many departments."""
+    found: dict[str, Rule] = {}
+    for value in vars(module).values():
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(each, Rule):
+                continue
+            if found.get(each.name, each) is not each:
+                raise StartFailed(f"{module.__name__} has two rules called {each.name}; give one of them another name=")
+            found[each.name] = each
+    return found
 
 
 def _imported(name: str) -> ModuleType:

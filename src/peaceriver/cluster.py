@@ -217,11 +217,11 @@ class Cluster:
 async def _node(stack: AsyncExitStack, application: Application, data: Path | str | None, dsn: str | None) -> Node:
     """A started node, and whatever it stands on, to be ended with the stack."""
     if dsn is not None:
-        return await node_on_dsn("embedded", dsn, application.models)
+        return await node_on_dsn("embedded", dsn, application)
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peaceriver-")) if data is None else data)
     server = await Server.start(directory / "postgres")
     stack.push_async_callback(server.stop)
-    return await node_on_server("embedded", server, application.models)
+    return await node_on_server("embedded", server, application)
 
 
 def _typed(model: type[A], read: ActorRead) -> ActorAs[A]:

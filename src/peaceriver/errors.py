@@ -12,6 +12,7 @@
     |   +-- Busy                429  an admission queue is full
     |   +-- Unavailable         503  no leader, no majority, no database
     |   +-- DiskFull            507  below the free-space floor
+    |   +-- RuleFailed          500  a rule could not act on a record; the problem of an exception, never an answer
     +-- OutcomeUnknown          504  the time ran out after the append: ask again with the message id
     |   +-- Failed              500  a fault of this node: its log says what
     +-- Fenced                  another leader has a higher epoch: this one steps down
@@ -121,6 +122,19 @@ class Unavailable(Refused):
 
 class DiskFull(Refused):
     status, slug, title = 507, "disk-full", "Below the free-space floor"
+
+
+class RuleFailed(Refused):
+    """A rule could not act on a record.
+
+    ``lasting``: it would fail again, so it is not tried again before somebody asks for that.
+    """
+
+    status, slug, title = 500, "rule-failed", "A rule could not act"
+
+    def __init__(self, detail: str, *, lasting: bool = False) -> None:
+        super().__init__(detail)
+        self.lasting = lasting
 
 
 class OutcomeUnknown(Refused):

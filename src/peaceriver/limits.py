@@ -18,6 +18,26 @@ APPEND_RECORDS_MAX = 500
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 #: Records that one step of a reader (delivery, views) takes.
 STEP_RECORDS_MAX = 500
+#: Rules in a row that one message may lead to.
+HOPS_MAX = 32
+#: Messages that a rule may make of one record, and their bytes.
+FOLLOW_UPS_MAX = 10_000
+FOLLOW_UPS_BYTES_MAX = 16 * 1024 * 1024
+#: Messages, and bytes of them, after which a step of a rule takes no further record.
+STEP_FOLLOW_UPS_MAX = 2_000
+STEP_FOLLOW_UPS_BYTES_MAX = 8 * 1024 * 1024
+#: How long a rule may take for one record.
+RULE_TIME_S = 2.0
+#: How long after each failed attempt a rule is tried again by itself; after the last, it waits for somebody.
+RETRY_PAUSES_S = (1.0, 5.0, 25.0, 125.0, 625.0)
+#: Processes of one node that rules run in.
+RULE_PROCESSES_MAX = 4
+#: Records of one department that a rule keeps in memory until it acts on them; beyond, it reads them from the journal.
+TRIGGERS_KEPT_MAX = 4_000
+#: Records without an effect after which a rule's mark is written all the same.
+MARK_RECORDS_MAX = 10_000
+#: Records that one explanation, or one wait for a message to be settled, looks at.
+CONSEQUENCES_MAX = 10_000
 #: Records or items in one HTTP answer.
 PAGE_RECORDS_MAX = 1_000
 #: How many actors' documents one department keeps in memory for admission, and their bytes in all.

@@ -10,7 +10,7 @@ from peaceriver import fold, jsontext
 from peaceriver.actor import Actor
 from peaceriver.compatibility import breaks
 from peaceriver.directory import pages
-from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, Department
+from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, RULES, Department, RulePage
 from peaceriver.errors import Offence, StartFailed
 from peaceriver.model import Model, model_of_definition
 from peaceriver.record import Record
@@ -27,10 +27,11 @@ class _Edition(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """Departments and models, as of the last record of shard 0 that was applied."""
+    """Departments, models and rules, as of the last record of shard 0 that was applied."""
 
     def __init__(self, python: Mapping[str, type[Actor]] | None = None) -> None:
         self.departments: dict[int, Department] = {}
+        self.rules: dict[str, RulePage] = {}
         #: How far it is: a position of shard 0.
         self.applied = Watermark()
         self._editions: dict[str, list[_Edition]] = {}
@@ -56,6 +57,8 @@ class Directory:
             self.departments[int(key)] = pages.department(key, document, since)
         elif actor_type == MODELS:
             self._publish(key, document, record.actor_version)
+        elif actor_type == RULES:
+            self.rules[key] = pages.rule(key, document, record.actor_version)
 
     def _publish(self, actor_type: str, document: str, version: int) -> None:
         definition = jsontext.read(jsontext.read(document.encode())["definition"].encode())

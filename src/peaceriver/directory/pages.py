@@ -17,6 +17,7 @@ from peaceriver.errors import Invalid, Malformed, Offence
 from peaceriver.limits import CODE_MAX, DATA_CODE_MIN, NAME_LETTERS_MAX
 from peaceriver.message import ACTOR_TYPE
 from peaceriver.model import Model, model_of_definition, model_of_schema
+from peaceriver.rule import RULE_NAME, RuleKind, Start, Subscription
 from peaceriver.schema import Validator
 
 COMPANIES, DEPARTMENTS, MODELS, RULES, PERIODS = "companies", "departments", "models", "rules", "periods"
@@ -40,6 +41,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "receives": {"type": "array", "items": {"type": "string", "pattern": f"^{ACTOR_TYPE.pattern}$"}},
         },
         "required": ["name"],
+        "additionalProperties": False,
+    },
+    # What a rule does is Python code: its page says where it stands, what it waits for, and which code it is.
+    RULES: {
+        "type": "object",
+        "properties": {
+            "at": {"type": "integer", "minimum": DATA_CODE_MIN, "maximum": CODE_MAX},
+            "on": {"type": "string"},
+            "kind": {"enum": ["follow-up", "validation"]},
+            "from": {"anyOf": [{"enum": ["now", "start"]}, {"type": "integer", "minimum": 0}]},
+            "digest": {"type": "string"},
+            "app": {"type": "string"},
+            "active": {"type": "boolean"},
+        },
+        "required": ["at", "on", "kind", "from", "digest", "app", "active"],
         "additionalProperties": False,
     },
     # A definition is kept as text, to the letter: a merge patch could not say that a member is null.
@@ -89,6 +105,35 @@ class Department(msgspec.Struct, frozen=True):
     since: int
 
 
+class RulePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Red Tape: one rule as the directory has it."""
+
+    name: str
+    #: Of the page: a rule of another version gives its follow-ups other ids.
+    version: int
+    at: int
+    on: Subscription
+    kind: RuleKind
+    start: Start
+    digest: str
+    active: bool
+
+
+def rule(key: str, document: str, version: int) -> RulePage:
+    """Read a page of Red Tape that admission has let in."""
+    page = jsontext.read(document.encode())
+    return RulePage(
+        name=key,
+        version=version,
+        at=page["at"],
+        on=Subscription.parse(page["on"]),
+        kind=page["kind"],
+        start=page["from"],
+        digest=page["digest"],
+        active=page["active"],
+    )
+
+
 def department(key: str, document: str, since: int) -> Department:
     """Read a Yellow Page that admission has let in."""
     page = jsontext.read(document.encode())
@@ -104,13 +149,24 @@ def department(key: str, document: str, since: int) -> Department:
 
 def offences(actor_type: str, key: str, action: str, document: str) -> Iterator[Offence]:
     """What a directory page must say beyond its schema."""
-    if action == "cancel" and actor_type in (DEPARTMENTS, MODELS):
+    if action == "cancel" and actor_type in (DEPARTMENTS, MODELS, RULES):
         yield Offence("/action", f"{actor_type} are not cancelled: their records and their readers go on needing them")
     if actor_type == DEPARTMENTS:
         if not key.isascii() or not key.isdigit() or str(int(key)) != key or not DATA_CODE_MIN <= int(key) <= CODE_MAX:
             yield Offence("/actor", f"a department's key is its sharding code, from {DATA_CODE_MIN} to {CODE_MAX}")
     elif actor_type == MODELS:
         yield from _model_offences(key, document)
+    elif actor_type == RULES:
+        yield from _rule_offences(key, document)
+
+
+def _rule_offences(key: str, document: str) -> Iterator[Offence]:
+    if not RULE_NAME.fullmatch(key):
+        yield Offence("/actor", f"{key[:80]!r} cannot be a rule's name: use letters, digits and _, at most 63")
+    try:
+        Subscription.parse(jsontext.read(document.encode())["on"])
+    except ValueError as error:
+        yield Offence("/body/on", str(error))
 
 
 def _model_offences(key: str, document: str) -> Iterator[Offence]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from peaceriver.actor import Actor
-from peaceriver.application import Application
+from peaceriver.application import Application, load
 from peaceriver.embedded import Server
 from peaceriver.model import definition, model_of
 from peaceriver.node.node import Node
@@ -15,24 +14,30 @@ from peaceriver.node.room import Room
 from peaceriver.node.sending import Sender
 from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, migrate, prepare
 
+#: No application: a node that serves whatever is in its directory.
+NONE = load(None)
 
-async def node_on_server(name: str, server: Server, python: Mapping[str, type[Actor]] | None = None) -> Node:
+
+async def node_on_server(name: str, server: Server, application: Application = NONE) -> Node:
     """A started node on a server that we own: roles, database and schema are made or brought up to date first."""
     await prepare(server.connection("postgres"))
     await migrate(server.connection(OWNER, DATABASE))
-    return await _started(name, server.connection(RUNNER, DATABASE), python, Room(server.directory))
+    return await _started(name, server.connection(RUNNER, DATABASE), application, Room(server.directory))
 
 
-async def node_on_dsn(name: str, dsn: str, python: Mapping[str, type[Actor]] | None = None) -> Node:
+async def node_on_dsn(name: str, dsn: str, application: Application = NONE) -> Node:
     """A started node on a database that was given to us. Its role must own the database and may make roles."""
     await prepare({"dsn": dsn}, database=None)
     await migrate({"dsn": dsn})
     # The session begins as the running role, so that append-only holds here as it does on a server of our own.
-    return await _started(name, {"dsn": dsn, "server_settings": {"role": RUNNER}}, python, Room(None))
+    return await _started(name, {"dsn": dsn, "server_settings": {"role": RUNNER}}, application, Room(None))
 
 
 async def publish(node: Node, application: Application) -> None:
-    """Bring an application's models and departments into the directory; what stands there already is left alone."""
+    """Bring an application's models, departments and rules into the directory; returns when the rules are active.
+
+    What stands there already is left alone; a rule that the application no longer has becomes inactive.
+    """
     publishing, sender = Publishing(node), Sender(principal=f"app:{application.name}")
     for actor in application.models.values():
         await publishing.model(actor.__name__, definition(model_of(actor)), sender)
@@ -41,13 +46,12 @@ async def publish(node: Node, application: Application) -> None:
         if department.actor_types is not None:
             page["receives"] = list(department.actor_types)
         await publishing.department(department.code, page, sender)
+    await publishing.rules(application.rules, application.name, sender)
 
 
-async def _started(
-    name: str, connection: Mapping[str, Any], python: Mapping[str, type[Actor]] | None, room: Room
-) -> Node:
+async def _started(name: str, connection: Mapping[str, Any], application: Application, room: Room) -> Node:
     database = await Database.open(connection)
-    node = Node(name, database, python=python, room=room)
+    node = Node(name, database, python=application.models, rules=application.rules, room=room)
     try:
         await node.start()
     except BaseException:

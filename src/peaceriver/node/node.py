@@ -11,9 +11,11 @@ import structlog
 
 from peaceriver.actor import Actor
 from peaceriver.directory.directory import Directory
-from peaceriver.directory.pages import DEPARTMENTS, MODELS
+from peaceriver.directory.pages import DEPARTMENTS, MODELS, RULES
 from peaceriver.errors import StartFailed, Unavailable
+from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
+from peaceriver.node.agents import Agents
 from peaceriver.node.cutoffs import Cutoffs
 from peaceriver.node.departments import Departments
 from peaceriver.node.drafts import Drafts
@@ -24,6 +26,7 @@ from peaceriver.node.sending import Sending
 from peaceriver.node.timers import Timers
 from peaceriver.postgres import Database, DatabaseError, Unreachable
 from peaceriver.record import from_row
+from peaceriver.rule import Rule
 from peaceriver.shard import journal
 from peaceriver.shard.delivery import Delivery
 from peaceriver.shard.journal import Batch
@@ -45,6 +48,7 @@ class Node:
         database: Database,
         *,
         python: Mapping[str, type[Actor]] | None = None,
+        rules: Mapping[str, Rule] | None = None,
         room: Room | None = None,
         clock: Callable[[], int] = wall_clock,
     ) -> None:
@@ -59,6 +63,7 @@ class Node:
         self.sending = Sending(database, self.directory, self.shards, self.views, self.room)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.sending)
+        self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
         self._clock = clock
         self._deliveries: dict[int, Delivery] = {}
         self._timers: dict[int, Timers] = {}
@@ -81,6 +86,7 @@ class Node:
         for delivery in list(self._deliveries.values()):
             await delivery.start()
         await self._level_views()
+        await self.agents.level()
 
     async def stop(self) -> None:
         """Take nothing more, finish what is under way, and give up the lead."""
@@ -94,6 +100,7 @@ class Node:
             *(each.stop for each in self.folders.values()),
         ]
         await asyncio.gather(*(end() for end in ending))
+        await self.agents.stop()
         for shard in self.shards.values():
             # The database may be gone already; then the next start fences us, which is as good as resigning.
             with contextlib.suppress(*Unreachable):
@@ -154,6 +161,7 @@ class Node:
             try:
                 await shard.start()
                 await self._timers[shard.code].load()
+                await self.agents.revived(shard)
                 for delivery in list(self._deliveries.values()):
                     await delivery.catch_up()
             except (*Unreachable, DatabaseError, Unavailable) as error:
@@ -182,6 +190,8 @@ class Node:
                     self._in_background(self._level_view(record.actor_id))
             if any(each.actor_type == DEPARTMENTS for each in received):
                 await self._open_departments()
+            if any(each.actor_type in (DEPARTMENTS, RULES) for each in received):
+                self._in_background(self.agents.level())
             self.directory.applied.advance(batch.tip.position)
 
     async def _open_departments(self) -> None:

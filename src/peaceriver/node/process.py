@@ -89,10 +89,10 @@ async def _start(
     if configuration.data is not None:
         server = await KeptServer.start(Path(configuration.data))
         stack.push_async_callback(server.stop)
-        node = await node_on_server(configuration.name, server.server, application.models)
+        node = await node_on_server(configuration.name, server.server, application)
     else:
         assert configuration.dsn is not None, "a configuration has one of the two"
-        node = await node_on_dsn(configuration.name, configuration.dsn, application.models)
+        node = await node_on_dsn(configuration.name, configuration.dsn, application)
     stack.push_async_callback(_in_time, "node", node.stop)
     await publish(node, application)
     serving = await serve(node, configuration.listen.host, configuration.listen.port)

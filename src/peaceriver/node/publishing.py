@@ -6,19 +6,21 @@ Each change is a message to shard 0; the answer comes when it counts on this nod
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from peaceriver import jsontext
 from peaceriver.compatibility import breaks
-from peaceriver.directory.pages import DEPARTMENTS, MODELS
-from peaceriver.errors import Conflict, NotFound, Offence, Refused
+from peaceriver.directory.pages import DEPARTMENTS, MODELS, RULES
+from peaceriver.errors import Conflict, NotFound, Offence, Refused, StartFailed
 from peaceriver.limits import CONTROL
 from peaceriver.message import Envelope
 from peaceriver.model import Model, definition
 from peaceriver.node.node import Node
 from peaceriver.node.sending import Sender
+from peaceriver.rule import Rule
 from peaceriver.shard.proposal import Receipt
 
 _TRIES_MAX = 5
@@ -57,6 +59,31 @@ class Publishing:
         assert model is not None
         broken = () if before is None or before is model else breaks(before.schema, model.schema)
         return model, broken
+
+    async def rules(self, rules: Mapping[str, Rule], app: str, sender: Sender) -> None:
+        """Publish an application's rules, and retire those that it had; returns when they are active. Raises Refused.
+
+        Raises StartFailed for a rule at a department that is not there, and for one whose name another application has.
+        """
+        directory = self._node.directory
+        for name, rule in rules.items():
+            if rule.at not in directory.departments:
+                raise StartFailed(f"the rule {name} is at department {rule.at}, which is not there; define it as well")
+            owner = self._page(RULES, name).get("app", app)
+            if owner != app:
+                raise StartFailed(f"the rule {name} is in the directory already, from {owner}; give it another name=")
+            await self._put(RULES, name, rule.page() | {"app": app, "active": True}, sender)
+        for name in list(directory.rules):
+            page = self._page(RULES, name)
+            if name not in rules and page["app"] == app and page["active"]:
+                await self._put(RULES, name, page | {"active": False}, sender)
+        while self._node.agents.waiting:
+            await self._node.agents.levelled.passed(self._node.agents.levelled.value)
+
+    def _page(self, section: str, key: str) -> dict[str, Any]:
+        """What a page says now; nothing where there is none."""
+        document = self._node.directory.document(section, key)
+        return {} if document is None else jsontext.read(document.encode())
 
     async def schema(
         self, actor_type: str, schema: dict[str, Any], sender: Sender

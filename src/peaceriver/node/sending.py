@@ -17,11 +17,11 @@ from peaceriver.node.departments import Departments
 from peaceriver.node.identity import new_id, wall_clock
 from peaceriver.node.room import Room
 from peaceriver.postgres import Database
-from peaceriver.record import Kind, Record, from_row
+from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
 from peaceriver.shard.causes import Cause, causes_at
 from peaceriver.shard.exceptions import exception_id
-from peaceriver.shard.proposal import Outcome, Proposal, Receipt, Wish, receipt_of
+from peaceriver.shard.proposal import Outcome, Proposal, Receipt, Wish, kind_of, receipt_of
 from peaceriver.shard.shard import Shard
 from peaceriver.stamp import TICKS_PER_MICROSECOND, Stamp
 
@@ -263,15 +263,6 @@ class Sending:
         if atomic:
             raise refusal
         return msgspec.structs.replace(wish, refusal=refusal)
-
-
-def kind_of(envelope: Envelope) -> Kind:
-    """What a message is to the department that records it first."""
-    if envelope.due is not None:
-        return "timer"
-    if envelope.sender is not None and envelope.sender != envelope.to:
-        return "sent"
-    return "received"
 
 
 def _at(refusal: Refused, index: int) -> Refused:

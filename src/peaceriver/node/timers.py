@@ -11,12 +11,11 @@ import structlog
 
 from peaceriver.errors import Refused
 from peaceriver.message import derived_id
-from peaceriver.node.sending import kind_of
 from peaceriver.postgres import Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
 from peaceriver.shard.journal import Batch
-from peaceriver.shard.proposal import Proposal, Wish, supplied
+from peaceriver.shard.proposal import Proposal, Wish, kind_of, supplied
 from peaceriver.shard.shard import Shard
 
 log = structlog.get_logger()

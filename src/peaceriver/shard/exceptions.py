@@ -64,18 +64,27 @@ def _as_value(envelope: Envelope) -> dict[str, Any]:
 def resolved(entry: ExceptionEntry, state: Resolution, principal: str | None = None) -> ExceptionEntry:
     """The entry that ends an exception; ``principal`` is who did it, where it was not the system."""
     return msgspec.structs.replace(
-        entry, state=state, principal=principal or entry.principal, retry_at=None, asked=False, problem=None
+        entry,
+        state=state,
+        attempt=entry.attempt + (state == "retried"),
+        principal=principal or entry.principal,
+        retry_at=None,
+        asked=False,
+        problem=None,
     )
 
 
 def asked(entry: ExceptionEntry, now: datetime, principal: str | None) -> ExceptionEntry:
     """Somebody asks for an exception to be tried again at once."""
-    return msgspec.structs.replace(entry, asked=True, retry_at=now, principal=principal or entry.principal)
+    who = principal or entry.principal
+    return msgspec.structs.replace(entry, asked=True, retry_at=now, principal=who, problem=None)
 
 
 def written(entry: ExceptionEntry) -> dict[str, Any]:
     """The columns of an entry's record."""
     body: dict[str, Any] = {"exception": str(entry.id), "state": entry.state, "attempt": entry.attempt}
+    if entry.message is None:
+        body["rule"] = entry.rule
     if entry.asked:
         body["asked"] = True
     if entry.retry_at is not None:
@@ -121,6 +130,7 @@ def state_of(entry: ExceptionEntry, position: int) -> ExceptionState:
         actor_id=entry.actor_id,
         source_position=entry.source_position,
         root=entry.root,
+        asked=entry.asked,
     )
 
 

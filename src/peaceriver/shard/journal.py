@@ -59,6 +59,20 @@ class ExceptionState(msgspec.Struct, frozen=True, kw_only=True):
     actor_id: str
     source_position: int | None
     root: UUID
+    #: Whether its last record asks for another attempt; told to those who follow, and not kept.
+    asked: bool = False
+
+    @property
+    def key(self) -> type_and_id:
+        return self.actor_type, self.actor_id
+
+
+_EXCEPTION_COLUMNS = tuple(name for name in ExceptionState.__struct_fields__ if name != "asked")
+
+
+def exception_state(row: Row) -> ExceptionState:
+    """What a row of the table says."""
+    return ExceptionState(**{name: row[name] for name in _EXCEPTION_COLUMNS})
 
 
 class Tip(msgspec.Struct, frozen=True):
@@ -146,8 +160,7 @@ async def _side_effects(tx: Transaction, shard: int, batch: Batch) -> None:
     if batch.promoted:
         await pending_sql.drop.run(tx, ids=batch.promoted)
     if batch.exceptions:
-        columns = ExceptionState.__struct_fields__
-        values = {name: [getattr(each, name) for each in batch.exceptions] for name in columns}
+        values = {name: [getattr(each, name) for each in batch.exceptions] for name in _EXCEPTION_COLUMNS}
         await sql.keep_exceptions.run(tx, shard=shard, **values)
 
 

@@ -125,6 +125,15 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 Outcome: TypeAlias = Receipt | Refused
 
 
+def kind_of(envelope: Envelope) -> Kind:
+    """What a message is to the department that records it first."""
+    if envelope.due is not None:
+        return "timer"
+    if envelope.sender is not None and envelope.sender != envelope.to:
+        return "sent"
+    return "received"
+
+
 class Proposal(msgspec.Struct, kw_only=True):
     """What is appended as one unit, or not at all."""
 

@@ -229,6 +229,25 @@ async def actor_version(
     )
 
 
+async def documents_at(
+    tx: Transaction, table: ViewTable, shard: int, moments: Sequence[tuple[str, int]]
+) -> list[tuple[str | None, str | None]]:
+    """What actors (id, logical time) were right before a time and at it, in the order asked for."""
+    rows = await tx.fetch(
+        f"select was.document as before, now.document as document"
+        f" from unnest($2::text[], $3::bigint[]) with ordinality as at (id, time, place)"
+        f" left join lateral (select document from {table.relation} where actor_shard = $1 and actor_id = at.id"
+        f"  and actor_from < at.time order by actor_from desc limit 1) as was on true"
+        f" left join lateral (select document from {table.relation} where actor_shard = $1 and actor_id = at.id"
+        f"  and actor_from <= at.time order by actor_from desc limit 1) as now on true"
+        f" order by at.place",
+        shard,
+        [each[0] for each in moments],
+        [each[1] for each in moments],
+    )
+    return [(row["before"], row["document"]) for row in rows]
+
+
 async def holders(
     tx: Transaction, table: ViewTable, actor_id: str, shards: Sequence[int], times: Sequence[int]
 ) -> list[Row]:

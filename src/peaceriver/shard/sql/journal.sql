@@ -167,10 +167,51 @@ where shard = :shard and actor_type = :actor_type and actor_id = :actor_id and k
   and position > :after and position <= :until
 order by position limit :records;
 
+-- triggers --
+-- What a rule may act on in a stretch of the journal, in order.
+select * from journal
+where shard = :shard and position > :after and position <= :until and kind = :kind
+  and (:actor_type::text is null or actor_type = :actor_type)
+  and (:what::text is null or action = :what or message_type = :what)
+order by position limit :records;
+
+-- triggers_of --
+-- The same for one actor: what waits behind an exception.
+select * from journal
+where shard = :shard and actor_type = :actor_type and actor_id = :actor_id and position > :after and position <= :until
+  and kind = :kind and (:what::text is null or action = :what or message_type = :what)
+order by position limit :records;
+
 -- exceptions --
--- What could not be done and waits for someone.
-select * from journal where shard = any(:shards::integer[]) and kind = 'exception'
-order by stamp, shard limit :records offset :skipped;
+-- Exceptions by their opening records, the oldest first, with what became of them.
+select j.*, e.state, e.attempt, e.retry_at, e.position as last_position,
+    (select last.body from journal last where last.shard = e.shard and last.position = e.position) as last_body
+from exception e
+join journal j on j.shard = e.shard and j.message_id = e.id
+where e.shard = any(:shards::integer[]) and (:state::text is null or e.state = :state)
+order by j.stamp, j.shard limit :records offset :skipped;
+
+-- exception_at --
+-- One exception, wherever it is.
+select e.*, e.shard as at from exception e where e.id = :id;
+
+-- open_of --
+-- What a rule could not act on yet.
+select * from exception where shard = :shard and rule = :rule and state = 'open';
+
+-- exception_states --
+-- What became of some exceptions.
+select * from exception where shard = :shard and id = any(:ids::uuid[]);
+
+-- open_under --
+-- Exceptions that keep a message from being settled.
+select * from exception where root = :root and state = 'open';
+
+-- under_root --
+-- A message and all its consequences, in the order of their stamps.
+select * from journal
+where (root = :root and root <> message_id or message_id = :root) and shard = any(:shards::integer[])
+order by stamp, shard limit :records;
 
 -- recorded_anywhere --
 -- What became of a message, whichever department recorded it.

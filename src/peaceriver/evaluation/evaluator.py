@@ -1,0 +1,176 @@
+"""The node's side of rules' processes: asks them, and starts another one where one has died."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Self, cast
+
+import structlog
+
+from peaceriver.actor import Actor
+from peaceriver.evaluation.worker import LENGTH, PROGRESS, Question, encode, run, verdicts_of
+from peaceriver.event import Trigger
+from peaceriver.limits import RULE_PROCESSES_MAX, RULE_TIME_S
+from peaceriver.rule import Rule
+from peaceriver.verdict import Failure, Verdict
+
+log = structlog.get_logger()
+
+
+class _Died(Exception):
+    """A process ended in the middle of an answer; ``number`` is the record that it was busy with, from 1, or 0."""
+
+    def __init__(self, number: int, status: int) -> None:
+        super().__init__(f"record {number}, status {status}")
+        self.number = number
+        self.status = status
+
+
+class _Line(asyncio.Protocol):
+    """The node's end of a socket pair: one question at a time, one frame back."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._answer: asyncio.Future[bytes] | None = None
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) < LENGTH.size or self._answer is None:
+            return
+        end = LENGTH.size + LENGTH.unpack_from(self._received)[0]
+        if len(self._received) >= end and not self._answer.done():
+            self._answer.set_result(bytes(self._received[LENGTH.size : end]))
+            del self._received[:end]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError("the rule's process ended"))
+
+    async def ask(self, question: bytes) -> bytes:
+        """One answer; raises ConnectionError where the process ends instead."""
+        assert self.transport is not None
+        if self.transport.is_closing():
+            raise ConnectionResetError("the rule's process has ended")
+        self._answer = asyncio.get_running_loop().create_future()
+        self.transport.write(LENGTH.pack(len(question)) + question)
+        return await self._answer
+
+
+class _Process:
+    """One process that rules run in."""
+
+    def __init__(self, pid: int, line: _Line, progress: mmap.mmap) -> None:
+        self.pid = pid
+        self._line = line
+        self._progress = progress
+
+    @classmethod
+    async def start(cls, rules: Mapping[str, Rule], models: Mapping[str, type[Actor]]) -> Self:
+        own, others = socket.socketpair()
+        progress = mmap.mmap(-1, PROGRESS.size)
+        with warnings.catch_warnings():
+            # A fork of a process with threads may meet a lock that a thread held: the child takes none of the node's.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            run(others, progress, rules, models)
+        others.close()
+        own.setblocking(False)
+        _, line = await asyncio.get_running_loop().create_unix_connection(_Line, sock=own)
+        return cls(pid, line, progress)
+
+    async def verdicts(self, question: bytes) -> list[Verdict]:
+        """Raises _Died."""
+        try:
+            return verdicts_of(await self._line.ask(question))
+        except ConnectionError as error:
+            number = PROGRESS.unpack_from(self._progress)[0]
+            raise _Died(number, self.end()) from error
+
+    def end(self) -> int:
+        """End the process, if it has not ended itself; answers its wait status."""
+        if self._line.transport is not None:
+            self._line.transport.abort()
+        # It dies of this at once; or it is dead already and is only laid to rest.
+        os.kill(self.pid, signal.SIGKILL)
+        return os.waitpid(self.pid, 0)[1]
+
+
+class Evaluator:
+    """Asks rules about records, in a bounded number of processes; lives as long as its node."""
+
+    def __init__(self, rules: Mapping[str, Rule], models: Mapping[str, type[Actor]]) -> None:
+        self.rules = rules
+        self._models = models
+        self._idle: list[_Process] = []
+        self._busy: set[_Process] = set()
+        self._places = asyncio.Semaphore(RULE_PROCESSES_MAX)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that there are now."""
+        return [each.pid for each in (*self._idle, *self._busy)]
+
+    async def verdicts(
+        self, rule: str, version: int, triggers: Sequence[Trigger], *, anew: bool = False
+    ) -> list[Verdict]:
+        """The rule's verdicts about the first of the records, at least one, in order.
+
+        A record that ends the process, or keeps it busy for longer than ``RULE_TIME_S``, has a failure as its verdict,
+        and those after it have none yet. ``anew``: ask in a new process, as the application's names stand now.
+        """
+        asked = list(triggers)
+        async with self._places:
+            while True:
+                process = await self._take(anew=anew)
+                try:
+                    verdicts = await process.verdicts(encode(Question(rule, version, asked)))
+                except _Died as death:
+                    self._busy.discard(process)
+                    log.warning("a rule's process ended", rule=rule, status=death.status, record=death.number)
+                    if death.number == 0:
+                        continue  # it ended between two records, so no rule is to blame
+                    if death.number == 1:
+                        return [Verdict(failure=_blame(rule, death.status))]
+                    # What came before is asked again on its own, so that it is not held up by this one.
+                    asked = asked[: death.number - 1]
+                except BaseException:
+                    # Whoever asked is gone, so nobody would take the answer off the line.
+                    self._busy.discard(process)
+                    process.end()
+                    raise
+                else:
+                    self._busy.discard(process)
+                    self._idle.append(process)
+                    return verdicts
+
+    async def _take(self, *, anew: bool) -> _Process:
+        if anew and self._idle:
+            self._idle.pop().end()
+        process = self._idle.pop() if self._idle and not anew else await _Process.start(self.rules, self._models)
+        self._busy.add(process)
+        return process
+
+    def close(self) -> None:
+        """End all processes."""
+        for each in (*self._idle, *self._busy):
+            each.end()
+        self._idle.clear()
+        self._busy.clear()
+
+
+def _blame(rule: str, status: int) -> Failure:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+        return Failure(f"{rule} took longer than {RULE_TIME_S:g} s for one record and was ended")
+    how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"with status {os.WEXITSTATUS(status)}"
+    return Failure(f"{rule} ended its process {how}")

@@ -1,0 +1,152 @@
+"""The agents of a node: one for each active rule in each department that this node leads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from peaceriver.directory.directory import Directory
+from peaceriver.directory.pages import RulePage
+from peaceriver.errors import Refused
+from peaceriver.evaluation.evaluator import Evaluator
+from peaceriver.postgres import Unreachable
+from peaceriver.shard import journal
+from peaceriver.shard.agent import Agent
+from peaceriver.shard.appender import MarkMoved
+from peaceriver.shard.journal import Batch, Mark
+from peaceriver.shard.proposal import Proposal
+from peaceriver.shard.shard import Shard
+from peaceriver.shard.steps import reader_of
+from peaceriver.shard.views import Views
+from peaceriver.shard.watermark import Watermark
+
+log = structlog.get_logger()
+_RETRY_PAUSE_S = 0.5
+#: Kinds of records that rules look at: marks and ticks wake nobody.
+_LOOKED_AT = frozenset(("received", "exception"))
+
+
+class Agents:
+    """Keeps the agents as the directory wants them."""
+
+    def __init__(self, directory: Directory, shards: Mapping[int, Shard], views: Views, evaluator: Evaluator) -> None:
+        self._directory = directory
+        self._shards = shards
+        self._views = views
+        self._evaluator = evaluator
+        #: By department, and there by rule.
+        self._agents: dict[int, dict[str, Agent]] = {}
+        self._followed: set[int] = set()
+        self._levelling = asyncio.Lock()
+        #: Counts how often agents were brought level with the directory: for those who wait for a rule.
+        self.levelled = Watermark()
+
+    def at(self, code: int) -> list[Agent]:
+        """The agents of a department."""
+        return list(self._agents.get(code, {}).values())
+
+    def of(self, rule: str) -> Agent | None:
+        """A rule's agent; None where the rule is not active here."""
+        return next((each[rule] for each in self._agents.values() if rule in each), None)
+
+    def runs(self, page: RulePage) -> bool:
+        """Whether this node has the code that a page speaks of."""
+        own = self._evaluator.rules.get(page.name)
+        return page.active and own is not None and own.digest == page.digest and str(own.on) == str(page.on)
+
+    @property
+    def waiting(self) -> list[str]:
+        """Rules of this node's application that do not act yet."""
+        return sorted(
+            name
+            for name, own in self._evaluator.rules.items()
+            if (page := self._directory.rules.get(name)) is None
+            or not self.runs(page)
+            or (own.kind == "follow-up" and self.of(name) is None)
+        )
+
+    async def level(self) -> None:
+        """Start agents of rules that became active, stop those of rules that are no longer; tries until it is done."""
+        async with self._levelling:
+            for page in list(self._directory.rules.values()):
+                await self._level(page)
+        self.levelled.advance(self.levelled.value + 1)
+
+    async def _level(self, page: RulePage) -> None:
+        while True:
+            try:
+                await self._level_once(page)
+                return
+            except (*Unreachable, Refused, MarkMoved) as error:
+                log.warning("a rule waits to become active", rule=page.name, shard=page.at, reason=str(error))
+                await asyncio.sleep(_RETRY_PAUSE_S)
+
+    async def _level_once(self, page: RulePage) -> None:
+        running = self.of(page.name)
+        wanted = page.kind == "follow-up" and self.runs(page)
+        if running is not None and not (wanted and running.shard.code == page.at and running.subscription == page.on):
+            del self._agents[running.shard.code][page.name]
+            await running.stop()
+            running = None
+        shard = self._shards.get(page.at)
+        if not wanted or shard is None:
+            return
+        if running is not None:
+            running.version = page.version
+        else:
+            await self._start(shard, page)
+
+    async def _start(self, shard: Shard, page: RulePage) -> None:
+        if (reader_of(page.name), shard.code) not in shard.marks:
+            await _activate(shard, page)
+        if shard.code not in self._followed:
+            self._followed.add(shard.code)
+            shard.followers.append(self._follow)
+        agent = Agent(shard, page.name, page.version, page.on, self._evaluator, self._views.tables)
+        # Followed from here on, so that nothing falls between what it reads and what it is told.
+        self._agents.setdefault(shard.code, {})[page.name] = agent
+        await agent.start()
+
+    def _follow(self, shard: Shard, batch: Batch) -> None:
+        agents = self.at(shard.code)
+        if not agents:
+            return
+        types = {each.subscription.actor_type for each in agents}
+        for record, documents, chain in zip(batch.records, batch.documents, batch.chains, strict=True):
+            if record.kind in _LOOKED_AT and (None in types or record.actor_type in types):
+                for agent in agents:
+                    agent.offer(record, documents, chain)
+        for agent in agents:
+            agent.follow(batch)
+
+    async def revived(self, shard: Shard) -> None:
+        """A department is led again: its agents may have missed what its journal says."""
+        for agent in self.at(shard.code):
+            await agent.load()
+
+    async def stop(self) -> None:
+        """Stop all agents, each with its mark written."""
+        agents = [agent for each in self._agents.values() for agent in each.values()]
+        self._agents.clear()
+        stopped = await asyncio.gather(*(each.stop() for each in agents), return_exceptions=True)
+        for agent, result in zip(agents, stopped, strict=True):
+            if isinstance(result, BaseException):
+                # Without its mark it looks again at records that led to nothing.
+                log.warning("a rule's mark was not written", rule=agent.rule, reason=repr(result))
+        self._evaluator.close()
+
+
+async def _activate(shard: Shard, page: RulePage) -> None:
+    """Record where the rule starts: from then on, "now" never moves."""
+    tip = shard.tip
+    position = tip.position if page.start == "now" else 0 if page.start == "start" else min(page.start, tip.position)
+    if position == tip.position:
+        chain = tip.chain
+    else:
+        async with shard.database.connection() as tx:
+            chain = await journal.sql.chain_at.value(tx, shard=shard.code, position=position) or b""
+    reader = reader_of(page.name)
+    mark = Mark(reader, shard.code, position, chain)
+    await shard.append(Proposal(marks=(mark,), expecting=((reader, shard.code, 0),)), bounded=False)

@@ -1,0 +1,295 @@
+"""The agent of one rule in one department: follows the journal after its mark and appends what the rule makes of it.
+
+A step reads the next records, asks the rule outside the database, and appends the follow-ups and the new mark as one
+unit, on condition that the mark has not moved: acted on once, whatever crashes between. Where the rule fails, the
+record's actor is parked behind an exception and everything else goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from peaceriver.errors import Refused
+from peaceriver.event import Resolve, Trigger
+from peaceriver.limits import MARK_RECORDS_MAX, STEP_RECORDS_MAX
+from peaceriver.postgres import Unreachable
+from peaceriver.record import Record
+from peaceriver.rule import Subscription
+from peaceriver.shard import journal
+from peaceriver.shard import resolving as resolution
+from peaceriver.shard.appender import MarkMoved, Resolved
+from peaceriver.shard.exceptions import entry_of
+from peaceriver.shard.journal import Batch, ExceptionState, Mark, type_and_id
+from peaceriver.shard.proposal import ExceptionEntry, Proposal
+from peaceriver.shard.shard import Shard
+from peaceriver.shard.steps import Plan, Stand, empty_plan, go_on, parked_key, reader_behind, reader_of, step, wish_of
+from peaceriver.shard.triggers import Triggers
+from peaceriver.shard.view_tables import ViewTable
+from peaceriver.shard.watermark import Watermark
+from peaceriver.verdict import Verdict
+
+log = structlog.get_logger()
+_RETRY_PAUSE_S = 0.5
+_FAILED_PAUSE_S = 5.0
+
+
+class Asks(Protocol):
+    """Where rules run; see Evaluator.verdicts."""
+
+    async def verdicts(
+        self, rule: str, version: int, triggers: Sequence[Trigger], *, anew: bool = False
+    ) -> list[Verdict]: ...
+
+
+class Parked(msgspec.Struct):
+    """An actor that waits for a rule."""
+
+    #: The rule has acted on the actor's records up to here; what comes after, up to the rule's own mark, waits.
+    position: int
+    #: The exception that the next record is; None where that is resolved, and the rest can go on.
+    exception: ExceptionState | None = None
+    #: Somebody asked for the next attempt.
+    asked: bool = False
+
+    def due(self, now: datetime) -> bool:
+        if self.exception is None:
+            return True
+        return self.exception.retry_at is not None and self.exception.retry_at <= now
+
+
+class Agent:
+    """Follows one department for one rule. Its appends are folded back into what it knows, like everyone else's."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        rule: str,
+        version: int,
+        subscription: Subscription,
+        asks: Asks,
+        tables: Mapping[str, ViewTable],
+    ) -> None:
+        self.shard = shard
+        self.rule = rule
+        #: A new version goes on from the old one's mark.
+        self.version = version
+        self.subscription = subscription
+        self._asks = asks
+        self._triggers = Triggers(shard, tables, subscription)
+        #: mark <= acted: the rule has nothing left to do up to here, but for parked actors.
+        self.acted = Watermark()
+        self.parked: dict[type_and_id, Parked] = {}
+        #: Counts what became of parked actors: for those who wait for it.
+        self.changes = Watermark()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def mark(self) -> int:
+        return self.shard.marks.get((reader_of(self.rule), self.shard.code), 0)
+
+    @property
+    def stand(self) -> Stand:
+        return Stand(shard=self.shard.code, rule=self.rule, version=self.version, mark=self.mark)
+
+    def has_acted_on(self, record: Record) -> bool:
+        """Whether the rule has nothing left to do for a record that it looks at."""
+        if record.position > self.acted.value:
+            return False
+        parked = self.parked.get((record.actor_type or "", record.actor_id or ""))
+        return parked is None or record.position <= parked.position
+
+    async def start(self) -> None:
+        """Go on from the mark, which was recorded when the rule became active."""
+        await self.load()
+        self._task = asyncio.create_task(self._run(), name=f"rule {self.rule} at {self.shard.code}")
+
+    async def load(self) -> None:
+        """Take up what the journal says, also of records that this agent was not told of."""
+        self._triggers.forget()
+        self.acted.advance(self.mark)
+        async with self.shard.database.connection() as tx:
+            rows = await journal.sql.open_of.rows(tx, shard=self.shard.code, rule=self.rule)
+        states = [journal.exception_state(row) for row in rows]
+        self.parked.clear()
+        for (reader, _), position in self.shard.marks.items():
+            key = parked_key(self.rule, reader)
+            if key is not None:
+                self.parked[key] = Parked(position)
+        for state in states:
+            if state.key in self.parked:
+                self.parked[state.key].exception = state
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Stop acting, and write down how far the rule has come, so that another version does not look there again."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+        if self.shard.serving and self.acted.value > self.mark:
+            await self._write_mark(self.acted.value)
+
+    def offer(self, record: Record, documents: journal.Documents | None, chain: bytes) -> None:
+        """A record was appended that may concern the rule."""
+        if self._triggers.offer(record, documents, chain):
+            self._wake.set()
+
+    def follow(self, batch: Batch) -> None:
+        """Everything of a batch was offered; fold what it says of parked actors."""
+        self._triggers.heard(batch.tip.position)
+        changed = False
+        for mark in batch.marks:
+            key = parked_key(self.rule, mark.reader)
+            if key is None:
+                continue
+            changed = True
+            if mark.ended:
+                self.parked.pop(key, None)
+            else:
+                self.parked.setdefault(key, Parked(mark.position)).position = mark.position
+        for state in batch.exceptions:
+            parked = self.parked.get(state.key) if state.rule == self.rule else None
+            if parked is not None:
+                changed = True
+                parked.asked = state.asked
+                parked.exception = state if state.state == "open" else None
+        if changed:
+            self.changes.advance(self.changes.value + 1)
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                if self._triggers.waiting(self.acted.value):
+                    await self._step()
+                    self._wake.set()
+                due = [key for key, each in self.parked.items() if each.due(datetime.now(UTC))]
+                for key in due[:STEP_RECORDS_MAX]:
+                    await self._go_on(key)
+                    self._wake.set()
+                await self._sleep()
+            except (*Unreachable, Refused, MarkMoved, Resolved) as error:
+                # Nothing of the step was appended: it is made again, from the mark as it stands.
+                self.acted.advance(self.mark)
+                log.warning("a rule waits", rule=self.rule, shard=self.shard.code, reason=str(error))
+                await asyncio.sleep(_RETRY_PAUSE_S)
+                self._wake.set()
+            except Exception:  # outermost: what was recorded must not be forgotten, so it is tried again, loudly
+                log.exception("a step of a rule failed", rule=self.rule, shard=self.shard.code)
+                await asyncio.sleep(_FAILED_PAUSE_S)
+                self._wake.set()
+
+    async def _sleep(self) -> None:
+        """Until there is something to do: a record, somebody's word about an exception, or a retry that is due."""
+        times = [each.exception.retry_at for each in self.parked.values() if each.exception is not None]
+        first = min((each for each in times if each is not None), default=None)
+        pause_s = None if first is None else max((first - datetime.now(UTC)) / timedelta(seconds=1), 0.0)
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _step(self) -> None:
+        triggers, passed = await self._triggers.next(self.acted.value)
+        asked = [each for each in triggers if each.key not in self.parked]
+        verdicts = await self._asks.verdicts(self.rule, self.version, asked) if asked else []
+        by_position = {each.position: verdict for each, verdict in zip(asked, verdicts, strict=False)}
+        known: dict[UUID, ExceptionState] = {}
+        while True:
+            plan = step(
+                self.stand,
+                triggers,
+                by_position,
+                parked=self.parked.keys(),
+                known=known,
+                resolving=await self._resolving(verdicts),
+                now=datetime.now(UTC),
+            )
+            if plan.idle:
+                break
+            try:
+                await self._append(plan, (reader_of(self.rule), self.shard.code, self.mark))
+                break
+            except Resolved:
+                # An earlier run over the same records opened an exception here, or somebody resolved one: look again.
+                known = await self._states([each.id for each in plan.exceptions])
+        if not triggers or plan.last is triggers[-1]:
+            self.acted.advance(passed)
+        elif plan.last is not None:
+            self.acted.advance(plan.last.position)
+        if self.acted.value - self.mark >= MARK_RECORDS_MAX:
+            await self._write_mark(self.acted.value)
+
+    async def _go_on(self, key: type_and_id) -> None:
+        """Try again what an actor waits for, and go on with what waits behind it."""
+        parked = self.parked[key]
+        waiting = await self._triggers.of_actor(key, parked.position, self.acted.value)
+        is_all = len(waiting) < STEP_RECORDS_MAX
+        tried = None if parked.exception is None else await self._entry(parked.exception)
+        asked = waiting if tried is None else waiting[:1]
+        if asked:
+            verdicts = await self._asks.verdicts(self.rule, self.version, asked, anew=parked.asked)
+            plan = go_on(
+                self.stand,
+                asked,
+                verdicts,
+                tried,
+                is_all=is_all and len(asked) == len(waiting),
+                resolving=await self._resolving(verdicts),
+                now=datetime.now(UTC),
+            )
+        else:
+            plan = empty_plan()
+            plan.marks.append(self.stand.behind(key, parked.position, ended=True))
+        await self._append(plan, (reader_behind(self.rule, key), self.shard.code, parked.position))
+
+    async def _resolving(self, verdicts: Sequence[Verdict]) -> Callable[[Resolve, Trigger], Proposal | None]:
+        """How the exceptions that verdicts resolve are resolved, as they stand now."""
+        ids = {each.exception for verdict in verdicts for each in verdict.resolutions}
+        states = await self._states(list(ids)) if ids else {}
+        entries = {each.id: await self._entry(each) for each in states.values() if each.state == "open"}
+
+        def resolving(wanted: Resolve, trigger: Trigger) -> Proposal | None:
+            entry, code, principal = entries.pop(wanted.exception, None), self.shard.code, f"rule:{self.rule}"
+            if entry is None:
+                return None
+            if wanted.how == "retry":
+                return resolution.retry(entry, code, datetime.now(UTC), principal)
+            if wanted.message is None:
+                return resolution.skip(entry, code, self.shard.marks, principal)
+            wish = wish_of(self.stand, trigger, wanted.message)
+            return resolution.answer(entry, code, self.shard.marks, wish, principal)
+
+        return resolving
+
+    async def _append(self, plan: Plan, expecting: tuple[str, int, int]) -> None:
+        await self.shard.append(plan.proposal(expecting), bounded=False)
+
+    async def _write_mark(self, position: int) -> None:
+        async with self.shard.database.connection() as tx:
+            chain = await journal.sql.chain_at.value(tx, shard=self.shard.code, position=position)
+        mark = Mark(reader_of(self.rule), self.shard.code, position, chain)
+        plan = empty_plan()
+        plan.marks.append(mark)
+        await self._append(plan, (reader_of(self.rule), self.shard.code, self.mark))
+
+    async def _states(self, ids: Sequence[UUID]) -> dict[UUID, ExceptionState]:
+        async with self.shard.database.connection() as tx:
+            rows = await journal.sql.exception_states.rows(tx, shard=self.shard.code, ids=list(ids))
+        return {row["id"]: journal.exception_state(row) for row in rows}
+
+    async def _entry(self, state: ExceptionState) -> ExceptionEntry:
+        async with self.shard.database.connection() as tx:
+            opening = await journal.recorded(tx, self.shard.code, [state.id])
+        return entry_of(opening[state.id], state)

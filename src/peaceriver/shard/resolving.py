@@ -1,0 +1,115 @@
+"""Resolving exceptions: what is appended where a person or a rule retries, skips or answers one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from peaceriver.errors import Conflict
+from peaceriver.jsontext import write
+from peaceriver.message import Envelope, moment
+from peaceriver.shard.exceptions import asked, resolved
+from peaceriver.shard.journal import Mark
+from peaceriver.shard.proposal import ExceptionEntry, Proposal, Wish, kind_of
+from peaceriver.shard.steps import reader_behind
+from peaceriver.stamp import Stamp
+
+
+def retry(entry: ExceptionEntry, shard: int, now: datetime, principal: str | None) -> Proposal:
+    """Try again: a refused message is admitted now; a rule is asked again as soon as it hears of this entry."""
+    if entry.message is None:
+        return Proposal(exceptions=(asked(entry, now, principal),))
+    envelope = _refused_message(entry)
+    wish = Wish(
+        envelope=envelope,
+        kind="received" if envelope.to == shard else kind_of(envelope),
+        root=entry.root,
+        principal=entry.principal,
+        trace=entry.trace,
+        hops=entry.hops,
+        rule=entry.rule,
+        rule_version=entry.rule_version,
+        source_position=entry.source_position,
+        received_time=_time_of(entry),
+        records_refusal=True,
+        retries=msgspec.structs.replace(entry, principal=principal or entry.principal),
+    )
+    return Proposal(wishes=(wish,))
+
+
+def skip(entry: ExceptionEntry, shard: int, marks: Mapping[tuple[str, int], int], principal: str | None) -> Proposal:
+    """Leave it undone; what waits behind it goes on."""
+    marked, expecting = _passed(entry, shard, marks)
+    return Proposal(exceptions=(resolved(entry, "skipped", principal),), marks=marked, expecting=expecting)
+
+
+def answer(
+    entry: ExceptionEntry, shard: int, marks: Mapping[tuple[str, int], int], wish: Wish, principal: str | None
+) -> Proposal:
+    """Let a message take the place of what could not be done: both are recorded, or neither."""
+    marked, expecting = _passed(entry, shard, marks)
+    entries = (resolved(entry, "answered", principal),)
+    return Proposal(wishes=(wish,), atomic=True, exceptions=entries, marks=marked, expecting=expecting)
+
+
+def answering(entry: ExceptionEntry, envelope: Envelope, shard: int, principal: str | None, trace: str | None) -> Wish:
+    """A person's answer at the department's door: it follows from the exception, and begins a new chain of rules."""
+    sender = None if envelope.to == shard else shard
+    correlation = envelope.correlation or entry.correlation
+    made = msgspec.structs.replace(envelope, sender=sender, cause=entry.cause, correlation=correlation)
+    return Wish(
+        envelope=made,
+        kind=kind_of(made),
+        root=entry.root,
+        principal=principal,
+        trace=trace,
+        received_time=_time_of(entry),
+    )
+
+
+def still_open(entry: ExceptionEntry) -> ExceptionEntry:
+    """The exception, if it can be resolved; raises Conflict."""
+    if entry.state != "open":
+        raise Conflict(f"exception {entry.id} was {entry.state} already; nothing is left to do for it")
+    return entry
+
+
+def _passed(
+    entry: ExceptionEntry, shard: int, marks: Mapping[tuple[str, int], int]
+) -> tuple[tuple[Mark, ...], tuple[tuple[str, int, int], ...]]:
+    """The parked actor's mark beyond the record of the exception, and where it must stand now."""
+    if entry.message is not None or entry.rule is None or entry.source_position is None:
+        return (), ()
+    reader = reader_behind(entry.rule, (entry.actor_type, entry.actor_id))
+    position = marks.get((reader, shard))
+    if position is None:
+        return (), ()
+    return (Mark(reader, shard, entry.source_position, b""),), ((reader, shard, position),)
+
+
+def _time_of(entry: ExceptionEntry) -> int:
+    return 0 if entry.cause is None else entry.cause.time
+
+
+def _refused_message(entry: ExceptionEntry) -> Envelope:
+    told = entry.message
+    assert told is not None
+    actor_type, _, actor_id = told["actor"].partition("/")
+    return Envelope(
+        to=told["to"],
+        actor_type=actor_type,
+        actor_id=actor_id or None,
+        action=told["action"],
+        body=write(told["body"]),
+        id=UUID(told["id"]),
+        sender=told.get("from"),
+        type=told.get("type"),
+        if_version=told.get("if_version"),
+        valid_at=moment(told.get("valid_at"), "", []),
+        due=moment(told.get("due"), "", []),
+        correlation=told.get("correlation"),
+        cause=None if told.get("cause") is None else Stamp.parse(told["cause"]),
+    )

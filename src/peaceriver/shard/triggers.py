@@ -1,0 +1,199 @@
+"""What a rule is to act on next: from memory while it is fresh, from the journal when the rule is far behind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from peaceriver import jsontext
+from peaceriver.event import Trigger
+from peaceriver.limits import APPEND_BYTES_MAX, STEP_RECORDS_MAX, TRIGGERS_KEPT_MAX
+from peaceriver.postgres import Row, Transaction
+from peaceriver.record import Record, from_row
+from peaceriver.rule import FAILED, Subscription
+from peaceriver.shard import journal, view_tables
+from peaceriver.shard.journal import Documents
+
+if TYPE_CHECKING:
+    from peaceriver.shard.shard import Shard
+    from peaceriver.shard.view_tables import ViewTable
+
+#: How many positions one look into the journal passes, however few of them concern the rule.
+_STRETCH_POSITIONS = 20_000
+_KEPT_BYTES_MAX = 32 * 1024 * 1024
+
+
+class Triggers:
+    """The records of one department that one rule looks at, in order."""
+
+    def __init__(self, shard: Shard, tables: Mapping[str, ViewTable], subscription: Subscription) -> None:
+        self._shard = shard
+        self._tables = tables
+        self._subscription = subscription
+        self._kept: deque[Trigger] = deque()
+        self._kept_bytes = 0
+        #: What is kept is all there is after this position, up to ``_heard``; what is before it, the journal knows.
+        self._complete_from = 0
+        #: The last position that was offered.
+        self._heard = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Records may have been appended that were not offered: read up to the journal's end from there."""
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._complete_from = self._heard = self._shard.tip.position
+
+    def offer(self, record: Record, documents: Documents | None, chain: bytes) -> bool:
+        """A record was appended; True where the rule looks at such records."""
+        if not self._wants(record):
+            return False
+        trigger = trigger_of(record, documents or (None, None), chain)
+        self._kept.append(trigger)
+        self._kept_bytes += _bytes(trigger)
+        if len(self._kept) > TRIGGERS_KEPT_MAX or self._kept_bytes > _KEPT_BYTES_MAX:
+            # The rule is far behind: it reads what it missed from the journal.
+            self._kept.clear()
+            self._kept_bytes = 0
+            self._complete_from = record.position
+        return True
+
+    def heard(self, position: int) -> None:
+        """Everything up to a position was offered."""
+        self._heard = position
+
+    def _wants(self, record: Record) -> bool:
+        subscription = self._subscription
+        if record.kind != subscription.kind:
+            return False
+        if not subscription.covers(record.actor_type, record.action, record.message_type):
+            return False
+        return subscription.what != FAILED or _tells_of_failure(record)
+
+    def waiting(self, after: int) -> bool:
+        """Whether there may be something after a position."""
+        return after < self._complete_from or (bool(self._kept) and self._kept[-1].position > after)
+
+    async def next(self, after: int) -> tuple[list[Trigger], int]:
+        """What comes after a position, so much as a step takes; and the position up to which that is all there is."""
+        if after < self._complete_from:
+            return await self._from_journal(after)
+        taken: list[Trigger] = []
+        size = 0
+        while self._kept and self._kept[0].position <= after:
+            self._kept_bytes -= _bytes(self._kept.popleft())
+        for trigger in self._kept:
+            size += _bytes(trigger)
+            if taken and (len(taken) >= STEP_RECORDS_MAX or size > APPEND_BYTES_MAX):
+                return taken, taken[-1].position
+            taken.append(trigger)
+        return taken, max(after, self._heard)
+
+    async def _from_journal(self, after: int) -> tuple[list[Trigger], int]:
+        until = min(after + _STRETCH_POSITIONS, self._complete_from)
+        # The documents come from the views, so these must have passed what is read.
+        await self._shard.folded.reached(until)
+        async with self._shard.database.connection() as tx:
+            rows = await journal.sql.triggers.rows(
+                tx,
+                shard=self._shard.code,
+                after=after,
+                until=until,
+                kind=self._subscription.kind,
+                actor_type=self._subscription.actor_type,
+                what=self._what,
+                records=STEP_RECORDS_MAX,
+            )
+            taken = _bounded(rows)
+            triggers = await self._with_documents(tx, taken)
+        is_all = len(taken) == len(rows) < STEP_RECORDS_MAX
+        return triggers, until if is_all else taken[-1]["position"]
+
+    async def of_actor(self, key: tuple[str, str], after: int, until: int) -> list[Trigger]:
+        """What one actor has for the rule between two positions, so much as a step takes."""
+        await self._shard.folded.reached(until)
+        async with self._shard.database.connection() as tx:
+            rows = await journal.sql.triggers_of.rows(
+                tx,
+                shard=self._shard.code,
+                actor_type=key[0],
+                actor_id=key[1],
+                after=after,
+                until=until,
+                kind=self._subscription.kind,
+                what=self._what,
+                records=STEP_RECORDS_MAX,
+            )
+            return await self._with_documents(tx, _bounded(rows))
+
+    @property
+    def _what(self) -> str | None:
+        return None if self._subscription.what == FAILED else self._subscription.what
+
+    async def _with_documents(self, tx: Transaction, rows: Sequence[Row]) -> list[Trigger]:
+        records = [from_row(row) for row in rows]
+        documents: dict[int, Documents] = {}
+        for actor_type in {each.actor_type for each in records if each.actor_type is not None}:
+            table = self._tables.get(actor_type)
+            of_type = [each for each in records if each.actor_type == actor_type]
+            if table is not None:
+                moments = [(each.actor_id or "", each.stamp) for each in of_type]
+                found = await view_tables.documents_at(tx, table, self._shard.code, moments)
+                documents |= {each.position: pair for each, pair in zip(of_type, found, strict=True)}
+        return [
+            trigger_of(each, documents.get(each.position, (None, None)), row["chain"])
+            for each, row in zip(records, rows, strict=True)
+            if each.kind == "received" or _tells_of_failure(each)
+        ]
+
+
+def trigger_of(record: Record, documents: Documents, chain: bytes) -> Trigger:
+    """A record as a rule is asked about it."""
+    assert record.message_id is not None
+    assert record.actor_type is not None
+    assert record.actor_id is not None
+    assert record.root is not None
+    return Trigger(
+        shard=record.shard,
+        position=record.position,
+        stamp=record.stamp,
+        message_id=record.message_id,
+        actor_type=record.actor_type,
+        actor_id=record.actor_id,
+        action=record.action or "",
+        message_type=record.message_type or "",
+        version=record.actor_version,
+        sender=record.sender_shard,
+        correlation=record.correlation,
+        principal=record.principal,
+        trace=record.trace,
+        cause_time=record.cause_time,
+        cause_shard=record.cause_shard,
+        root=record.root,
+        valid_at=record.valid_at,
+        hops=record.hops,
+        body=record.body,
+        before=documents[0],
+        document=documents[1],
+        chain=chain,
+    )
+
+
+def _bytes(trigger: Trigger) -> int:
+    return len(trigger.body) + len(trigger.before or "") + len(trigger.document or "")
+
+
+def _bounded(rows: Sequence[Row]) -> Sequence[Row]:
+    """The first rows, at least one, with not more bytes of bodies than one step may hold."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += len(row["body"])
+        if count and size > APPEND_BYTES_MAX:
+            return rows[:count]
+    return rows
+
+
+def _tells_of_failure(record: Record) -> bool:
+    """Whether a record of an exception says that something failed, and not what became of it."""
+    return "problem" in jsontext.read(record.body.encode())
