@@ -68,6 +68,29 @@ class JournalPage(msgspec.Struct, frozen=True, kw_only=True):
     complete: Any
 
 
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether every consequence of a message was acted on, timers aside."""
+
+    settled: bool
+    #: How many records it led to, with its own.
+    records: int
+    #: What keeps it from being settled, as ``/exceptions`` shows it.
+    exceptions: tuple[dict[str, Any], ...] = ()
+    #: Where its last record stands, per department: a read ``after`` them shows all the consequences.
+    positions: dict[int, int] = {}
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a record is from, and what it led to; records are as the API shows them."""
+
+    record: dict[str, Any]
+    cause: dict[str, Any] | None
+    consequences: tuple[dict[str, Any], ...]
+    root: dict[str, Any]
+    #: All that share the root, in the order of their stamps.
+    records: tuple[dict[str, Any], ...]
+
+
 class _Actor(msgspec.Struct):
     actor: str
     shard: int
@@ -117,6 +140,8 @@ class _Outcome(msgspec.Struct):
 _read_actor = msgspec.json.Decoder(_Actor).decode
 _read_page = msgspec.json.Decoder(_Page).decode
 _read_problem = msgspec.json.Decoder(_Problem).decode
+read_settled = msgspec.json.Decoder(Settled, float_hook=Decimal).decode
+read_explanation = msgspec.json.Decoder(Explanation, float_hook=Decimal).decode
 _read_outcome = msgspec.json.Decoder(_Outcome).decode
 
 

@@ -13,17 +13,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 from urllib.parse import quote, urlsplit
+from uuid import UUID
 
 import httpx
 import msgspec
 
 from peaceriver import jsontext
-from peaceriver.answers import ActorRead, JournalPage, Page, actor_read, exact, outcome_of, page_of, refusal_of
+from peaceriver.answers import (
+    ActorRead,
+    Explanation,
+    JournalPage,
+    Page,
+    Settled,
+    actor_read,
+    exact,
+    outcome_of,
+    page_of,
+    read_explanation,
+    read_settled,
+    refusal_of,
+)
 from peaceriver.errors import Refused, Unreachable
 from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
+from peaceriver.moments import Moment, moment_text, vector
 from peaceriver.node.identity import new_id
 from peaceriver.record import written_time
 from peaceriver.shard.proposal import Receipt
@@ -34,9 +49,11 @@ CONNECT_TIMEOUT_S = 5.0
 #: How much longer than a node's own time limit the client waits for its answer.
 ANSWER_MARGIN_S = 10.0
 CONNECTIONS_MAX = 64
+#: How long to wait for the consequences of a message, unless somebody says otherwise.
+SETTLED_TIMEOUT_S = 10.0
 
-#: A cutoff, or what a read must have passed: a stamp, a time with an offset, a position per department, or such a text.
-Moment = Stamp | datetime | Mapping[int, int] | str
+#: What can be done about an exception.
+How = Literal["retry", "skip", "answer"]
 
 
 class Client:
@@ -215,13 +232,38 @@ class Client:
         answer: dict[str, Any] = exact(await self.request("PUT", path, content=jsontext.write(page).encode()))
         return answer
 
-    async def exceptions(self) -> tuple[dict[str, Any], ...]:
-        """What could not be done, oldest first: exception records."""
-        return await self._items("/exceptions")
+    # --- consequences and exceptions
 
-    async def _items(self, path: str) -> tuple[dict[str, Any], ...]:
+    async def settled(self, message_id: UUID | str, *, timeout_s: float = SETTLED_TIMEOUT_S) -> Settled:
+        """Wait, so long, until every consequence of a message was acted on; the answer says whether.
+
+        From then on this client's reads show those consequences.
+        """
+        parameters = {"timeout": _seconds(timeout_s)}
+        text = await self.request("GET", f"/messages/{message_id}/settled", parameters, wait_s=timeout_s)
+        settled = read_settled(text)
+        for code, position in settled.positions.items():
+            self.seen[code] = max(position, self.seen.get(code, 0))
+        return settled
+
+    async def explain(self, stamp: Stamp | str) -> Explanation:
+        """Where a record is from, and what it led to. Raises NotFound."""
+        return read_explanation(await self.request("GET", f"/explain/{_segment(str(stamp))}"))
+
+    async def exceptions(self, state: str = "open") -> tuple[dict[str, Any], ...]:
+        """What could not be done, oldest first, as the API shows it; ``state``: open, retried, ... or all."""
+        return await self._items("/exceptions", {"state": state})
+
+    async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]:
+        """Retry, skip or answer an exception; answers how it stands then. Raises NotFound, Conflict."""
+        content = None if message is None else jsontext.encode(message.public())
+        path = f"/exceptions/{exception_id}/{how}"
+        answer: dict[str, Any] = exact(await self.request("POST", path, content=content, wait_s=SEND_TIMEOUT_S))
+        return answer
+
+    async def _items(self, path: str, parameters: Mapping[str, str] | None = None) -> tuple[dict[str, Any], ...]:
         """A whole list, page after page."""
-        answer = exact(await self._read(path, {"limit": str(PAGE_RECORDS_MAX)}))
+        answer = exact(await self._read(path, {**(parameters or {}), "limit": str(PAGE_RECORDS_MAX)}))
         items: list[dict[str, Any]] = answer["items"]
         while answer["next"] is not None:
             answer = exact(await self.request("GET", answer["next"]))
@@ -305,22 +347,6 @@ def is_url(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except (ValueError, httpx.InvalidURL):
         return False
-
-
-def vector(positions: Mapping[int, int]) -> str:
-    """A position per department as the API writes it: ``100:17,110:4``."""
-    return ",".join(f"{code}:{position}" for code, position in sorted(positions.items()))
-
-
-def moment_text(moment: Moment) -> str:
-    """A cutoff as the API reads it."""
-    match moment:
-        case datetime():
-            return written_time(moment)
-        case Mapping():
-            return vector(moment)
-        case _:
-            return str(moment)
 
 
 def _with_id(envelope: Envelope) -> Envelope:

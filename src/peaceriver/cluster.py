@@ -13,18 +13,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar, overload
+from uuid import UUID
 
 import msgspec
 
 from peaceriver.actor import Actor, read_document
-from peaceriver.answers import ActorRead, JournalPage, Page
+from peaceriver.answers import ActorRead, Explanation, JournalPage, Page, Settled
 from peaceriver.application import Application, load
-from peaceriver.client import Client, Moment
+from peaceriver.client import SETTLED_TIMEOUT_S, Client, How
 from peaceriver.department import Department
 from peaceriver.embedded import Server
 from peaceriver.errors import Conflict, NotFound, Refused, StartFailed
 from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
+from peaceriver.moments import Moment
 from peaceriver.node.gateway import Inside
 from peaceriver.node.launch import node_on_dsn, node_on_server, publish
 from peaceriver.node.node import Node
@@ -100,6 +102,14 @@ class _Gateway(Protocol):
     async def journal(
         self, shard: int, *, after: int = 0, limit: int = PAGE_RECORDS_MAX, wait_s: float = 0.0
     ) -> JournalPage: ...
+
+    async def settled(self, message_id: UUID | str, *, timeout_s: float = SETTLED_TIMEOUT_S) -> Settled: ...
+
+    async def explain(self, stamp: Stamp | str) -> Explanation: ...
+
+    async def exceptions(self, state: str = "open") -> tuple[dict[str, Any], ...]: ...
+
+    async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]: ...
 
 
 class Cluster:
@@ -212,6 +222,29 @@ class Cluster:
             after = page.next
             if not follow and after >= page.complete:
                 return
+
+    async def settled(self, message: Receipt | UUID | str, *, timeout_s: float = SETTLED_TIMEOUT_S) -> Settled:
+        """Wait, so long, until every consequence of a message was acted on, timers aside; the answer says whether.
+
+        From then on this client's reads show those consequences.
+        """
+        message_id = message.id if isinstance(message, Receipt) else message
+        settled = await self._gateway.settled(message_id, timeout_s=timeout_s)
+        for code, position in settled.positions.items():
+            self._seen[code] = max(position, self._seen.get(code, 0))
+        return settled
+
+    async def explain(self, stamp: Stamp | str) -> Explanation:
+        """Where a record is from, and what it led to. Raises NotFound."""
+        return await self._gateway.explain(stamp)
+
+    async def exceptions(self, state: str = "open") -> tuple[dict[str, Any], ...]:
+        """What could not be done, oldest first, as the API shows it; ``state``: open, retried, ... or all."""
+        return await self._gateway.exceptions(state)
+
+    async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]:
+        """Retry, skip or answer an exception; answers how it stands then. Raises NotFound, Conflict."""
+        return await self._gateway.resolve(exception_id, how, message)
 
 
 async def _node(stack: AsyncExitStack, application: Application, data: Path | str | None, dsn: str | None) -> Node:

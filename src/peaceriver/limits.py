@@ -37,7 +37,7 @@ TRIGGERS_KEPT_MAX = 4_000
 #: Records without an effect after which a rule's mark is written all the same.
 MARK_RECORDS_MAX = 10_000
 #: Records that one explanation, or one wait for a message to be settled, looks at.
-CONSEQUENCES_MAX = 10_000
+CONSEQUENCES_MAX = 50_000
 #: Records or items in one HTTP answer.
 PAGE_RECORDS_MAX = 1_000
 #: How many actors' documents one department keeps in memory for admission, and their bytes in all.

@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from peaceriver.client import Client, moment_text, vector
+from peaceriver.client import Client
 from peaceriver.errors import Conflict, Invalid, NotFound, Refused, TooLarge, Unreachable, VersionConflict
 from peaceriver.limits import BODY_BYTES_MAX, PAGE_RECORDS_MAX
 from peaceriver.message import Envelope
+from peaceriver.moments import moment_text, vector
 from peaceriver.shard.proposal import Receipt
 from peaceriver.stamp import Stamp
 from tests.acceptance.door import Door

@@ -1,4 +1,4 @@
-"""The cluster as it is now: who leads what and how far, whether it lives and is ready, what could not be done."""
+"""The cluster as it is now: who leads what and how far, whether it lives and is ready."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from starlette.responses import Response
 from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
-from peaceriver.api.reads import LIMIT
 from peaceriver.errors import Unavailable
-from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
+from peaceriver.limits import CONTROL
 from peaceriver.node.node import Node
-from peaceriver.query.lists import OFFSET_MAX
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.verify import verify as verified
 
@@ -65,7 +63,7 @@ async def healthz(context: Context, asked: Asked) -> Response:
 
 
 async def readyz(context: Context, asked: Asked) -> Response:
-    """``GET /readyz``: every department of the directory has a serving leader, and reads work."""
+    """``GET /readyz``: every department of the directory has a serving leader, its rules are active, and reads work."""
     node = context.node
     waiting = sorted(
         code
@@ -74,19 +72,11 @@ async def readyz(context: Context, asked: Asked) -> Response:
     )
     if waiting or not node.ready:
         raise Unavailable(f"departments {waiting} have no serving leader yet; ask again in a moment", retry_after_s=1.0)
+    if node.agents.waiting:
+        raise Unavailable(f"rules {node.agents.waiting} are not active yet; ask again in a moment", retry_after_s=1.0)
     try:
         async with asyncio.timeout(_READ_TIMEOUT_S):
             await node.reading.journal(CONTROL, after=0, limit=1)
     except TimeoutError:
         raise Unavailable("reads take too long; ask again in a moment", retry_after_s=1.0) from None
     return answers.answered({"ready": True, "departments": len(node.directory.departments)})
-
-
-async def exceptions(context: Context, asked: Asked) -> Response:
-    """``GET /exceptions``: what could not be done and waits for someone, oldest first."""
-    asked.parameters.choice("state", ("open",))
-    limit = asked.parameters.number("limit", LIMIT, 1, PAGE_RECORDS_MAX)
-    offset = asked.parameters.number("offset", 0, 0, OFFSET_MAX)
-    found = await context.node.reading.exceptions(limit=limit + 1, offset=offset)
-    following = f"/exceptions?limit={limit}&offset={offset + limit}" if len(found) > limit else None
-    return answers.answered({"items": [each.public() | {"state": "open"} for each in found[:limit]], "next": following})

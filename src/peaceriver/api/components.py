@@ -7,7 +7,7 @@ from typing import Any, get_args
 from peaceriver.limits import BATCH_MESSAGES_MAX, CODE_MAX, NAME_LETTERS_MAX, PAGE_RECORDS_MAX, TIMEOUT_MAX_S
 from peaceriver.message import VERSION_MAX
 from peaceriver.query.lists import OFFSET_MAX
-from peaceriver.record import Kind
+from peaceriver.record import Kind, Resolution
 
 Shape = dict[str, Any]
 
@@ -84,6 +84,13 @@ _RECORD = {
     "hops": _POSITION,
     "body": {},
 }
+_EXCEPTION = _RECORD | {
+    "state": {"enum": list(get_args(Resolution))},
+    "attempt": _VERSION,
+    "retry_at": _or_null(_TIME),
+    "detail": _TEXT,
+    "problem": _of("Problem"),
+}
 _PAGE = {"key": _TEXT, "version": _VERSION, "status": _TEXT, "stamp": _STAMP}
 _NEXT = _or_null(_TEXT)
 
@@ -150,7 +157,20 @@ COMPONENTS: dict[str, Shape] = {
             "breaks": {"type": "array", "items": _object({"pointer": _TEXT, "detail": _TEXT})},
         }
     ),
-    "Exceptions": _object({"items": _list_of("Record"), "next": _NEXT}),
+    "Exception": _object(_EXCEPTION),
+    "Exceptions": _object({"items": _list_of("Exception"), "next": _NEXT}),
+    "Settled": _object(
+        {"settled": _FLAG, "records": _POSITION, "exceptions": _list_of("Exception"), "positions": _ANY_OBJECT}
+    ),
+    "Explanation": _object(
+        {
+            "record": _of("Record"),
+            "cause": _or_null(_of("Record")),
+            "consequences": _list_of("Record"),
+            "root": _of("Record"),
+            "records": _list_of("Record"),
+        }
+    ),
     "Cluster": _object(
         {
             "nodes": {"type": "array", "items": _object({"name": _TEXT, "url": _TEXT, "alive": _FLAG})},
@@ -168,6 +188,7 @@ PARAMETERS: dict[str, tuple[str, Shape]] = {
     "{id}": ("An actor's id, percent-encoded; of a message or a draft, a UUID", _TEXT),
     "{section}": ("A section of the directory", {"enum": ["companies", "departments", "models", "rules", "periods"]}),
     "{key}": ("The key of a page", _TEXT),
+    "{stamp}": ("A record's stamp", _STAMP),
     "{slug}": ("The last part of a problem's type", _TEXT),
     "atomic": ("All of the array, or none", _FLAG),
     "concern": ("How many replicas must hold a message before it is answered", {"enum": ["quorum", "local", "all"]}),
@@ -182,7 +203,7 @@ PARAMETERS: dict[str, tuple[str, Shape]] = {
     "limit": ("How many at most", {"type": "integer", "minimum": 1, "maximum": PAGE_RECORDS_MAX}),
     "offset": ("How many to leave out", {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX}),
     "wait": (f"How long to wait for the first record; at most {TIMEOUT_MAX_S:g}s", _DURATION),
-    "state": ("Which exceptions", {"enum": ["open"]}),
+    "state": ("Which exceptions", {"enum": ["all", *get_args(Resolution)]}),
 }
 HEADERS: dict[str, tuple[str, Shape]] = {
     "Peaceriver-Principal": ("Who acts; believed, because the node listens on loopback only", _NAME),

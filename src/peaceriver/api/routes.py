@@ -7,6 +7,7 @@ from peaceriver.api import (
     description,
     directory,
     drafts,
+    exceptions,
     journal,
     messages,
     metrics,
@@ -25,6 +26,7 @@ _RESOURCE = ("Idempotency-Key", *_SENDING)
 _FRESH = ("Peaceriver-After",)
 _ACTOR = "/shards/{code}/{type}/{id}"
 _DRAFT = "/drafts/{id}"
+_EXCEPTION = "/exceptions/{id}"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -45,6 +47,14 @@ OPERATIONS: tuple[Operation, ...] = (
         page=messages.get,
         summary="What became of a message",
         answer="State",
+    ),
+    Operation(
+        method="GET",
+        path="/messages/{id}/settled",
+        page=exceptions.settled,
+        summary="Whether every consequence of a message was acted on, timers aside",
+        parameters=("timeout",),
+        answer="Settled",
     ),
     Operation(
         method="GET",
@@ -233,10 +243,46 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path="/exceptions",
-        page=cluster.exceptions,
-        summary="What could not be done and waits for someone, oldest first",
+        page=exceptions.listed,
+        summary="What could not be done, and what became of it, oldest first",
         parameters=("state", *_PAGED),
         answer="Exceptions",
+    ),
+    Operation(method="GET", path=_EXCEPTION, page=exceptions.one, summary="One exception", answer="Exception"),
+    Operation(
+        method="POST",
+        path=f"{_EXCEPTION}/retry",
+        page=exceptions.retry,
+        summary="Try again; answers how the exception stands after the attempt",
+        parameters=SEND,
+        headers=_SENDING,
+        answer="Exception",
+    ),
+    Operation(
+        method="POST",
+        path=f"{_EXCEPTION}/skip",
+        page=exceptions.skip,
+        summary="Leave it undone; what waits behind it goes on",
+        parameters=SEND,
+        headers=_SENDING,
+        answer="Exception",
+    ),
+    Operation(
+        method="POST",
+        path=f"{_EXCEPTION}/answer",
+        page=exceptions.answer,
+        summary="Let a message take the place of what could not be done",
+        parameters=SEND,
+        headers=_SENDING,
+        body="Message",
+        answer="Exception",
+    ),
+    Operation(
+        method="GET",
+        path="/explain/{stamp}",
+        page=exceptions.explain,
+        summary="Where a record is from: its cause, its root, its rule; and what it led to",
+        answer="Explanation",
     ),
     Operation(method="GET", path="/cluster", page=cluster.get, summary="The nodes and the shards", answer="Cluster"),
     Operation(

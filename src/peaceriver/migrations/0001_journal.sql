@@ -118,7 +118,7 @@ create table exception (
     primary key (shard, id)
 );
 create index exception_open on exception (shard, rule) where state = 'open';
-create index exception_root on exception (root) where state = 'open';
+create index exception_id on exception (id);
 
 -- Messages that are not history: drafts, and later spooled and stranded ones.
 create table pending (

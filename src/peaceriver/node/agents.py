@@ -12,6 +12,7 @@ from peaceriver.directory.pages import RulePage
 from peaceriver.errors import Refused
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.postgres import Unreachable
+from peaceriver.record import Record
 from peaceriver.shard import journal
 from peaceriver.shard.agent import Agent
 from peaceriver.shard.appender import MarkMoved
@@ -50,6 +51,10 @@ class Agents:
     def of(self, rule: str) -> Agent | None:
         """A rule's agent; None where the rule is not active here."""
         return next((each[rule] for each in self._agents.values() if rule in each), None)
+
+    def looking_at(self, record: Record) -> list[Agent]:
+        """The agents whose rules look at a record."""
+        return [each for each in self.at(record.shard) if each.looks_at(record)]
 
     def runs(self, page: RulePage) -> bool:
         """Whether this node has the code that a page speaks of."""

@@ -6,14 +6,26 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
-from peaceriver.answers import ActorRead, Cutoff, JournalPage, Page, exact
-from peaceriver.client import Moment, moment_text
+from peaceriver.answers import (
+    ActorRead,
+    Cutoff,
+    Explanation,
+    JournalPage,
+    Page,
+    Settled,
+    exact,
+    read_explanation,
+    read_settled,
+)
+from peaceriver.client import SETTLED_TIMEOUT_S, How
 from peaceriver.errors import Refused
 from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
+from peaceriver.moments import Moment, moment_text
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
@@ -22,6 +34,10 @@ from peaceriver.node.sending import Sender
 from peaceriver.query import cutoff as cutoffs
 from peaceriver.record import Record
 from peaceriver.shard.proposal import Receipt
+from peaceriver.stamp import Stamp
+
+#: More than anybody reads at once; the API has pages.
+EXCEPTIONS_LISTED_MAX = 100_000
 
 
 class Inside:
@@ -81,6 +97,28 @@ class Inside:
         records, complete = await self._node.reading.journal(shard, after=after, limit=limit)
         last = records[-1].position if records else after
         return JournalPage(records=tuple(_value(each) for each in records), next=last, complete=complete)
+
+    async def settled(self, message_id: UUID | str, *, timeout_s: float = SETTLED_TIMEOUT_S) -> Settled:
+        """Whether every consequence of a message was acted on; see Client.settled."""
+        told = await self._node.consequences.settled(UUID(str(message_id)), timeout_s)
+        return read_settled(msgspec.json.encode(told.public()))
+
+    async def explain(self, stamp: Stamp | str) -> Explanation:
+        """Where a record is from, and what it led to. Raises NotFound."""
+        told = await self._node.consequences.explain(Stamp.parse(str(stamp)))
+        return read_explanation(msgspec.json.encode(told.public()))
+
+    async def exceptions(self, state: str = "open") -> tuple[dict[str, Any], ...]:
+        """What could not be done, oldest first, as the API shows it."""
+        wanted = None if state == "all" else state
+        found = await self._node.exceptions.listed(state=wanted, limit=EXCEPTIONS_LISTED_MAX, offset=0)
+        return tuple(exact(msgspec.json.encode(each.public())) for each in found)
+
+    async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]:
+        """Retry, skip or answer an exception; answers how it stands then."""
+        standing = await self._node.exceptions.resolve(UUID(str(exception_id)), how, Sender(), message)
+        answer: dict[str, Any] = exact(msgspec.json.encode(standing.public()))
+        return answer
 
 
 def _freshness(as_of: Moment | None, after: Moment | None) -> Freshness:

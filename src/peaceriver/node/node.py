@@ -16,9 +16,11 @@ from peaceriver.errors import StartFailed, Unavailable
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.agents import Agents
+from peaceriver.node.consequences import Consequences
 from peaceriver.node.cutoffs import Cutoffs
 from peaceriver.node.departments import Departments
 from peaceriver.node.drafts import Drafts
+from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.reading import Reading
 from peaceriver.node.room import Room
@@ -64,6 +66,8 @@ class Node:
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.sending)
         self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
+        self.exceptions = Exceptions(database, self.shards, self.agents)
+        self.consequences = Consequences(database, self.shards, self.agents, self.exceptions)
         self._clock = clock
         self._deliveries: dict[int, Delivery] = {}
         self._timers: dict[int, Timers] = {}

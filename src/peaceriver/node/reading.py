@@ -134,12 +134,6 @@ class Reading:
             rows = await journal.sql.merged.rows(tx, shards=list(self._shards), after=after, until=until, records=limit)
         return [from_row(row) for row in rows]
 
-    async def exceptions(self, *, limit: int, offset: int) -> list[Record]:
-        """What could not be done, oldest first."""
-        async with self._database.reading() as tx:
-            rows = await journal.sql.exceptions.rows(tx, shards=list(self._shards), records=limit, skipped=offset)
-        return [from_row(row) for row in rows]
-
     async def _history(
         self, cutoff: Cutoff, shard: int, key: tuple[str, str], *, after: int, limit: int
     ) -> list[Record]:

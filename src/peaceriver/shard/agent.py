@@ -30,7 +30,7 @@ from peaceriver.shard.journal import Batch, ExceptionState, Mark, type_and_id
 from peaceriver.shard.proposal import ExceptionEntry, Proposal
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.steps import Plan, Stand, empty_plan, go_on, parked_key, reader_behind, reader_of, step, wish_of
-from peaceriver.shard.triggers import Triggers
+from peaceriver.shard.triggers import Triggers, wants
 from peaceriver.shard.view_tables import ViewTable
 from peaceriver.shard.watermark import Watermark
 from peaceriver.verdict import Verdict
@@ -98,6 +98,31 @@ class Agent:
     @property
     def stand(self) -> Stand:
         return Stand(shard=self.shard.code, rule=self.rule, version=self.version, mark=self.mark)
+
+    def looks_at(self, record: Record) -> bool:
+        """Whether the rule waits for such records."""
+        return wants(self.subscription, record)
+
+    def waits_for_somebody(self, record: Record) -> bool:
+        """Whether an exception holds a record up that is not tried again before somebody asks for it."""
+        parked = self.parked.get((record.actor_type or "", record.actor_id or ""))
+        if record.position > self.acted.value or parked is None or parked.exception is None:
+            return False
+        return record.position > parked.position and parked.exception.retry_at is None
+
+    def held_up_by(self, record: Record) -> UUID | None:
+        """The exception that a record is, or waits behind; None where there is none."""
+        parked = self.parked.get((record.actor_type or "", record.actor_id or ""))
+        if parked is None or parked.exception is None or record.position <= parked.position:
+            return None
+        return parked.exception.id
+
+    async def progress(self, record: Record) -> None:
+        """Wait until something has come of a record that was not acted on, or of what holds it up."""
+        if record.position > self.acted.value:
+            await self.acted.reached(record.position)
+        else:
+            await self.changes.passed(self.changes.value)
 
     def has_acted_on(self, record: Record) -> bool:
         """Whether the rule has nothing left to do for a record that it looks at."""

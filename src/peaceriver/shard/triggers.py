@@ -47,7 +47,7 @@ class Triggers:
 
     def offer(self, record: Record, documents: Documents | None, chain: bytes) -> bool:
         """A record was appended; True where the rule looks at such records."""
-        if not self._wants(record):
+        if not wants(self._subscription, record):
             return False
         trigger = trigger_of(record, documents or (None, None), chain)
         self._kept.append(trigger)
@@ -62,14 +62,6 @@ class Triggers:
     def heard(self, position: int) -> None:
         """Everything up to a position was offered."""
         self._heard = position
-
-    def _wants(self, record: Record) -> bool:
-        subscription = self._subscription
-        if record.kind != subscription.kind:
-            return False
-        if not subscription.covers(record.actor_type, record.action, record.message_type):
-            return False
-        return subscription.what != FAILED or _tells_of_failure(record)
 
     def waiting(self, after: int) -> bool:
         """Whether there may be something after a position."""
@@ -146,6 +138,15 @@ class Triggers:
             for each, row in zip(records, rows, strict=True)
             if each.kind == "received" or _tells_of_failure(each)
         ]
+
+
+def wants(subscription: Subscription, record: Record) -> bool:
+    """Whether a rule with a subscription looks at a record."""
+    if record.kind != subscription.kind:
+        return False
+    if not subscription.covers(record.actor_type, record.action, record.message_type):
+        return False
+    return subscription.what != FAILED or _tells_of_failure(record)
 
 
 def trigger_of(record: Record, documents: Documents, chain: bytes) -> Trigger:

@@ -192,8 +192,12 @@ where e.shard = any(:shards::integer[]) and (:state::text is null or e.state = :
 order by j.stamp, j.shard limit :records offset :skipped;
 
 -- exception_at --
--- One exception, wherever it is.
-select e.*, e.shard as at from exception e where e.id = :id;
+-- One exception, wherever it is, as the list shows it.
+select j.*, e.state, e.attempt, e.retry_at, e.position as last_position,
+    (select last.body from journal last where last.shard = e.shard and last.position = e.position) as last_body
+from exception e
+join journal j on j.shard = e.shard and j.message_id = e.id
+where e.id = :id;
 
 -- open_of --
 -- What a rule could not act on yet.
@@ -203,15 +207,15 @@ select * from exception where shard = :shard and rule = :rule and state = 'open'
 -- What became of some exceptions.
 select * from exception where shard = :shard and id = any(:ids::uuid[]);
 
--- open_under --
--- Exceptions that keep a message from being settled.
-select * from exception where root = :root and state = 'open';
+-- open_among --
+-- Which of some exceptions keep a message from being settled.
+select id from exception where id = any(:ids::uuid[]) and state = 'open';
 
 -- under_root --
 -- A message and all its consequences, in the order of their stamps.
 select * from journal
-where (root = :root and root <> message_id or message_id = :root) and shard = any(:shards::integer[])
-order by stamp, shard limit :records;
+where shard = any(:shards::integer[]) and (root = :root and root <> message_id or message_id = :root)
+order by stamp, shard::text collate "C" limit :records;
 
 -- recorded_anywhere --
 -- What became of a message, whichever department recorded it.

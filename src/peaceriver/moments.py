@@ -1,0 +1,28 @@
+"""Moments: what a client names as a cutoff, and how the API writes it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from peaceriver.record import written_time
+from peaceriver.stamp import Stamp
+
+#: A cutoff, or what a read must have passed: a stamp, a time with an offset, a position per department, or such a text.
+Moment = Stamp | datetime | Mapping[int, int] | str
+
+
+def vector(positions: Mapping[int, int]) -> str:
+    """A position per department as the API writes it: ``100:17,110:4``."""
+    return ",".join(f"{code}:{position}" for code, position in sorted(positions.items()))
+
+
+def moment_text(moment: Moment) -> str:
+    """A cutoff as the API reads it."""
+    match moment:
+        case datetime():
+            return written_time(moment)
+        case Mapping():
+            return vector(moment)
+        case _:
+            return str(moment)

@@ -1,0 +1,198 @@
+"""What follows from what: the consequences of a message, whether all of them were acted on, and where a record is from.
+
+A message and everything that rules made of it, in whatever department, share a root. A consequence is always later than
+its cause, so one pass over the records of a root in the order of their stamps finds all that follow from one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from peaceriver.errors import NotFound, TooLarge
+from peaceriver.limits import CONSEQUENCES_MAX
+from peaceriver.node.agents import Agents
+from peaceriver.node.departments import Departments
+from peaceriver.node.exceptions import Exceptions, Standing
+from peaceriver.postgres import Database
+from peaceriver.record import Record, from_row
+from peaceriver.shard import journal
+from peaceriver.stamp import Stamp
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether every consequence of a message was acted on, timers aside."""
+
+    settled: bool
+    #: How many records it led to, with its own.
+    records: int
+    #: What keeps it from being settled and waits for a retry, a person or a rule.
+    exceptions: tuple[Standing, ...]
+    #: Where its last record stands, per department: a read after them shows all the consequences.
+    positions: dict[int, int]
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "settled": self.settled,
+            "records": self.records,
+            "exceptions": [each.public() for each in self.exceptions],
+            "positions": {str(code): position for code, position in self.positions.items()},
+        }
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a record is from, and what it led to."""
+
+    record: Record
+    #: The record that it follows from; None for a message from outside that names no cause.
+    cause: Record | None
+    #: What follows from it directly, oldest first.
+    consequences: tuple[Record, ...]
+    #: The first of them all.
+    root: Record
+    #: All that share the root, in the order of their stamps.
+    records: tuple[Record, ...]
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "record": self.record.public(),
+            "cause": None if self.cause is None else self.cause.public(),
+            "consequences": [each.public() for each in self.consequences],
+            "root": self.root.public(),
+            "records": [each.public() for each in self.records],
+        }
+
+
+class Consequences:
+    """Follows causes and effects through a node's journals."""
+
+    def __init__(self, database: Database, shards: Departments, agents: Agents, exceptions: Exceptions) -> None:
+        self._database = database
+        self._shards = shards
+        self._agents = agents
+        self._exceptions = exceptions
+
+    async def settled(self, message_id: UUID, timeout_s: float) -> Settled:
+        """Wait, so long, until every consequence of a message was acted on; raises NotFound for an unknown message.
+
+        Answers at once where only exceptions are left that nobody retries by himself.
+        """
+        records: list[Record] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    seen = len(records)
+                    records = await self._consequences_of(message_id)
+                    if await self._acted_on(records) and len(records) == seen:
+                        # Everything that was there has been acted on, and nothing has come of it since.
+                        return await self._result(records, acted_on=True)
+        except TimeoutError:
+            return await self._result(records, acted_on=False)
+
+    async def _result(self, records: Sequence[Record], *, acted_on: bool) -> Settled:
+        waiting = await self._waiting_for(records)
+        return Settled(
+            settled=acted_on and not waiting,
+            records=len(records),
+            exceptions=tuple(waiting),
+            # Records come in the order of their stamps, so the last one of a department counts.
+            positions={each.shard: each.position for each in records},
+        )
+
+    async def _acted_on(self, records: Sequence[Record]) -> bool:
+        """Wait until all of the records were acted on, but for what an exception holds up that waits for somebody.
+
+        True where there was nothing to wait for.
+        """
+        at_once = True
+        for record in records:
+            if record.kind == "sent" and record.receiver_shard is not None and record.receiver_shard in self._shards:
+                arrived = self._shards[record.receiver_shard].delivered_from(record.shard)
+                at_once = at_once and arrived.value >= record.position
+                await arrived.reached(record.position)
+            for agent in self._agents.looking_at(record):
+                while not agent.has_acted_on(record) and not agent.waits_for_somebody(record):
+                    at_once = False
+                    await agent.progress(record)
+        return at_once
+
+    async def _waiting_for(self, records: Sequence[Record]) -> list[Standing]:
+        """The exceptions that are open among the records, or that one of the records waits behind."""
+        ids = {each.message_id for each in records if each.kind == "exception"}
+        for record in records:
+            ids.update(agent.held_up_by(record) for agent in self._agents.looking_at(record))
+        async with self._database.reading() as tx:
+            rows = await journal.sql.open_among.rows(tx, ids=[each for each in ids if each is not None])
+        return [await self._exceptions.at(row["id"]) for row in rows]
+
+    async def _consequences_of(self, message_id: UUID) -> list[Record]:
+        async with self._database.reading() as tx:
+            rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id])
+        first = [from_row(row) for row in rows if row["kind"] != "exception"]
+        if not first or first[0].root is None:
+            raise NotFound(f"no department here has seen message {message_id}")
+        return following_from(await self._under(first[0].root), message_id)
+
+    async def explain(self, stamp: Stamp) -> Explanation:
+        """Where the record with a stamp is from, and what it led to; raises NotFound, TooLarge."""
+        async with self._database.reading() as tx:
+            found = await journal.at_stamps(tx, [stamp])
+        record = found.get(stamp)
+        if record is None:
+            raise NotFound(f"no record has the stamp {stamp}; GET /journal lists those that there are")
+        records = [record] if record.root is None else await self._under(record.root)
+        parents = parents_of(records)
+        cause = parents.get(stamp)
+        return Explanation(
+            record=record,
+            cause=cause,
+            consequences=tuple(each for each in records if (of := parents.get(each.moment)) and of.moment == stamp),
+            root=records[0],
+            records=tuple(records),
+        )
+
+    async def _under(self, root: UUID) -> list[Record]:
+        async with self._database.reading() as tx:
+            rows = await journal.sql.under_root.rows(
+                tx, root=root, shards=list(self._shards), records=CONSEQUENCES_MAX + 1
+            )
+        if len(rows) > CONSEQUENCES_MAX:
+            raise TooLarge(f"message {root} led to more than {CONSEQUENCES_MAX:,} records: look at its parts")
+        return [from_row(row) for row in rows]
+
+
+def following_from(records: Iterable[Record], message_id: UUID) -> list[Record]:
+    """The records, in the order of their stamps, of a message and of all that follows from it."""
+    ids, stamps = {message_id}, set[Stamp]()
+    found: list[Record] = []
+    for record in records:
+        if record.message_id in ids or record.cause in stamps:
+            if record.message_id is not None:
+                ids.add(record.message_id)
+            stamps.add(record.moment)
+            found.append(record)
+    return found
+
+
+def parents_of(records: Iterable[Record]) -> dict[Stamp, Record]:
+    """Of records in the order of their stamps, by stamp: the one that each follows from directly.
+
+    What was received from another department follows from the record that was sent there.
+    """
+    known: dict[Stamp, Record] = {}
+    sent: dict[UUID, Record] = {}
+    parents: dict[Stamp, Record] = {}
+    for record in records:
+        source = None if record.message_id is None else sent.get(record.message_id)
+        if source is None and record.cause is not None:
+            source = known.get(record.cause)
+        if source is not None:
+            parents[record.moment] = source
+        known[record.moment] = record
+        if record.kind == "sent" and record.message_id is not None:
+            sent[record.message_id] = record
+    return parents
