@@ -32,6 +32,8 @@ class Directory:
     def __init__(self, python: Mapping[str, type[Actor]] | None = None) -> None:
         self.departments: dict[int, Department] = {}
         self.rules: dict[str, RulePage] = {}
+        #: The active validation rules, by department.
+        self.validating: dict[int, list[RulePage]] = {}
         #: How far it is: a position of shard 0.
         self.applied = Watermark()
         self._editions: dict[str, list[_Edition]] = {}
@@ -59,6 +61,7 @@ class Directory:
             self._publish(key, document, record.actor_version)
         elif actor_type == RULES:
             self.rules[key] = pages.rule(key, document, record.actor_version)
+            self.validating = _by_department(self.rules.values())
 
     def _publish(self, actor_type: str, document: str, version: int) -> None:
         definition = jsontext.read(jsontext.read(document.encode())["definition"].encode())
@@ -126,6 +129,14 @@ class Directory:
     def document(self, section: str, key: str) -> str | None:
         """A page's document as it is now."""
         return self._documents.get((section, key))
+
+
+def _by_department(rules: Iterable[RulePage]) -> dict[int, list[RulePage]]:
+    found: dict[int, list[RulePage]] = {}
+    for each in rules:
+        if each.active and each.kind == "validation":
+            found.setdefault(each.at, []).append(each)
+    return found
 
 
 def _check(wish: Wish, document: str) -> Iterable[Offence]:

@@ -14,6 +14,7 @@ from typing import Self, cast
 import structlog
 
 from peaceriver.actor import Actor
+from peaceriver.errors import Unavailable
 from peaceriver.evaluation.worker import LENGTH, PROGRESS, Question, encode, run, verdicts_of
 from peaceriver.event import Trigger
 from peaceriver.limits import RULE_PROCESSES_MAX, RULE_TIME_S
@@ -21,6 +22,7 @@ from peaceriver.rule import Rule
 from peaceriver.verdict import Failure, Verdict
 
 log = structlog.get_logger()
+_IDLE_DEATHS_MAX = 3
 
 
 class _Died(Exception):
@@ -129,30 +131,42 @@ class Evaluator:
         A record that ends the process, or keeps it busy for longer than ``RULE_TIME_S``, has a failure as its verdict,
         and those after it have none yet. ``anew``: ask in a new process, as the application's names stand now.
         """
-        asked = list(triggers)
+        asked, blamed, idle_deaths = list(triggers), list[Verdict](), 0
         async with self._places:
-            while True:
-                process = await self._take(anew=anew)
+            while asked:
                 try:
-                    verdicts = await process.verdicts(encode(Question(rule, version, asked)))
+                    verdicts = await self._ask(encode(Question(rule, version, asked)), anew=anew)
                 except _Died as death:
-                    self._busy.discard(process)
                     log.warning("a rule's process ended", rule=rule, status=death.status, record=death.number)
                     if death.number == 0:
-                        continue  # it ended between two records, so no rule is to blame
-                    if death.number == 1:
-                        return [Verdict(failure=_blame(rule, death.status))]
-                    # What came before is asked again on its own, so that it is not held up by this one.
-                    asked = asked[: death.number - 1]
-                except BaseException:
-                    # Whoever asked is gone, so nobody would take the answer off the line.
-                    self._busy.discard(process)
-                    process.end()
-                    raise
+                        # It ended between two records, so no rule is to blame.
+                        idle_deaths += 1
+                        if idle_deaths == _IDLE_DEATHS_MAX:
+                            raise Unavailable(f"processes for rules end before they answer: {death}") from death
+                    else:
+                        blamed = [Verdict(failure=_blame(rule, death.status))]
+                        # What came before is asked again on its own, so that it is not held up by this one.
+                        asked = asked[: death.number - 1]
                 else:
-                    self._busy.discard(process)
-                    self._idle.append(process)
-                    return verdicts
+                    return verdicts + blamed if len(verdicts) == len(asked) else verdicts
+        return blamed
+
+    async def _ask(self, question: bytes, *, anew: bool) -> list[Verdict]:
+        """Raises _Died."""
+        process = await self._take(anew=anew)
+        try:
+            verdicts = await process.verdicts(question)
+        except _Died:
+            self._busy.discard(process)
+            raise
+        except BaseException:
+            # Whoever asked is gone, so nobody would take the answer off the line.
+            self._busy.discard(process)
+            process.end()
+            raise
+        self._busy.discard(process)
+        self._idle.append(process)
+        return verdicts
 
     async def _take(self, *, anew: bool) -> _Process:
         if anew and self._idle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -20,6 +20,7 @@ from peaceriver.shard.journal import Batch, Mark
 from peaceriver.shard.proposal import Proposal
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.steps import reader_of
+from peaceriver.shard.validation import Validating, Validations
 from peaceriver.shard.views import Views
 from peaceriver.shard.watermark import Watermark
 
@@ -55,6 +56,16 @@ class Agents:
     def looking_at(self, record: Record) -> list[Agent]:
         """The agents whose rules look at a record."""
         return [each for each in self.at(record.shard) if each.looks_at(record)]
+
+    def validations_for(self, code: int) -> Validations:
+        """What a department asks before it admits a message; asks the directory anew each time."""
+        return Validations(code, lambda: self._validating(code), self._evaluator)
+
+    def _validating(self, code: int) -> Sequence[Validating]:
+        pages = self._directory.validating.get(code)
+        if not pages:
+            return ()
+        return [Validating(each.name, each.version, each.on, self.runs(each)) for each in pages]
 
     def runs(self, page: RulePage) -> bool:
         """Whether this node has the code that a page speaks of."""

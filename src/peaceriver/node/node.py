@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 import structlog
 
 from peaceriver.actor import Actor
@@ -142,7 +143,8 @@ class Node:
                     )
 
     async def _lead(self, code: int, *, later_than: int) -> Shard:
-        shard = Shard(self.database, code, self.directory.rules_for(code), self._clock)
+        rules = msgspec.structs.replace(self.directory.rules_for(code), validations=self.agents.validations_for(code))
+        shard = Shard(self.database, code, rules, self._clock)
         shard.followers.append(self._on_batch)
         if code == CONTROL:
             # From the first record on: the directory counts as level with shard 0 only when it has seen them all.

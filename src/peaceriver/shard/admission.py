@@ -22,6 +22,7 @@ from peaceriver.shard.exceptions import refused, resolved, state_of, written
 from peaceriver.shard.journal import ActorState, Documents, Mark, type_and_id
 from peaceriver.shard.ledger import Ledger, Unit
 from peaceriver.shard.proposal import ExceptionEntry, Outcome, Proposal, Receipt, Wish, receipt_of, supplied
+from peaceriver.shard.validation import Validations
 
 
 class ModelFor(Protocol):
@@ -41,6 +42,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     #: The actor types it receives; None: all.
     receives: Callable[[], frozenset[str] | None]
     check: Check | None = None
+    validations: Validations | None = None
 
 
 def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> list[Outcome]:
@@ -50,7 +52,7 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> list[O
     entries: list[tuple[int, ExceptionEntry]] = []
     for wish in proposal.wishes:
         try:
-            outcomes.append(_admit_one(wish, unit, ledger, rules))
+            outcomes.append(_admit_one(wish, unit, ledger, rules, wall))
             if wish.retries is not None:
                 entries.append(_noted(unit, resolved(wish.retries, "retried")))
         except Refused as refusal:
@@ -94,7 +96,7 @@ def _spoiled(proposal: Proposal, index: int, refusal: Refused) -> list[Outcome]:
     return [refusal] * len(proposal.wishes)
 
 
-def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules) -> Outcome | int:
+def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules, wall: int) -> Outcome | int:
     """The place in the unit of the record that a wish becomes, or the receipt it already has; raises Refused."""
     before = ledger.seen(wish.id)
     if before is not None:
@@ -104,7 +106,7 @@ def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules) -> Outcome 
     if unit.repeats(wish.id) is not None:
         raise Conflict("the batch holds this message id twice; give each message an id of its own")
     if wish.kind == "received":
-        draft, documents = _received(wish, unit, rules)
+        draft, documents = _received(wish, unit, rules, wall)
         return unit.add(draft, wish.received_time, documents)
     return unit.add(_told(wish), wish.received_time)
 
@@ -156,7 +158,7 @@ def _told(wish: Wish) -> dict[str, Any]:
     }
 
 
-def _received(wish: Wish, unit: Unit, rules: Rules) -> tuple[dict[str, Any], Documents]:
+def _received(wish: Wish, unit: Unit, rules: Rules, wall: int) -> tuple[dict[str, Any], Documents]:
     envelope, key = wish.envelope, wish.key
     receives = rules.receives()
     if receives is not None and envelope.actor_type not in receives:
@@ -171,6 +173,8 @@ def _received(wish: Wish, unit: Unit, rules: Rules) -> tuple[dict[str, Any], Doc
     document = _folded(envelope, model, actor)
     if rules.check is not None:
         _refuse(tuple(rules.check(wish, document)), envelope)
+    if rules.validations is not None:
+        _refuse(rules.validations.offences(wish, actor, document, wall), envelope)
     version = actor.version + 1 if actor else 1
     unit.actors[key] = ActorState(
         version,

@@ -171,10 +171,13 @@ class Appender:
 
     async def _append(self, taken: list[_Queued]) -> None:
         look_ids_up = self._look_ids_up
+        validations = self.rules.validations
         while True:
             known = await self._look_up(taken, ids=look_ids_up)
             ledger = Ledger(self.shard, self.tip, self._actors, known)
             answers = [self._judge(each, ledger) for each in taken]
+            if validations is not None and await validations.learn():
+                continue  # with what the rules answered
             if not look_ids_up and any(_refuses(each) for each in answers):
                 # What looks like a conflict may be a message that was recorded before: look before refusing.
                 look_ids_up = True
@@ -198,6 +201,8 @@ class Appender:
                 return
         # Clients that repeat themselves rarely do it once: look first as long as that finds something.
         self._look_ids_up = bool(known)
+        if validations is not None:
+            validations.forget()
         self._settle(batch)
         for each, answer in zip(taken, answers, strict=True):
             self._answer(each, answer)
