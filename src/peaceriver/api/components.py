@@ -157,6 +157,8 @@ COMPONENTS: dict[str, Shape] = {
             "breaks": {"type": "array", "items": _object({"pointer": _TEXT, "detail": _TEXT})},
         }
     ),
+    "Replay": _object({"from": {"anyOf": [{"enum": ["start", "now"]}, _POSITION]}}),
+    "Replayed": _object({"rule": _TEXT, "from": _POSITION}),
     "Exception": _object(_EXCEPTION),
     "Exceptions": _object({"items": _list_of("Exception"), "next": _NEXT}),
     "Settled": _object(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from starlette.responses import Response
 
 from peaceriver import jsontext
@@ -22,6 +23,10 @@ from peaceriver.model import definition, model_of_schema
 from peaceriver.node.reading import ActorAt
 from peaceriver.node.sending import Sender
 from peaceriver.query import lists
+
+
+class _Replay(msgspec.Struct, forbid_unknown_fields=True):
+    start: Literal["now", "start"] | Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="from")
 
 
 async def section(context: Context, asked: Asked) -> Response:
@@ -85,6 +90,20 @@ async def put_model(context: Context, asked: Asked) -> Response:
         "breaks": [{"pointer": each.pointer, "detail": each.detail} for each in broken],
     }
     return answers.answered(told, 201 if before is None or after.version != before.version else 200)
+
+
+async def replay(context: Context, asked: Asked) -> Response:
+    """``POST /directory/rules/{key}/replay``: let a rule act anew on what is recorded already."""
+    wanted, sender = await _object(asked), asked.sender()
+    try:
+        start = msgspec.convert(wanted, _Replay).start
+    except msgspec.ValidationError:
+        detail = 'say where from: {"from": "start"}, {"from": "now"}, or a position from 0'
+        raise Invalid(detail, errors=(Offence("/from", detail),)) from None
+    name = asked.part("key")
+    async with _in_time(sender):
+        position = await context.publishing.replay(name, start)
+    return answers.answered({"rule": name, "from": position})
 
 
 async def _one(context: Context, asked: Asked, name: str, key: str) -> Response:

@@ -241,6 +241,15 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Page",
     ),
     Operation(
+        method="POST",
+        path="/directory/rules/{key}/replay",
+        page=directory.replay,
+        summary="Let a rule act anew on what is recorded already; nothing is recorded twice",
+        parameters=("timeout",),
+        body="Replay",
+        answer="Replayed",
+    ),
+    Operation(
         method="GET",
         path="/exceptions",
         page=exceptions.listed,

@@ -9,10 +9,11 @@ import structlog
 
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import RulePage
-from peaceriver.errors import Refused
+from peaceriver.errors import NotFound, Refused
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.postgres import Unreachable
 from peaceriver.record import Record
+from peaceriver.rule import Start
 from peaceriver.shard import journal
 from peaceriver.shard.agent import Agent
 from peaceriver.shard.appender import MarkMoved
@@ -116,7 +117,10 @@ class Agents:
 
     async def _start(self, shard: Shard, page: RulePage) -> None:
         if (reader_of(page.name), shard.code) not in shard.marks:
-            await _activate(shard, page)
+            await _activate(shard, page.name, page.start)
+        await self._run(shard, page)
+
+    async def _run(self, shard: Shard, page: RulePage) -> None:
         if shard.code not in self._followed:
             self._followed.add(shard.code)
             shard.followers.append(self._follow)
@@ -137,6 +141,22 @@ class Agents:
         for agent in agents:
             agent.follow(batch)
 
+    async def replay(self, rule: str, start: Start) -> int:
+        """Let a rule act anew from a position, from the start, or from now; answers the position.
+
+        What it made before has the same ids and is not recorded a second time. Raises NotFound where it is not active.
+        """
+        async with self._levelling:
+            agent = self.of(rule)
+            if agent is None:
+                raise NotFound(f"the rule {rule} is not active here; GET /directory/rules lists those that there are")
+            await agent.stop()
+            try:
+                await _activate(agent.shard, rule, start, expecting=agent.mark)
+                return agent.mark
+            finally:
+                await self._run(agent.shard, self._directory.rules[rule])
+
     async def revived(self, shard: Shard) -> None:
         """A department is led again: its agents may have missed what its journal says."""
         for agent in self.at(shard.code):
@@ -154,15 +174,15 @@ class Agents:
         self._evaluator.close()
 
 
-async def _activate(shard: Shard, page: RulePage) -> None:
-    """Record where the rule starts: from then on, "now" never moves."""
+async def _activate(shard: Shard, rule: str, start: Start, *, expecting: int = 0) -> None:
+    """Record where a rule starts: from then on, "now" never moves."""
     tip = shard.tip
-    position = tip.position if page.start == "now" else 0 if page.start == "start" else min(page.start, tip.position)
+    position = tip.position if start == "now" else 0 if start == "start" else min(start, tip.position)
     if position == tip.position:
         chain = tip.chain
     else:
         async with shard.database.connection() as tx:
             chain = await journal.sql.chain_at.value(tx, shard=shard.code, position=position) or b""
-    reader = reader_of(page.name)
+    reader = reader_of(rule)
     mark = Mark(reader, shard.code, position, chain)
-    await shard.append(Proposal(marks=(mark,), expecting=((reader, shard.code, 0),)), bounded=False)
+    await shard.append(Proposal(marks=(mark,), expecting=((reader, shard.code, expecting),)), bounded=False)

@@ -20,7 +20,7 @@ from peaceriver.message import Envelope
 from peaceriver.model import Model, definition
 from peaceriver.node.node import Node
 from peaceriver.node.sending import Sender
-from peaceriver.rule import Rule
+from peaceriver.rule import Rule, Start
 from peaceriver.shard.proposal import Receipt
 
 _TRIES_MAX = 5
@@ -79,6 +79,14 @@ class Publishing:
                 await self._put(RULES, name, page | {"active": False}, sender)
         while self._node.agents.waiting:
             await self._node.agents.levelled.passed(self._node.agents.levelled.value)
+
+    async def replay(self, rule: str, start: Start) -> int:
+        """Let an active rule act anew: from "start", from a position, or from "now"; answers the position.
+
+        Records that it acted on before lead to nothing new, for their follow-ups have the ids that they had. Raises
+        NotFound.
+        """
+        return await self._node.agents.replay(rule, start)
 
     def _page(self, section: str, key: str) -> dict[str, Any]:
         """What a page says now; nothing where there is none."""
