@@ -14,6 +14,7 @@ from peaceriver.errors import Unavailable
 from peaceriver.limits import CONTROL
 from peaceriver.node.node import Node
 from peaceriver.shard.shard import Shard
+from peaceriver.shard.steps import is_behind
 from peaceriver.shard.verify import verify as verified
 
 _READ_TIMEOUT_S = 2.0
@@ -34,7 +35,9 @@ def _shard(node: Node, shard: Shard) -> dict[str, Any]:
     position = shard.tip.position
     marks: dict[str, dict[str, int]] = {}
     for (reader, source), mark in sorted(shard.marks.items()):
-        marks.setdefault(reader, {})[str(source)] = mark
+        # Actors that wait behind an exception have marks of their own; they are counted with their rule.
+        if not is_behind(reader):
+            marks.setdefault(reader, {})[str(source)] = mark
     marks[VIEWS] = {str(shard.code): shard.folded.value}
     return {
         "shard": shard.code,
@@ -47,6 +50,16 @@ def _shard(node: Node, shard: Shard) -> dict[str, Any]:
             {"node": node.name, "position": position, "lag": 0, "state": "leader" if shard.serving else "waiting"}
         ],
         "marks": marks,
+        "rules": [
+            {
+                "rule": each.rule,
+                "version": each.version,
+                "acted": each.acted.value,
+                "waiting": each.waiting,
+                "parked": len(each.parked),
+            }
+            for each in node.agents.at(shard.code)
+        ],
     }
 
 

@@ -92,7 +92,14 @@ class _Departments(Collector):
         taken_in = GaugeMetricFamily(
             "peaceriver_delivery_position", "How far what a source sent has been taken in", labels=("shard", "source")
         )
+        waiting = GaugeMetricFamily("peaceriver_rule_waiting_records", "Not acted on yet", labels=("shard", "rule"))
+        parked = GaugeMetricFamily(
+            "peaceriver_rule_parked_actors", "Actors behind an exception", labels=("shard", "rule")
+        )
         for code, shard in self._node.shards.items():
+            for agent in self._node.agents.at(code):
+                waiting.add_metric((str(code), agent.rule), agent.waiting)
+                parked.add_metric((str(code), agent.rule), len(agent.parked))
             label = (str(code),)
             position.add_metric(label, shard.tip.position)
             complete.add_metric(label, shard.complete.value)
@@ -100,7 +107,7 @@ class _Departments(Collector):
             for (reader, source), mark in shard.marks.items():
                 if reader == DELIVERY:
                     taken_in.add_metric((str(code), str(source)), mark)
-        yield from (position, complete, view_lag, taken_in)
+        yield from (position, complete, view_lag, taken_in, waiting, parked)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing beforehand: departments come and go with the directory."""

@@ -38,12 +38,13 @@ def status(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
 def _print_status(cluster: Mapping[str, Any]) -> None:
     for node in cluster["nodes"]:
         say(f"{node['name']} {node['url']} {'alive' if node['alive'] else 'away'}")
-    numbers = ("shard", "epoch", "position", "complete", "replicas lag", "views lag")
+    numbers = ("shard", "epoch", "position", "complete", "replicas lag", "views lag", "rules lag", "parked")
     shown = table("shard", "department", "leader", *numbers[1:], right=numbers)
     for shard in cluster["shards"]:
         leader = shard["leader"] or "none"
         cells = (shard["shard"], shard["name"], leader, shard["epoch"], shard["position"], shard["complete"])
-        shown.add_row(*map(str, cells), *map(str, lags(shard)))
+        rules = sum(each["waiting"] for each in shard["rules"]), sum(each["parked"] for each in shard["rules"])
+        shown.add_row(*map(str, cells), *map(str, lags(shard)), *map(str, rules))
     console.print(shown)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from peaceriver.cli import cluster, demo, doctor, importing, messages, node, reading, up
+from peaceriver.cli import cluster, demo, doctor, exceptions, importing, messages, node, reading, up
 
 app = typer.Typer(
     name="peaceriver",
@@ -44,6 +44,11 @@ app.command("send")(messages.send)
 app.command("get")(reading.get)
 app.command("journal")(reading.journal)
 app.command("status")(cluster.status)
+app.command("exceptions")(exceptions.exceptions)
+app.command("retry")(exceptions.retry)
+app.command("skip")(exceptions.skip)
+app.command("answer")(exceptions.answer)
+app.command("replay")(exceptions.replay)
 app.command("import")(importing.import_log)
 app.command("verify")(cluster.verify)
 app.command("doctor")(doctor.doctor)

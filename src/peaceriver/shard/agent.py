@@ -99,6 +99,11 @@ class Agent:
     def stand(self) -> Stand:
         return Stand(shard=self.shard.code, rule=self.rule, version=self.version, mark=self.mark)
 
+    @property
+    def waiting(self) -> int:
+        """How many records wait for the rule, as far as it keeps them in memory."""
+        return self._triggers.count(self.acted.value)
+
     def looks_at(self, record: Record) -> bool:
         """Whether the rule waits for such records."""
         return wants(self.subscription, record)

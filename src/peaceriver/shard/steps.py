@@ -38,6 +38,11 @@ def reader_behind(rule: str, key: type_and_id) -> str:
     return f"{_PREFIX}{rule}:{key[0]}/{key[1]}"
 
 
+def is_behind(reader: str) -> bool:
+    """Whether a mark is one of an actor that waits behind an exception."""
+    return reader.startswith(_PREFIX) and ":" in reader.removeprefix(_PREFIX)
+
+
 def parked_key(rule: str, reader: str) -> type_and_id | None:
     """Whose mark it is, if it is one of an actor that waits for this rule."""
     prefix = f"{_PREFIX}{rule}:"

@@ -67,6 +67,10 @@ class Triggers:
         """Whether there may be something after a position."""
         return after < self._complete_from or (bool(self._kept) and self._kept[-1].position > after)
 
+    def count(self, after: int) -> int:
+        """How many are kept after a position."""
+        return sum(each.position > after for each in self._kept)
+
     async def next(self, after: int) -> tuple[list[Trigger], int]:
         """What comes after a position, so much as a step takes; and the position up to which that is all there is."""
         if after < self._complete_from:
