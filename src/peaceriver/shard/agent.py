@@ -200,9 +200,7 @@ class Agent:
         while True:
             self._wake.clear()
             try:
-                if self._triggers.waiting(self.acted.value):
-                    await self._step()
-                    self._wake.set()
+                await self._steps()
                 due = [key for key, each in self.parked.items() if each.due(datetime.now(UTC))]
                 for key in due[:STEP_RECORDS_MAX]:
                     await self._go_on(key)
@@ -230,34 +228,60 @@ class Agent:
         except TimeoutError:
             return
 
-    async def _step(self) -> None:
-        triggers, passed = await self._triggers.next(self.acted.value)
-        asked = [each for each in triggers if each.key not in self.parked]
-        verdicts = await self._asks.verdicts(self.rule, self.version, asked) if asked else []
-        by_position = {each.position: verdict for each, verdict in zip(asked, verdicts, strict=False)}
-        known: dict[UUID, ExceptionState] = {}
-        while True:
-            plan = step(
-                self.stand,
-                triggers,
-                by_position,
-                parked=self.parked.keys(),
-                known=known,
-                resolving=await self._resolving(verdicts),
-                now=datetime.now(UTC),
-            )
-            if plan.idle:
-                break
+    async def _steps(self) -> None:
+        """Act on everything that waits: the next records are asked about while the last step is being appended."""
+        position, appending = self.acted.value, None
+        try:
+            while self._triggers.waiting(position):
+                triggers, passed = await self._triggers.next(position)
+                asked = [each for each in triggers if each.key not in self.parked]
+                verdicts = await self._asks.verdicts(self.rule, self.version, asked) if asked else []
+                if appending is not None:
+                    await appending
+                plan = await self._plan(triggers, asked, verdicts, {})
+                position = passed if not triggers or plan.last is triggers[-1] else _last(plan)
+                appending = asyncio.ensure_future(self._append_step(plan, position, triggers, asked, verdicts))
+            if appending is not None:
+                await appending
+        finally:
+            if appending is not None:
+                appending.cancel()
+
+    async def _plan(
+        self,
+        triggers: Sequence[Trigger],
+        asked: Sequence[Trigger],
+        verdicts: Sequence[Verdict],
+        known: Mapping[UUID, ExceptionState],
+    ) -> Plan:
+        return step(
+            self.stand,
+            triggers,
+            {each.position: verdict for each, verdict in zip(asked, verdicts, strict=False)},
+            parked=self.parked.keys(),
+            known=known,
+            resolving=await self._resolving(verdicts),
+            now=datetime.now(UTC),
+        )
+
+    async def _append_step(
+        self,
+        plan: Plan,
+        position: int,
+        triggers: Sequence[Trigger],
+        asked: Sequence[Trigger],
+        verdicts: Sequence[Verdict],
+    ) -> None:
+        """Append what a step comes to, and know that everything up to ``position`` is acted on."""
+        while not plan.idle:
             try:
                 await self._append(plan, (reader_of(self.rule), self.shard.code, self.mark))
                 break
             except Resolved:
                 # An earlier run over the same records opened an exception here, or somebody resolved one: look again.
                 known = await self._states([each.id for each in plan.exceptions])
-        if not triggers or plan.last is triggers[-1]:
-            self.acted.advance(passed)
-        elif plan.last is not None:
-            self.acted.advance(plan.last.position)
+                plan = await self._plan(triggers, asked, verdicts, known)
+        self.acted.advance(position)
         if self.acted.value - self.mark >= MARK_RECORDS_MAX:
             await self._write_mark(self.acted.value)
 
@@ -323,3 +347,9 @@ class Agent:
         async with self.shard.database.connection() as tx:
             opening = await journal.recorded(tx, self.shard.code, [state.id])
         return entry_of(opening[state.id], state)
+
+
+def _last(plan: Plan) -> int:
+    """Where a step ended that did not get to its end: the rule is always asked about its first record."""
+    assert plan.last is not None
+    return plan.last.position

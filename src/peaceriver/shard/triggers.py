@@ -78,7 +78,10 @@ class Triggers:
         taken: list[Trigger] = []
         size = 0
         while self._kept and self._kept[0].position <= after:
-            self._kept_bytes -= _bytes(self._kept.popleft())
+            passed = self._kept.popleft()
+            self._kept_bytes -= _bytes(passed)
+            # Whoever goes back to before it finds it in the journal.
+            self._complete_from = passed.position
         for trigger in self._kept:
             size += _bytes(trigger)
             if taken and (len(taken) >= STEP_RECORDS_MAX or size > APPEND_BYTES_MAX):
