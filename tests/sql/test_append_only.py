@@ -21,6 +21,7 @@ from peaceriver.postgres import (
     migrations,
     prepare,
 )
+from peaceriver.shard.journal import sql
 
 RECORD = (
     "insert into journal (shard, position, group_end, epoch, stamp, kind, message_id, hops, body, chain)"
@@ -126,7 +127,14 @@ async def test_a_position_is_found_by_its_stamp(server: Server, time: int) -> No
             " on conflict do nothing"
         )
         await runner.execute("update shard_state set last_position = 499 where shard = 200")
-        assert await runner.fetchval("select position_at(200, $1)", time) == min(time // 2, 499)
+        expected = min(time // 2, 499)
+        assert await sql.last_before.value(runner, shard=200, time=time) == expected
+        rows = await sql.places_at.rows(runner, shards=[200, 201], time=time)
+        assert [(row["shard"], row["position"], row["stamp"]) for row in rows] == (
+            [(200, expected, expected * 2)] if expected else []
+        )
+        one = await sql.place_at.row(runner, shard=200, time=time)
+        assert (None if one is None else one["position"]) == (expected or None)
     finally:
         await runner.close()
 

@@ -184,12 +184,6 @@ begin
     insert into view_mark (shard, position, stamp) values (code, 0, 0) on conflict do nothing;
 end $$;
 
--- The position of the last record of a shard whose stamp is not later than a logical time, 0 where there is none.
-create function position_at(code integer, at_time bigint) returns bigint language sql stable parallel safe as $$
-    select coalesce((
-        select position from journal where shard = code and stamp <= at_time order by stamp desc limit 1), 0)
-$$;
-
 revoke all on function open_shard(integer) from public;
 grant execute on function open_shard(integer) to peaceriver_runner;
 grant select, insert on journal to peaceriver_runner;

@@ -21,6 +21,9 @@ from peaceriver.shard.shard import DELIVERY, Shard
 from peaceriver.shard.views import Folder
 from peaceriver.stamp import Stamp
 
+#: How many places of cutoffs a node remembers.
+_PLACES_KNOWN_MAX = 20_000
+
 
 class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     """How new an answer must be, and how long its reader waits for it."""
@@ -42,6 +45,7 @@ class Cutoffs:
         self._shards = shards
         self._folders = folders
         self._ticked_at: dict[int, float] = {}
+        self._known_places: dict[tuple[int, int], Place] = {}
 
     async def resolve(self, codes: Iterable[int] | None, freshness: Freshness) -> Cutoff:
         """One place per shard of ``codes``; None stands for all data departments that the directory had at the cutoff.
@@ -143,12 +147,21 @@ class Cutoffs:
             raise Invalid("as_of lies in the future", errors=(Offence("as_of", "lies in the future"),))
         if codes is None:
             codes = await self._known_at(at)
-        shards = [self._shards.at(code) for code in codes]
-        await asyncio.gather(*(self._close(shard, at) for shard in shards))
-        async with self._database.reading() as tx:
-            rows = await journal.sql.last_befores.rows(tx, shards=codes, time=at)
-            places = await _places(tx, {row["shard"]: row["position"] for row in rows})
-        return await self._folded_to(places)
+        open_shards = [shard for code in codes if (shard := self._shards.at(code)).complete_stamp < at]
+        if open_shards:
+            await asyncio.gather(*(self._close(shard, at) for shard in open_shards))
+        return await self._folded_to(await self._places_at(codes, at))
+
+    async def _places_at(self, codes: list[int], at: int) -> dict[int, Place]:
+        """Where shards stood that are complete and past a time: that never changes, so it is remembered for a while."""
+        missing = [code for code in codes if (code, at) not in self._known_places]
+        if missing:
+            async with self._database.reading() as tx:
+                found = await _places_before(tx, missing, at)
+            if len(self._known_places) > _PLACES_KNOWN_MAX:
+                self._known_places.clear()
+            self._known_places |= {(code, at): found.get(code, Place(0, 0)) for code in missing}
+        return {code: self._known_places[code, at] for code in codes}
 
     async def _known_at(self, at: int) -> list[int]:
         """The data departments that the directory had at a logical time; shard 0 is closed there, so none can come."""
@@ -175,6 +188,15 @@ class Cutoffs:
         for code, place in places.items():
             await self._shards[code].folded.reached(place.position)
         return Cutoff(places)
+
+
+async def _places_before(tx: Transaction, codes: list[int], at: int) -> dict[int, Place]:
+    """The place of each shard at a time; none where nothing was recorded by then."""
+    if len(codes) == 1:
+        row = await journal.sql.place_at.row(tx, shard=codes[0], time=at)
+        return {} if row is None else {codes[0]: Place(row["position"], row["stamp"])}
+    rows = await journal.sql.places_at.rows(tx, shards=codes, time=at)
+    return {row["shard"]: Place(row["position"], row["stamp"]) for row in rows}
 
 
 async def _places(tx: Transaction, positions: Mapping[int, int]) -> dict[int, Place]:

@@ -81,14 +81,28 @@ select j.* from unnest(:shards::integer[], :times::bigint[]) as wanted (shard, t
 join journal j on j.shard = wanted.shard and j.stamp = wanted.time;
 
 -- last_before --
--- Where a shard stood at a logical time, rounded up to the end of the group that stands there. Written out and not by
--- position_at: a function is planned anew each time, over the partitions of all shards.
+-- Where a shard stood at a logical time, rounded up to the end of the group that stands there.
 select coalesce((
     select group_end from journal where shard = :shard and stamp <= :time order by stamp desc limit 1), 0) as position;
 
--- last_befores --
--- Where each of some shards stood at a logical time.
-select each.shard, position_at(each.shard, :time) as position from unnest(:shards::integer[]) as each (shard);
+-- place_at --
+-- The same for one shard, which is what most reads ask for: planned for its one partition.
+select position, stamp from journal
+where shard = :shard and position = (
+    select group_end from journal where shard = :shard and stamp <= :time order by stamp desc limit 1);
+
+-- places_at --
+-- Where each of some shards stood at a logical time, rounded up to the end of the group that stands there, and the
+-- stamp at that place. Each limit keeps the planner from reading a young journal, of which it knows nothing yet, as a whole.
+select each.shard, ending.position, ending.stamp
+from unnest(:shards::integer[]) as each (shard)
+cross join lateral (
+    select group_end from journal j where j.shard = each.shard and j.stamp <= :time order by j.stamp desc limit 1
+) as standing
+cross join lateral (
+    select j.position, j.stamp from journal j
+    where j.shard = each.shard and j.position = standing.group_end order by j.position limit 1
+) as ending;
 
 -- groups_at --
 -- The end of the group that a position lies in, and the stamp there, for each of some shards.
