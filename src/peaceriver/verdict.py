@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from peaceriver.actor import Actor
 from peaceriver.errors import Offence, Refused, RuleFailed
 from peaceriver.event import Event, Resolve, Trigger
-from peaceriver.limits import FOLLOW_UPS_BYTES_MAX, FOLLOW_UPS_MAX, HOPS_MAX
+from peaceriver.limits import CONTROL, FOLLOW_UPS_BYTES_MAX, FOLLOW_UPS_MAX, HOPS_MAX
 from peaceriver.message import Envelope, body_value, derived_id, offences
 from peaceriver.rule import Refuse, Rule, offence_of
 
@@ -125,6 +125,15 @@ def _checked(rule: Rule, version: int, trigger: Trigger, envelope: Any, ordinal:
         cause=trigger.moment,
         correlation=envelope.correlation or trigger.correlation,
     )
+
+
+def addressed(verdict: Verdict, departments: Container[int], rule: str) -> Verdict:
+    """The verdict, or a failure where it has a message for a department that is not there."""
+    answers = [each.message for each in verdict.resolutions if each.message is not None]
+    for each in (*verdict.follow_ups, *answers):
+        if each.to not in departments and each.to != CONTROL:
+            return Verdict(failure=Failure(f"{rule} made a message to department {each.to}, which is not there"))
+    return verdict
 
 
 def _described(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import socket
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Self, cast
@@ -79,6 +80,9 @@ class _Process:
     @classmethod
     async def start(cls, rules: Mapping[str, Rule], models: Mapping[str, type[Actor]]) -> Self:
         own, others = socket.socketpair()
+        for stream in (sys.stdout, sys.stderr):
+            # What the node has not written out yet would be written by the child as well.
+            stream.flush()
         progress = mmap.mmap(-1, PROGRESS.size)
         with warnings.catch_warnings():
             # A fork of a process with threads may meet a lock that a thread held: the child takes none of the node's.
@@ -117,6 +121,7 @@ class Evaluator:
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
         self._places = asyncio.Semaphore(RULE_PROCESSES_MAX)
+        self._closed = False
 
     @property
     def pids(self) -> list[int]:
@@ -152,7 +157,9 @@ class Evaluator:
         return blamed
 
     async def _ask(self, question: bytes, *, anew: bool) -> list[Verdict]:
-        """Raises _Died."""
+        """Raises _Died, and Unavailable where the node is stopping."""
+        if self._closed:
+            raise Unavailable("rules are not asked any more: the node is stopping", retry_after_s=1.0)
         process = await self._take(anew=anew)
         try:
             verdicts = await process.verdicts(question)
@@ -176,7 +183,8 @@ class Evaluator:
         return process
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes, and start no more."""
+        self._closed = True
         for each in (*self._idle, *self._busy):
             each.end()
         self._idle.clear()

@@ -124,7 +124,15 @@ class Agents:
         if shard.code not in self._followed:
             self._followed.add(shard.code)
             shard.followers.append(self._follow)
-        agent = Agent(shard, page.name, page.version, page.on, self._evaluator, self._views.tables)
+        agent = Agent(
+            shard,
+            page.name,
+            page.version,
+            page.on,
+            asks=self._evaluator,
+            tables=self._views.tables,
+            departments=self._directory.departments,
+        )
         # Followed from here on, so that nothing falls between what it reads and what it is told.
         self._agents.setdefault(shard.code, {})[page.name] = agent
         await agent.start()
@@ -171,6 +179,9 @@ class Agents:
             if isinstance(result, BaseException):
                 # Without its mark it looks again at records that led to nothing.
                 log.warning("a rule's mark was not written", rule=agent.rule, reason=repr(result))
+
+    def close(self) -> None:
+        """End the processes that rules run in."""
         self._evaluator.close()
 
 

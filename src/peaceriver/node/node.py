@@ -110,6 +110,7 @@ class Node:
             # The database may be gone already; then the next start fences us, which is as good as resigning.
             with contextlib.suppress(*Unreachable):
                 await shard.stop()
+        self.agents.close()
         await self.database.close()
 
     @property

@@ -63,15 +63,13 @@ class Publishing:
     async def rules(self, rules: Mapping[str, Rule], app: str, sender: Sender) -> None:
         """Publish an application's rules, and retire those that it had; returns when they are active. Raises Refused.
 
-        Raises StartFailed for a rule at a department that is not there, and for one whose name another application has.
+        A rule of the same name that another application published is taken over: it goes on from its mark. Raises
+        StartFailed for a rule at a department that is not there.
         """
         directory = self._node.directory
         for name, rule in rules.items():
             if rule.at not in directory.departments:
                 raise StartFailed(f"the rule {name} is at department {rule.at}, which is not there; define it as well")
-            owner = self._page(RULES, name).get("app", app)
-            if owner != app:
-                raise StartFailed(f"the rule {name} is in the directory already, from {owner}; give it another name=")
             await self._put(RULES, name, rule.page() | {"app": app, "active": True}, sender)
         for name in list(directory.rules):
             page = self._page(RULES, name)

@@ -8,7 +8,7 @@ record's actor is parked behind an exception and everything else goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -33,7 +33,7 @@ from peaceriver.shard.steps import Plan, Stand, empty_plan, go_on, parked_key, r
 from peaceriver.shard.triggers import Triggers, wants
 from peaceriver.shard.view_tables import ViewTable
 from peaceriver.shard.watermark import Watermark
-from peaceriver.verdict import Verdict
+from peaceriver.verdict import Verdict, addressed
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
@@ -73,8 +73,10 @@ class Agent:
         rule: str,
         version: int,
         subscription: Subscription,
+        *,
         asks: Asks,
         tables: Mapping[str, ViewTable],
+        departments: Container[int],
     ) -> None:
         self.shard = shard
         self.rule = rule
@@ -82,6 +84,7 @@ class Agent:
         self.version = version
         self.subscription = subscription
         self._asks = asks
+        self._departments = departments
         self._triggers = Triggers(shard, tables, subscription)
         #: mark <= acted: the rule has nothing left to do up to here, but for parked actors.
         self.acted = Watermark()
@@ -235,7 +238,7 @@ class Agent:
             while self._triggers.waiting(position):
                 triggers, passed = await self._triggers.next(position)
                 asked = [each for each in triggers if each.key not in self.parked]
-                verdicts = await self._asks.verdicts(self.rule, self.version, asked) if asked else []
+                verdicts = await self._verdicts(asked) if asked else []
                 if appending is not None:
                     await appending
                 plan = await self._plan(triggers, asked, verdicts, {})
@@ -246,6 +249,10 @@ class Agent:
         finally:
             if appending is not None:
                 appending.cancel()
+
+    async def _verdicts(self, triggers: Sequence[Trigger], *, anew: bool = False) -> list[Verdict]:
+        verdicts = await self._asks.verdicts(self.rule, self.version, triggers, anew=anew)
+        return [addressed(each, self._departments, self.rule) for each in verdicts]
 
     async def _plan(
         self,
@@ -293,7 +300,7 @@ class Agent:
         tried = None if parked.exception is None else await self._entry(parked.exception)
         asked = waiting if tried is None else waiting[:1]
         if asked:
-            verdicts = await self._asks.verdicts(self.rule, self.version, asked, anew=parked.asked)
+            verdicts = await self._verdicts(asked, anew=parked.asked)
             plan = go_on(
                 self.stand,
                 asked,

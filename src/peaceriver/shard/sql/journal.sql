@@ -93,7 +93,8 @@ where shard = :shard and position = (
 
 -- places_at --
 -- Where each of some shards stood at a logical time, rounded up to the end of the group that stands there, and the
--- stamp at that place. Each limit keeps the planner from reading a young journal, of which it knows nothing yet, as a whole.
+-- stamp at that place. Each limit keeps the planner from reading a young journal, of which it knows nothing yet, as a
+-- whole.
 select each.shard, ending.position, ending.stamp
 from unnest(:shards::integer[]) as each (shard)
 cross join lateral (
