@@ -241,6 +241,9 @@ class Agent:
                 verdicts = await self._verdicts(asked) if asked else []
                 if appending is not None:
                     await appending
+                if self.mark > position:
+                    # An append that nobody waited for any more came through after all.
+                    raise MarkMoved(f"{self.rule} has acted up to {self.mark} already, and not to {position}")
                 plan = await self._plan(triggers, asked, verdicts, {})
                 position = passed if not triggers or plan.last is triggers[-1] else _last(plan)
                 appending = asyncio.ensure_future(self._append_step(plan, position, triggers, asked, verdicts))
