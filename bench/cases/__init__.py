@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from bench.cases import appends, growth, http, reads, refold
+from bench.cases import appends, growth, http, reads, refold, rules
 from bench.place import Place
 from bench.rounds import Contestant
 
@@ -19,6 +19,7 @@ def cases(*, long_records: int) -> dict[str, Case]:
         "bulk": appends.bulk,
         "singles": appends.singles,
         "http": http.http,
+        "rules": rules.rules,
         "refold": refold.refold,
         "reads": reads.reads,
         "growth": partial(growth.growth, long_records=long_records),
