@@ -24,7 +24,7 @@ help:
 	@echo "make dev     start a node and keep it running (Ctrl-C stops it)"
 	@echo "make test    every test, on a real PostgreSQL"
 	@echo "make check   format, lint, types, imports, tidiness"
-	@echo "make bench   appends beside raw COPY into the same indexes, as ratios"
+	@echo "make bench   the product beside its peers, as ratios; make bench BENCH=\"bulk http\" for some of the cases"
 	@echo "make format  let the formatter and the linter mend what they can"
 	@echo "make clean   remove what these commands made"
 
@@ -37,8 +37,8 @@ dev: .venv/installed
 test: .venv/installed-dev
 	@$(RUN) -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
 
-bench: .venv/installed
-	@$(RUN) -m bench
+bench: .venv/installed-bench
+	@$(RUN) -m bench $(BENCH)
 
 check: .venv/installed-dev
 	@echo "format" && .venv/bin/ruff format --check --quiet .
@@ -55,7 +55,7 @@ clean:
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The set-up. The two files under .venv are stamps: they are older than pyproject.toml exactly when it has changed.
+# The set-up. The files under .venv are stamps: they are older than pyproject.toml exactly when it has changed.
 ifneq ($(SOUND),yes)
 .venv/place: FORCE
 endif
@@ -77,3 +77,8 @@ endif
 	@echo "set-up: installing Peace River, what it needs, and what its tests need"
 	@$(RUN) -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch .venv/installed .venv/installed-dev
+
+.venv/installed-bench: .venv/place pyproject.toml
+	@echo "set-up: installing Peace River, what it needs, and what it is measured against"
+	@$(RUN) -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	@touch .venv/installed .venv/installed-bench

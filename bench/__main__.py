@@ -1,116 +1,102 @@
-"""`make bench`: appends through the public Python API beside raw COPY into the same columns and indexes.
-
-Every round measures every contestant once, in turn; medians of the rounds are compared. The figures of one machine at
-one time mean little, their ratios more. The result is kept as JSON in bench/results/.
-"""
+"""`make bench`: every case, or some, and what became of the goals. See README.md beside this file."""
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import json
-import statistics
+import os
+import platform
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from peaceriver import Cluster, Envelope
-from peaceriver.postgres import copy_in
-from peaceriver.record import COLUMNS
+import uvloop
 
-ROUNDS = 3
-MESSAGES = 10_000
-SINGLES = 3_000
-CLIENTS = 32
-CODE = 100
-BODY = json.dumps({"customer": "Ada Lovelace", "total": 2500.1, "state": "open", "note": "x" * 250})
+from bench.cases import Case, cases
+from bench.cases.growth import LONG_RECORDS, SHORT_RECORDS
+from bench.goals import GOALS, judged
+from bench.place import place
+from bench.report import goal_table, result, table
+from bench.rounds import Contestant, Figures, Pace, interleaved
+
 RESULTS = Path(__file__).parent / "results"
-
-Contestant = Callable[[Cluster, int], Awaitable[float]]
-
-
-def messages(count: int) -> list[Envelope]:
-    """New actors, so that every message is a create that is admitted."""
-    return [
-        Envelope(to=CODE, actor_type="Load", actor_id=uuid4().hex, action="create", body=BODY) for _ in range(count)
-    ]
-
-
-async def bulk(cluster: Cluster, round_number: int) -> float:
-    """Messages in one array; answers messages per second."""
-    batch = messages(MESSAGES)
-    began = time.perf_counter()
-    await cluster.send(batch, timeout_s=60)
-    return MESSAGES / (time.perf_counter() - began)
-
-
-async def singles(cluster: Cluster, round_number: int) -> float:
-    """Single messages from concurrent clients."""
-    waiting = iter(messages(SINGLES))
-
-    async def client() -> None:
-        for each in waiting:
-            await cluster.send(each)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return SINGLES / (time.perf_counter() - began)
-
-
-async def raw_copy(cluster: Cluster, round_number: int) -> float:
-    """COPY of equal rows into a table with the journal's columns and indexes, without a fold, a chain or a check."""
-    assert cluster.node is not None
-    first = round_number * MESSAGES + 1
-    fixed = dict.fromkeys(COLUMNS) | {"shard": CODE, "epoch": 1, "kind": "received", "hops": 0, "body": BODY}
-    fixed |= {"actor_type": "Load", "action": "create", "message_type": "Load.create", "actor_version": 1}
-    rows = []
-    for position in range(first, first + MESSAGES):
-        message_id = uuid4()
-        own = {"position": position, "group_end": position, "stamp": position, "message_id": message_id}
-        own |= {"actor_id": message_id.hex, "root": message_id, "receiver_shard": CODE}
-        rows.append((*(fixed | own).values(), bytes(32)))
-    async with cluster.node.database.transaction() as tx:
-        began = time.perf_counter()
-        await copy_in(tx, "raw", (*COLUMNS, "chain"), rows, schema="view")
-    return MESSAGES / (time.perf_counter() - began)
-
-
-CONTESTANTS: dict[str, Contestant] = {
-    "raw COPY, same columns and indexes": raw_copy,
-    f"arrays of {MESSAGES:,} messages": bulk,
-    f"single messages, {CLIENTS} clients": singles,
-}
-
-
-async def run() -> dict[str, Any]:
-    """All rounds on one embedded node; the medians, and their ratios to raw COPY."""
-    rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-    async with Cluster.embedded() as cluster:
-        assert cluster.node is not None
-        await cluster.department(CODE, "Bench")
-        async with cluster.node.database.connection() as tx:
-            await tx.execute(f"create table view.raw (like journal_{CODE} including indexes)")
-        for round_number in range(ROUNDS):
-            for name, contestant in CONTESTANTS.items():
-                rates[name].append(await contestant(cluster, round_number))
-    medians = {name: statistics.median(each) for name, each in rates.items()}
-    base = medians[next(iter(CONTESTANTS))]
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rounds": ROUNDS,
-        "per_second": {name: round(rate) for name, rate in medians.items()},
-        "to_raw_copy": {name: round(rate / base, 3) for name, rate in medians.items()},
-    }
+_PACKAGES = ("eventsourcing", "fastapi", "SQLAlchemy", "psycopg", "asyncpg", "uvicorn", "uvloop")
 
 
 def main() -> None:
-    result = asyncio.run(run())
+    asked = _arguments()
+    pace = Pace(rounds=asked.rounds, seconds=asked.seconds)
+    began = datetime.now(UTC)
+    measured, postgres = uvloop.run(_measure(_chosen(asked), pace))
+    verdicts = [judged(goal, measured) for goal in GOALS if goal.case in measured]
+    kept = _keep(began, result(measured, verdicts, _circumstances(began, pace, postgres)))
+    print(f"\n{goal_table(verdicts)}\n\nkept in {kept}")
+
+
+async def _measure(chosen: Mapping[str, Case], pace: Pace) -> tuple[dict[str, dict[str, Figures]], int]:
+    """The figures by case and contestant, and the major version of the PostgreSQL that all of them used."""
+    measured: dict[str, dict[str, Figures]] = {}
+    async with place() as here:
+        for name, case in chosen.items():
+            measured[name] = await _case(name, case(here), pace)
+            print(table(name, measured[name]), flush=True)
+        return measured, here.server.version
+
+
+async def _case(name: str, case: AbstractAsyncContextManager[Sequence[Contestant]], pace: Pace) -> dict[str, Figures]:
+    began = time.monotonic()
+
+    def told(contestant: str, figure: float, unit: str) -> None:
+        print(f"  {time.monotonic() - began:>5.0f} s  {contestant}: {figure:,.2f} {unit}", flush=True)
+
+    print(f"\n{name}: setting up", flush=True)
+    async with case as contestants:
+        return await interleaved(contestants, pace, told)
+
+
+def _circumstances(began: datetime, pace: Pace, postgres: int) -> dict[str, Any]:
+    return {
+        "at": began.isoformat(timespec="seconds"),
+        "rounds": pace.rounds,
+        "seconds": pace.seconds,
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "postgresql": postgres,
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def _keep(began: datetime, found: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{result['at'].replace(':', '')}.json").write_text(json.dumps(result, indent=2) + "\n")
-    for name, ratio in result["to_raw_copy"].items():
-        print(f"{name:<40} {result['per_second'][name]:>9,}/s  {ratio:.2f} of raw COPY")
+    path = RESULTS / f"{began:%Y-%m-%dT%H%M%SZ}.json"
+    path.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _chosen(asked: argparse.Namespace) -> dict[str, Case]:
+    return {name: case for name, case in cases(long_records=asked.records).items() if name in asked.cases}
+
+
+def _arguments() -> argparse.Namespace:
+    there = list(cases(long_records=LONG_RECORDS))
+    parser = argparse.ArgumentParser(prog="make bench", description="The product beside its peers, as ratios.")
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(there)}; all of them if none is named")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each contestant is measured (default 3)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="about how long each time (default 1)")
+    parser.add_argument(
+        "--records", type=int, default=LONG_RECORDS, help=f"of the long journal (default {LONG_RECORDS})"
+    )
+    asked = parser.parse_args()
+    if unknown := set(asked.cases) - set(there):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(there)}")
+    if asked.rounds < 1 or asked.seconds <= 0 or asked.records <= SHORT_RECORDS:
+        parser.error(f"--rounds is at least 1, --seconds more than 0, --records more than {SHORT_RECORDS}")
+    asked.cases = asked.cases or there
+    return asked
 
 
 if __name__ == "__main__":

@@ -1,0 +1,120 @@
+"""Goals: what the product promises about its speed, each as a ratio of two medians of one case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bench import names
+from bench.rounds import Figures, best
+
+#: Contestants by case and name.
+Measured = Mapping[str, Mapping[str, Figures]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """The median of ``ours`` divided by the best median of ``base`` is at least, or at most, ``bound``."""
+
+    says: str
+    case: str
+    ours: str
+    base: tuple[str, ...]
+    bound: float
+    sense: Literal["at least", "at most"] = "at least"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A goal, the ratio that was measured, and whether it holds; None where a side of it was not measured."""
+
+    goal: Goal
+    ratio: float | None
+    holds: bool | None
+
+
+GOALS = (
+    Goal(
+        says="bulk append to eventsourcing in batches of 100",
+        case="bulk",
+        ours=names.ARRAYS,
+        base=names.EVENTSOURCING_BATCHES,
+        bound=2.5,
+    ),
+    Goal(
+        says="bulk append to raw COPY into the same indexes",
+        case="bulk",
+        ours=names.ARRAYS,
+        base=(names.RAW_COPY,),
+        bound=0.25,
+    ),
+    Goal(
+        says="32 concurrent single messages to eventsourcing's best single-event rate",
+        case="singles",
+        ours=names.singles(32),
+        base=names.EVENTSOURCING_SINGLES,
+        bound=10,
+    ),
+    Goal(
+        says="HTTP single messages to eventsourcing's best single-event rate in its own process",
+        case="http",
+        ours=names.HTTP_SINGLES,
+        base=names.EVENTSOURCING_SINGLES,
+        bound=4,
+    ),
+    Goal(
+        says="HTTP read of one actor to a naive FastAPI and SQLAlchemy endpoint",
+        case="http",
+        ours=names.HTTP_READS,
+        base=(names.NAIVE_READS,),
+        bound=5,
+    ),
+    Goal(
+        says="as-of reads to latest reads (twice the time is half the rate)",
+        case="reads",
+        ours=names.READ_AS_OF,
+        base=(names.READ_LATEST,),
+        bound=0.5,
+    ),
+    Goal(
+        says="re-fold of a view to eventsourcing's rebuild of its aggregates",
+        case="refold",
+        ours=names.REFOLD,
+        base=(names.EVENTSOURCING_REBUILD,),
+        bound=1.5,
+    ),
+    Goal(
+        says="backlog of a rule to eventsourcing's process application",
+        case="rules",
+        ours=names.RULE_BACKLOG,
+        base=(names.EVENTSOURCING_BACKLOG,),
+        bound=10,
+    ),
+    Goal(
+        says="trigger to follow-up, p50, to eventsourcing's process application",
+        case="rules",
+        ours=names.RULE_FOLLOW_UP,
+        base=names.EVENTSOURCING_FOLLOW_UPS,
+        bound=1,
+        sense="at most",
+    ),
+    Goal(
+        says="append to a long journal to append to a short one",
+        case="growth",
+        ours=names.LONG_JOURNAL,
+        base=(names.SHORT_JOURNAL,),
+        bound=0.85,
+    ),
+)
+
+
+def judged(goal: Goal, measured: Measured) -> Verdict:
+    """Hold a goal against what was measured."""
+    figures = measured.get(goal.case, {})
+    base = [figures[name] for name in goal.base if name in figures]
+    if goal.ours not in figures or not base:
+        return Verdict(goal=goal, ratio=None, holds=None)
+    ratio = figures[goal.ours].median / best(base)
+    holds = ratio >= goal.bound if goal.sense == "at least" else ratio <= goal.bound
+    return Verdict(goal=goal, ratio=ratio, holds=holds)
