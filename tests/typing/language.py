@@ -5,7 +5,7 @@ Checked by mypy, never run. An expected error is an ignored one: ``warn_unused_i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, assert_type
@@ -13,8 +13,11 @@ from typing import Literal, assert_type
 import msgspec
 
 from peaceriver.department import Department
+from peaceriver.event import Event, ExceptionAt
 from peaceriver.message import Envelope
 from peaceriver.model import Actor, EventSelector, Message, Model, model_of, read_document
+from peaceriver.rule import Refuse, Rule, exceptions, rule
+from peaceriver.stamp import Stamp
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -78,6 +81,28 @@ Department("100", "Sales")  # type: ignore[arg-type]  # a code is a number
 sales.create({"customer": "Ada"})  # type: ignore[arg-type]  # an actor, no dict
 sales.send(order, to="Order/SO-1")  # type: ignore[arg-type]  # an actor is no message
 sales.send(Approve())  # type: ignore[call-arg]  # nobody to send it to
+
+
+@rule(on=Order.created, at=sales, when=lambda event: event.version == 1)
+def follow(event: Event) -> Iterator[Envelope]:
+    assert_type(event.id, str)
+    assert_type(event.stamp, Stamp)
+    assert_type(event.now, datetime)
+    assert_type(event.sender, int | None)
+    assert_type(event.exception, ExceptionAt | None)
+    yield event.reply(Approve(), to="Order/SO-1")
+    yield event.reply({"state": "approved"}, to="Order/SO-1")
+
+
+assert_type(follow, Rule)
+assert_type(rule(on=Approve, at=110, name="again")(follow), Rule)
+assert_type(rule(on=exceptions(Order), at=sales, start="start")(follow), Rule)
+assert_type(rule(on="Claim.create", at=sales, kind="validation")(lambda event: Refuse("no", "/body/total")), Rule)
+
+rule(on=Order.created)  # type: ignore[call-arg]  # at a department
+rule(on=Order.created, at=sales, kind="view")  # type: ignore[arg-type]  # follow-up or validation
+rule(on=Order(customer="Ada", total=Decimal(1)), at=sales)  # type: ignore[arg-type]  # an order is no event
+rule(on=Order.created, at=sales)(lambda event: 1)  # type: ignore[arg-type,return-value]  # messages, not numbers
 
 
 class Wrong(Message[int], action="modify"):  # type: ignore[type-var]  # int is no actor class
