@@ -13,7 +13,9 @@ BATCH_MESSAGES_MAX = 10_000
 #: Messages that may wait for one department's appender before the next one is answered 429.
 QUEUE_MESSAGES_MAX = 20_000
 #: Records that one append transaction takes. Batches of 100 to 500 were measured to be as good as larger ones.
-APPEND_RECORDS_MAX = 500
+APPEND_RECORDS_MAX = 250
+#: Messages of a list that are made ready at a time, so that the next are while the first commit.
+PART_MESSAGES_MAX = 250
 #: Bytes of bodies that one append transaction takes, so that a batch of large bodies stays short.
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 #: Records that one step of a reader (delivery, views) takes.

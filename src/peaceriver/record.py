@@ -1,7 +1,7 @@
 """Records: what a journal keeps of a message, and the hash chain over them.
 
 The chain is SHA-256 over the previous chain and the record's canonical bytes. Canonical bytes are a version byte and
-the MessagePack array of the record's columns in the order of ``COLUMNS``, times as microseconds since 1970, ids as 16
+the MessagePack array of the record's columns in the order of ``COLUMNS``, times as MessagePack timestamps, ids as 16
 bytes. They are made here and nowhere else, so two replicas on different PostgreSQL versions compute the same chain
 from the same rows.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Literal
 from uuid import UUID
 
@@ -22,16 +23,14 @@ from peaceriver.stamp import Stamp, wall_of
 Resolution = Literal["open", "retried", "skipped", "answered"]
 Kind = Literal["received", "sent", "mark", "tick", "timer", "exception", "epoch", "member", "period"]
 
-CHAIN_FORMAT = b"\x01"
+CHAIN_FORMAT = b"\x02"
 #: The chain before the first record of every journal.
 CHAIN_START = bytes(32)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_pack = msgspec.msgpack.Encoder().encode
+_pack = msgspec.msgpack.Encoder(uuid_format="bytes").encode
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, array_like=True):
     """One immutable entry of a shard's journal. Its fields are the journal's columns, in order."""
 
     shard: int
@@ -126,6 +125,7 @@ SYSTEM_KINDS = frozenset({"mark", "tick", "epoch", "member"})
 
 #: The journal's columns in the order of the table and of the canonical bytes; ``chain`` follows them.
 COLUMNS: tuple[str, ...] = Record.__struct_fields__
+_columns = itemgetter(*COLUMNS)
 
 
 def written_time(moment: datetime) -> str:
@@ -138,22 +138,9 @@ def _early(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _microseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
-
-
 def canonical(record: Record) -> bytes:
     """The bytes that the chain covers: the same for equal rows on every replica and PostgreSQL version."""
-    values = list(msgspec.structs.astuple(record))
-    values[_MESSAGE_ID] = record.message_id and record.message_id.bytes
-    values[_ROOT] = record.root and record.root.bytes
-    values[_VALID_AT] = _microseconds(record.valid_at)
-    values[_DUE] = _microseconds(record.due)
-    return CHAIN_FORMAT + _pack(values)
-
-
-_MESSAGE_ID, _ROOT = COLUMNS.index("message_id"), COLUMNS.index("root")
-_VALID_AT, _DUE = COLUMNS.index("valid_at"), COLUMNS.index("due")
+    return CHAIN_FORMAT + _pack(record)
 
 
 def chained(previous: bytes, record: Record) -> bytes:
@@ -163,7 +150,7 @@ def chained(previous: bytes, record: Record) -> bytes:
 
 def from_row(row: Mapping[str, Any]) -> Record:
     """The record of a journal row that has at least ``COLUMNS``."""
-    return Record(**{name: row[name] for name in COLUMNS})
+    return Record(*_columns(row))
 
 
 def chain_over(previous: bytes, records: Iterable[Record]) -> bytes:

@@ -69,7 +69,9 @@ async def test_a_refused_delivery_becomes_an_exception_and_holds_up_nobody(world
     assert '"a":0.10' in exception.body
     assert exception.correlation == "case-7"
     assert [each.actor for each in await world.of_kind(there, "received")] == ["Thing/2"]
-    assert exception in await world.node.reading.exceptions(limit=1000, offset=0)
+    assert exception in [
+        each.opening for each in await world.node.exceptions.listed(state="open", limit=1000, offset=0)
+    ]
     assert await world.node.sending.receipt(refused.id) == ("refused", exception)
 
 

@@ -16,7 +16,7 @@ from peaceriver.record import Record
 from peaceriver.rule import Start
 from peaceriver.shard import journal
 from peaceriver.shard.agent import Agent
-from peaceriver.shard.appender import MarkMoved
+from peaceriver.shard.attempt import MarkMoved
 from peaceriver.shard.journal import Batch, Mark
 from peaceriver.shard.proposal import Proposal
 from peaceriver.shard.shard import Shard

@@ -19,7 +19,7 @@ from peaceriver.node.sending import Sender
 from peaceriver.postgres import Database
 from peaceriver.record import Record, from_row, written_time
 from peaceriver.shard import journal, resolving
-from peaceriver.shard.appender import MarkMoved, Resolved
+from peaceriver.shard.attempt import MarkMoved, Resolved
 from peaceriver.shard.exceptions import entry_of
 from peaceriver.shard.journal import ExceptionState
 from peaceriver.shard.proposal import ExceptionEntry, Proposal

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
 import msgspec
 
 from peaceriver.directory.directory import Directory
-from peaceriver.errors import Conflict, Invalid, Malformed, NotFound, Offence, OutcomeUnknown, Refused
-from peaceriver.limits import ACTOR_TYPES_MAX, CAUSE_WAIT_S, CONTROL, SEND_TIMEOUT_S, STAMP_AHEAD_MAX_S
+from peaceriver.errors import (
+    Conflict,
+    Invalid,
+    Malformed,
+    NotFound,
+    Offence,
+    OutcomeUnknown,
+    PeaceRiverError,
+    Refused,
+)
+from peaceriver.limits import (
+    ACTOR_TYPES_MAX,
+    CAUSE_WAIT_S,
+    CONTROL,
+    PART_MESSAGES_MAX,
+    SEND_TIMEOUT_S,
+    STAMP_AHEAD_MAX_S,
+)
 from peaceriver.message import Envelope, body_value, offences
 from peaceriver.node.departments import Departments
 from peaceriver.node.identity import new_id, wall_clock
@@ -21,7 +37,7 @@ from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
 from peaceriver.shard.causes import Cause, causes_at
 from peaceriver.shard.exceptions import exception_id
-from peaceriver.shard.proposal import Outcome, Proposal, Receipt, Wish, kind_of, receipt_of
+from peaceriver.shard.proposal import Answer, Outcome, Proposal, Receipt, Wish, kind_of, receipt_of
 from peaceriver.shard.shard import Shard
 from peaceriver.stamp import TICKS_PER_MICROSECOND, Stamp
 
@@ -67,19 +83,16 @@ class Sending:
 
         A message that could not even be read comes as its refusal and is answered with it.
         """
-        outcomes: list[Outcome | None] = [None] * len(messages)
-        lanes: dict[int, list[tuple[int, Wish]]] = {}
         causes = await self._causes(messages)
-        prepared = self._prepared(messages, sender, causes)
-        for index, each in enumerate(prepared):
-            if isinstance(each, Refused):
-                outcomes[index] = each
-            else:
-                lanes.setdefault(each.envelope.recorded_in, []).append((index, each))
-        await asyncio.gather(
-            *(self._send_lane(code, lane, causes, sender, outcomes, promoted) for code, lane in lanes.items())
-        )
-        return [each for each in outcomes if each is not None]
+        # Causes may have to be waited for: then a list stays whole, so that it keeps its order.
+        if causes or len(messages) <= PART_MESSAGES_MAX:
+            return await self._send_part(messages, causes, sender, promoted)
+        parts: list[asyncio.Task[list[Outcome]]] = []
+        for part in _parts(messages):
+            parts.append(asyncio.create_task(self._send_part(part, causes, sender, promoted)))
+            # While one part of a long list commits, the next is made ready.
+            await asyncio.sleep(0)
+        return [outcome for part in await asyncio.gather(*parts) for outcome in part]
 
     async def send_atomic(self, messages: Sequence[Envelope], sender: Sender) -> list[Outcome]:
         """Send messages that one department records all, or none; raises the refusal of the first bad one."""
@@ -100,11 +113,14 @@ class Sending:
             wishes.append(each)
         await self._await_causes(wishes, causes, atomic=True)
         proposal = Proposal(wishes=tuple(wishes), atomic=True)
-        outcomes = await self._in_time(self._shards[recorders.pop()], proposal, sender)
-        for outcome in outcomes:
+        shard = self._shards[recorders.pop()]
+        answer = (await shard.propose([proposal]).answered(sender.timeout_s))[0]
+        if not isinstance(answer, list):
+            raise _unanswered(shard, wishes[0], answer, sender)
+        for outcome in answer:
             if isinstance(outcome, Refused):
                 raise outcome
-        return outcomes
+        return answer
 
     async def receipt(self, message_id: UUID) -> tuple[str, Receipt | Record]:
         """What became of a message, by its id: its state and its receipt, or the exception that answers it.
@@ -123,10 +139,31 @@ class Sending:
             return "recorded", receipt_of(recorded[0])
         raise NotFound(f"no department here has seen message {message_id}")
 
+    async def _send_part(
+        self,
+        messages: Sequence[Envelope | Refused],
+        causes: Mapping[Stamp, Cause],
+        sender: Sender,
+        promoted: tuple[UUID, ...],
+    ) -> list[Outcome]:
+        outcomes: list[Outcome | None] = [None] * len(messages)
+        lanes: dict[int, list[tuple[int, Wish]]] = {}
+        for index, each in enumerate(self._prepared(messages, sender, causes)):
+            if isinstance(each, Wish):
+                lanes.setdefault(each.envelope.recorded_in, []).append((index, each))
+            else:
+                outcomes[index] = each
+        sending = [self._send_lane(code, lane, causes, sender, outcomes, promoted) for code, lane in lanes.items()]
+        if len(sending) == 1:
+            await sending[0]
+        else:
+            await asyncio.gather(*sending)
+        return [each for each in outcomes if each is not None]
+
     async def _send_lane(
         self,
         code: int,
-        lane: list[tuple[int, Wish]],
+        lane: Sequence[tuple[int, Wish]],
         causes: Mapping[Stamp, Cause],
         sender: Sender,
         outcomes: list[Outcome | None],
@@ -134,37 +171,24 @@ class Sending:
     ) -> None:
         """Send one department's messages in their order."""
         shard = self._shards[code]
-        wishes = await self._await_causes([wish for _, wish in lane], causes, atomic=False)
-        proposals = [Proposal(wishes=(wish,), promoted=promoted) for wish in wishes]
-        answers = await asyncio.gather(
-            *(self._in_time(shard, each, sender) for each in proposals), return_exceptions=True
-        )
-        for (index, _), answer in zip(lane, answers, strict=True):
-            if isinstance(answer, Refused):
-                outcomes[index] = answer
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                outcomes[index] = answer[0]
-
-    async def _in_time(self, shard: Shard, proposal: Proposal, sender: Sender) -> list[Outcome]:
+        wishes = [wish for _, wish in lane]
+        if causes:
+            wishes = await self._await_causes(wishes, causes, atomic=False)
+        answers: Sequence[Answer | None]
         try:
-            async with asyncio.timeout(sender.timeout_s):
-                return await shard.append(proposal)
-        except TimeoutError:
-            wish = proposal.wishes[0]
-            raise OutcomeUnknown(
-                f"department {shard.code} has not answered within {sender.timeout_s:g} s; "
-                f"the message may or may not be recorded: ask for {wish.id}, or send it again under this id",
-                message_id=str(wish.id),
-            ) from None
+            answers = await shard.propose([Proposal(wishes=(wish,), promoted=promoted) for wish in wishes]).answered(
+                sender.timeout_s
+            )
         except Refused as refusal:
-            refusal_of_this = type(refusal)(refusal.detail, retry_after_s=refusal.retry_after_s)
-            refusal_of_this.message_id = str(proposal.wishes[0].id)
-            raise refusal_of_this from refusal
+            answers = [refusal] * len(wishes)
+        for (index, wish), answer in zip(lane, answers, strict=True):
+            if isinstance(answer, list):
+                outcomes[index] = answer[0]
+            else:
+                outcomes[index] = _unanswered(shard, wish, answer, sender)
 
     def _prepared(
-        self, messages: Sequence[Envelope | Refused], sender: Sender, causes: Mapping[Stamp, Cause]
+        self, messages: Iterable[Envelope | Refused], sender: Sender, causes: Mapping[Stamp, Cause]
     ) -> list[Wish | Refused]:
         """Each message with an id, checked as far as can be without its department; or why not."""
         prepared: list[Wish | Refused] = []
@@ -172,11 +196,11 @@ class Sending:
             if isinstance(message, Refused):
                 prepared.append(message)
                 continue
-            envelope = message if message.id is not None else msgspec.structs.replace(message, id=new_id())
+            message_id = message.id or new_id()
             try:
-                prepared.append(self._wish(envelope, sender, causes))
+                prepared.append(self._wish(message_id, message, sender, causes))
             except Refused as refusal:
-                refusal.message_id = str(envelope.id)
+                refusal.message_id = str(message_id)
                 prepared.append(refusal)
         return prepared
 
@@ -187,9 +211,8 @@ class Sending:
         async with self._database.reading() as tx:
             return await causes_at(tx, list(stamps))
 
-    def _wish(self, envelope: Envelope, sender: Sender, causes: Mapping[Stamp, Cause]) -> Wish:
-        assert envelope.id is not None
-        errors = tuple(offences(envelope))
+    def _wish(self, message_id: UUID, envelope: Envelope, sender: Sender, causes: Mapping[Stamp, Cause]) -> Wish:
+        errors = offences(envelope)
         if errors:
             raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors), errors=errors)
         for pointer, code in (("/to", envelope.to), ("/from", envelope.sender)):
@@ -204,17 +227,19 @@ class Sending:
             raise Invalid(detail, errors=(Offence("/from", detail),))
         self._room.check()
         self._check_form(envelope, value)
-        root, received = envelope.id, 0
+        root, received = message_id, 0
         if envelope.cause is not None:
             cause = self._cause(envelope.cause, causes)
-            root, received = cause.record.root or envelope.id, envelope.cause.time
+            root, received = cause.record.root or message_id, envelope.cause.time
         return Wish(
+            id=message_id,
             envelope=envelope,
             kind=kind_of(envelope),
             root=root,
             principal=sender.principal,
             trace=sender.trace,
             received_time=received,
+            value=value,
         )
 
     def _check_form(self, envelope: Envelope, value: object) -> None:
@@ -263,6 +288,24 @@ class Sending:
         if atomic:
             raise refusal
         return msgspec.structs.replace(wish, refusal=refusal)
+
+
+def _parts(messages: Sequence[Envelope | Refused]) -> Iterator[Sequence[Envelope | Refused]]:
+    for start in range(0, len(messages), PART_MESSAGES_MAX):
+        yield messages[start : start + PART_MESSAGES_MAX]
+
+
+def _unanswered(shard: Shard, wish: Wish, answer: PeaceRiverError | None, sender: Sender) -> Refused:
+    """What the sender of a message is told that was not looked at, or not in time."""
+    if answer is None:
+        return OutcomeUnknown(
+            f"department {shard.code} has not answered within {sender.timeout_s:g} s; "
+            f"the message may or may not be recorded: ask for {wish.id}, or send it again under this id",
+            message_id=str(wish.id),
+        )
+    # Many may have been given this very answer.
+    assert isinstance(answer, Refused), answer
+    return type(answer)(answer.detail, retry_after_s=answer.retry_after_s, message_id=str(wish.id))
 
 
 def _at(refusal: Refused, index: int) -> Refused:

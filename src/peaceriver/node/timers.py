@@ -108,10 +108,10 @@ def _released(timer: Record) -> Wish:
     """The message that a timer held, under an id derived from it, so that a release that is repeated repeats the id."""
     assert timer.message_id is not None
     assert timer.root is not None
-    envelope = msgspec.structs.replace(
-        supplied(timer), id=derived_id(timer.message_id, "release"), due=None, cause=timer.moment
-    )
+    released_id = derived_id(timer.message_id, "release")
+    envelope = msgspec.structs.replace(supplied(timer), id=released_id, due=None, cause=timer.moment)
     return Wish(
+        id=released_id,
         envelope=envelope,
         kind=kind_of(envelope),
         root=timer.root,

@@ -16,12 +16,21 @@ import msgspec
 from peaceriver import fold, jsontext
 from peaceriver.errors import Conflict, Invalid, Offence, Refused, TooLarge, Unavailable, VersionConflict
 from peaceriver.message import Envelope, same_message
-from peaceriver.model import Model
-from peaceriver.record import Record
+from peaceriver.model import MessageType, Model
+from peaceriver.record import Kind, Record
 from peaceriver.shard.exceptions import refused, resolved, state_of, written
-from peaceriver.shard.journal import ActorState, Documents, Mark, type_and_id
+from peaceriver.shard.journal import ActorState, Batch, Documents, ExceptionState, Mark, type_and_id
 from peaceriver.shard.ledger import Ledger, Unit
-from peaceriver.shard.proposal import ExceptionEntry, Outcome, Proposal, Receipt, Wish, receipt_of, supplied
+from peaceriver.shard.proposal import (
+    UNREAD,
+    ExceptionEntry,
+    Outcome,
+    Proposal,
+    Receipt,
+    Wish,
+    receipt_of,
+    supplied,
+)
 from peaceriver.shard.validation import Validations
 
 
@@ -45,44 +54,52 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     validations: Validations | None = None
 
 
-def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> list[Outcome]:
-    """Look at one proposal and add to the ledger what it makes; one outcome per wish, in order."""
+class Admitted(msgspec.Struct, frozen=True):
+    """What became of one proposal: one outcome per wish, in order, and the unit that the ledger may take."""
+
+    outcomes: list[Outcome]
+    unit: Unit
+    exceptions: list[ExceptionState]
+
+
+def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitted:
+    """Look at one proposal."""
     unit = Unit(ledger, proposal.received_time)
-    outcomes: list[Outcome | int] = []
-    entries: list[tuple[int, ExceptionEntry]] = []
+    outcomes: list[Outcome | Record] = []
+    exceptions: list[ExceptionState] = []
     for wish in proposal.wishes:
         try:
             outcomes.append(_admit_one(wish, unit, ledger, rules, wall))
             if wish.retries is not None:
-                entries.append(_noted(unit, resolved(wish.retries, "retried")))
+                exceptions.append(_noted(unit, resolved(wish.retries, "retried"))[1])
         except Refused as refusal:
             refusal.message_id = str(wish.id)
             if proposal.atomic:
-                return _spoiled(proposal, len(outcomes), refusal)
+                return Admitted(_spoiled(proposal, len(outcomes), refusal), Unit(ledger, 0), [])
             if wish.records_refusal:
-                entries.append(_noted(unit, refused(wish, refusal), wish.received_time))
-                outcomes.append(entries[-1][0])
+                record, state = _noted(unit, refused(wish, refusal), wish.received_time)
+                outcomes.append(record)
+                exceptions.append(state)
             else:
                 outcomes.append(refusal)
-    entries.extend(_noted(unit, each) for each in proposal.exceptions)
+    exceptions += [_noted(unit, each)[1] for each in proposal.exceptions]
     for mark in proposal.marks:
-        unit.add(_mark(mark))
+        unit.add(_mark(mark, unit))
     for kind, body in proposal.system:
-        unit.add({"kind": kind, "body": body})
-    if unit.drafts:
+        unit.add(_of_the_system(unit, kind, body))
+    if unit.records:
         unit.seal(wall)
-        ledger.take(unit)
-        _note_side_effects(proposal, unit, ledger)
-        ledger.batch.exceptions.extend(state_of(each, unit.records[place].position) for place, each in entries)
-    return [receipt_of(unit.records[each]) if isinstance(each, int) else each for each in outcomes]
+    told = [receipt_of(each) if isinstance(each, Record) else each for each in outcomes]
+    return Admitted(told, unit, exceptions)
 
 
-def _note_side_effects(proposal: Proposal, unit: Unit, ledger: Ledger) -> None:
-    batch = ledger.batch
+def note_side_effects(proposal: Proposal, admitted: Admitted, batch: Batch) -> None:
+    """What changes beside the journal in the transaction of a proposal's records."""
+    batch.exceptions.extend(admitted.exceptions)
     batch.marks.extend(proposal.marks)
     batch.released.extend(proposal.released)
     batch.promoted.extend(proposal.promoted)
-    for record in unit.records:
+    for record in admitted.unit.records:
         if record.kind == "timer":
             assert record.due is not None
             batch.timers.append((record.position, record.due))
@@ -96,19 +113,19 @@ def _spoiled(proposal: Proposal, index: int, refusal: Refused) -> list[Outcome]:
     return [refusal] * len(proposal.wishes)
 
 
-def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules, wall: int) -> Outcome | int:
-    """The place in the unit of the record that a wish becomes, or the receipt it already has; raises Refused."""
+def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules, wall: int) -> Receipt | Record:
+    """The record that a wish becomes, or the receipt it already has; raises Refused."""
     before = ledger.seen(wish.id)
     if before is not None:
         return _repeated(wish, before)
     if wish.refusal is not None:
         raise wish.refusal
-    if unit.repeats(wish.id) is not None:
+    if wish.id in unit.ids:
         raise Conflict("the batch holds this message id twice; give each message an id of its own")
     if wish.kind == "received":
-        draft, documents = _received(wish, unit, rules, wall)
-        return unit.add(draft, wish.received_time, documents)
-    return unit.add(_told(wish), wish.received_time)
+        record, documents = _received(wish, unit, rules, wall)
+        return unit.add(record, wish.received_time, documents)
+    return unit.add(_told(wish, unit, wish.key), wish.received_time)
 
 
 def _repeated(wish: Wish, before: Record) -> Receipt:
@@ -121,44 +138,53 @@ def _repeated(wish: Wish, before: Record) -> Receipt:
 
 
 def _told_by(wish: Wish) -> Envelope:
-    """A wish's envelope as a record would tell it: an actor's derived id is written out."""
-    if wish.envelope.actor_id is not None:
-        return wish.envelope
-    return msgspec.structs.replace(wish.envelope, actor_id=str(wish.id))
+    """A wish's envelope as a record would tell it: ids that were derived are written out."""
+    return msgspec.structs.replace(wish.envelope, id=wish.id, actor_id=wish.key[1])
 
 
-def _told(wish: Wish) -> dict[str, Any]:
-    """The columns of a record that repeat what the message says."""
+def _told(
+    wish: Wish, unit: Unit, key: type_and_id, version: int | None = None, model_version: int | None = None
+) -> Record:
+    """What the message says as the unit's next record, which folds nothing unless it has a version.
+
+    By position, in the order of the columns: names would take longer than all the rest.
+    """
     envelope = wish.envelope
-    actor_type, actor_id = wish.key
     cause = envelope.cause
-    return {
-        "kind": wish.kind,
-        "message_id": wish.id,
-        "actor_type": actor_type,
-        "actor_id": actor_id,
-        "action": envelope.action,
-        "message_type": envelope.message_type,
-        "sender_shard": envelope.sender,
-        "receiver_shard": envelope.to,
-        "source_position": wish.source_position,
-        "cause_time": None if cause is None else cause.time,
-        "cause_shard": None if cause is None else cause.shard,
-        "root": wish.root,
-        "correlation": envelope.correlation,
-        "rule": wish.rule,
-        "rule_version": wish.rule_version,
-        "principal": wish.principal,
-        "trace": wish.trace,
-        "valid_at": envelope.valid_at,
-        "due": envelope.due,
-        "if_version": envelope.if_version,
-        "hops": wish.hops,
-        "body": envelope.body,
-    }
+    return Record(
+        unit.shard,
+        unit.next_position,
+        0,
+        unit.epoch,
+        0,
+        wish.kind,
+        wish.id,
+        key[0],
+        key[1],
+        envelope.action,
+        envelope.message_type,
+        version,
+        model_version,
+        envelope.sender,
+        envelope.to,
+        wish.source_position,
+        None if cause is None else cause.time,
+        None if cause is None else cause.shard,
+        wish.root,
+        envelope.correlation,
+        wish.rule,
+        wish.rule_version,
+        wish.principal,
+        wish.trace,
+        envelope.valid_at,
+        envelope.due,
+        envelope.if_version,
+        wish.hops,
+        envelope.body,
+    )
 
 
-def _received(wish: Wish, unit: Unit, rules: Rules, wall: int) -> tuple[dict[str, Any], Documents]:
+def _received(wish: Wish, unit: Unit, rules: Rules, wall: int) -> tuple[Record, Documents]:
     envelope, key = wish.envelope, wish.key
     receives = rules.receives()
     if receives is not None and envelope.actor_type not in receives:
@@ -170,21 +196,17 @@ def _received(wish: Wish, unit: Unit, rules: Rules, wall: int) -> tuple[dict[str
     actor = unit.actor(key)
     _check_existence(envelope, key, actor)
     model = rules.model_for(envelope.actor_type, actor.model_version if actor else None, exists=actor is not None)
-    document = _folded(envelope, model, actor)
+    document = _folded(wish, model, actor)
     if rules.check is not None:
         _refuse(tuple(rules.check(wish, document)), envelope)
     if rules.validations is not None:
         _refuse(rules.validations.offences(wish, actor, document, wall), envelope)
     version = actor.version + 1 if actor else 1
-    unit.actors[key] = ActorState(
-        version,
-        unit.next_position,
-        "cancelled" if envelope.action == "cancel" else "active",
-        model.version if model else None,
-        document,
-    )
-    draft = _told(wish) | {"actor_version": version, "model_version": model.version if model else None}
-    return draft, (actor.document if actor else None, document)
+    model_version = model.version if model else None
+    status = "cancelled" if envelope.action == "cancel" else "active"
+    unit.actors[key] = ActorState(version, unit.next_position, status, model_version, document)
+    documents = (None if actor is None else actor.document, document)
+    return _told(wish, unit, key, version, model_version), documents
 
 
 def _check_existence(envelope: Envelope, key: type_and_id, actor: ActorState | None) -> None:
@@ -204,21 +226,16 @@ def _check_existence(envelope: Envelope, key: type_and_id, actor: ActorState | N
         )
 
 
-def _folded(envelope: Envelope, model: Model | None, actor: ActorState | None) -> str:
+def _folded(wish: Wish, model: Model | None, actor: ActorState | None) -> str:
     """The document after the message, valid by its model; raises Invalid or TooLarge."""
+    envelope = wish.envelope
     before = None if actor is None else actor.document
     if envelope.action == "cancel":
         assert before is not None
         return before
     message_type = None if model is None else model.message_types.get(envelope.message_type)
     if message_type is not None:
-        if message_type.action != envelope.action:
-            detail = f"{envelope.message_type} is a message to {message_type.action} {envelope.actor_type}"
-            raise Invalid(f"{detail}, not to {envelope.action} it", errors=(Offence("/action", detail),))
-        if message_type.folded and message_type.fold is None:
-            raise Unavailable(f"the fold of {envelope.message_type} is Python code that this node was not started with")
-        value = jsontext.read(envelope.body.encode(), pointer_prefix="/body")
-        _refuse(message_type.validator.offences(value), envelope)
+        _check_message(wish, message_type)
     try:
         after = fold.apply(model, envelope.action, envelope.message_type, before, envelope.body)
     except TooLarge as error:
@@ -226,10 +243,26 @@ def _folded(envelope: Envelope, model: Model | None, actor: ActorState | None) -
     assert after is not None
     if model is not None:
         prefix = "/document" if message_type is not None and message_type.fold is not None else "/body"
-        document = jsontext.read(after.encode(), pointer_prefix=prefix)
+        document = _value(wish) if after is envelope.body else jsontext.read(after.encode(), pointer_prefix=prefix)
         if not model.validator.accepts(document):
             _refuse(model.validator.offences(document, prefix=prefix), envelope)
     return after
+
+
+def _check_message(wish: Wish, message_type: MessageType) -> None:
+    """Whether a message may be of a named type: its action, its fold, its body."""
+    envelope = wish.envelope
+    if message_type.action != envelope.action:
+        detail = f"{envelope.message_type} is a message to {message_type.action} {envelope.actor_type}"
+        raise Invalid(f"{detail}, not to {envelope.action} it", errors=(Offence("/action", detail),))
+    if message_type.folded and message_type.fold is None:
+        raise Unavailable(f"the fold of {envelope.message_type} is Python code that this node was not started with")
+    _refuse(message_type.validator.offences(_value(wish)), envelope)
+
+
+def _value(wish: Wish) -> Any:
+    """The decoded body, which may have been read at the door already."""
+    return jsontext.read(wish.envelope.body.encode(), pointer_prefix="/body") if wish.value is UNREAD else wish.value
 
 
 def _refuse(errors: tuple[Offence, ...], envelope: Envelope) -> None:
@@ -238,20 +271,22 @@ def _refuse(errors: tuple[Offence, ...], envelope: Envelope) -> None:
         raise Invalid(f"{envelope.message_type} is not acceptable: {listed}", errors=errors)
 
 
-def _noted(unit: Unit, entry: ExceptionEntry, received_time: int = 0) -> tuple[int, ExceptionEntry]:
-    """Add an entry of an exception to the unit; answers its place there as well."""
+def _noted(unit: Unit, entry: ExceptionEntry, received_time: int = 0) -> tuple[Record, ExceptionState]:
+    """Add an entry of an exception to the unit; answers its record, and what is folded from it."""
     actor = unit.actor((entry.actor_type, entry.actor_id))
     document = None if actor is None else actor.document
     cause_time = 0 if entry.cause is None else entry.cause.time
-    return unit.add(written(entry), max(received_time, cause_time), (document, document)), entry
+    made = msgspec.structs.replace(_of_the_system(unit, "exception", "{}"), **written(entry))
+    record = unit.add(made, max(received_time, cause_time), (document, document))
+    return record, state_of(entry, record.position)
 
 
-def _mark(mark: Mark) -> dict[str, Any]:
+def _mark(mark: Mark, unit: Unit) -> Record:
     """A mark is history too: whose it is, how far it has read, and the source's chain there."""
     body = {"reader": mark.reader, "chain": mark.chain.hex()} | ({"ended": True} if mark.ended else {})
-    return {
-        "kind": "mark",
-        "sender_shard": mark.source,
-        "source_position": mark.position,
-        "body": jsontext.write(body),
-    }
+    record = _of_the_system(unit, "mark", jsontext.write(body))
+    return msgspec.structs.replace(record, sender_shard=mark.source, source_position=mark.position)
+
+
+def _of_the_system(unit: Unit, kind: Kind, body: str) -> Record:
+    return Record(unit.shard, unit.next_position, 0, unit.epoch, 0, kind, body=body)

@@ -24,7 +24,7 @@ from peaceriver.record import Record
 from peaceriver.rule import Subscription
 from peaceriver.shard import journal
 from peaceriver.shard import resolving as resolution
-from peaceriver.shard.appender import MarkMoved, Resolved
+from peaceriver.shard.attempt import MarkMoved, Resolved
 from peaceriver.shard.exceptions import entry_of
 from peaceriver.shard.journal import Batch, ExceptionState, Mark, type_and_id
 from peaceriver.shard.proposal import ExceptionEntry, Proposal

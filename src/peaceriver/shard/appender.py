@@ -1,28 +1,30 @@
 """The one appender of a shard: natural batching with no timer.
 
-While one batch commits, the next one queues; alone, a proposal goes straight through. The transaction is one
-statement with the fence in it. What a batch would change is kept in memory only after its commit, so a batch that
-fails leaves nothing behind.
+While one batch commits, the next one is put together on top of it, and dropped and decided anew should the first one
+fail. Alone, a proposal goes straight through. The transaction is one statement with the fence in it. What a batch would
+change counts only after its commit, so a batch that fails leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
-from peaceriver.errors import Busy, Fenced, OutcomeUnknown, PeaceRiverError, Refused, Unavailable
-from peaceriver.limits import APPEND_BYTES_MAX, APPEND_RECORDS_MAX, QUEUE_MESSAGES_MAX
+from peaceriver.errors import Busy, Fenced, OutcomeUnknown, Refused, Unavailable
+from peaceriver.limits import QUEUE_MESSAGES_MAX
 from peaceriver.postgres import Database, DatabaseError, UniqueViolation, Unreachable
 from peaceriver.shard import journal
-from peaceriver.shard.admission import Rules, admit
+from peaceriver.shard.admission import Rules
+from peaceriver.shard.attempt import Attempt, Room, answer_all
 from peaceriver.shard.cache import ActorCache
 from peaceriver.shard.journal import Batch, Tip
 from peaceriver.shard.ledger import Ledger
-from peaceriver.shard.proposal import Outcome, Proposal
+from peaceriver.shard.proposal import Proposal
+from peaceriver.shard.waiting import Place, Waiting
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -32,23 +34,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 Clock = Callable[[], int]
 _RECONNECT_PAUSE_S = 0.2
-
-
-class MarkMoved(PeaceRiverError):
-    """A reader's mark is not where its proposal expects it: somebody acted already, so this unit must not."""
-
-
-class Resolved(PeaceRiverError):
-    """An entry of an exception is in the journal already: somebody was faster."""
-
-
-class _Queued:
-    __slots__ = ("future", "proposal", "size")
-
-    def __init__(self, proposal: Proposal, future: asyncio.Future[list[Outcome]]) -> None:
-        self.proposal = proposal
-        self.future = future
-        self.size = len(proposal.wishes) + len(proposal.exceptions) + len(proposal.marks) + len(proposal.system)
 
 
 class Appender:
@@ -75,31 +60,42 @@ class Appender:
         self._died = died
         self._marks = marks
         self._actors = ActorCache()
-        self._queue: deque[_Queued] = deque()
+        self._queue: deque[Place] = deque()
+        #: Records that what is in the queue would make.
         self._queued = 0
+        #: Out of the queue and not answered: whether it is recorded is known when its commit returns.
+        self._under_way: list[Place] = []
+        #: The batch that is being committed, and the one that builds on it meanwhile.
+        self._committing: Attempt | None = None
+        self._open: Attempt | None = None
         self._wake = asyncio.Event()
         self._look_ids_up = False
         self._closed: Refused | None = None
         self._task = asyncio.create_task(self._run(), name=f"append {shard}")
 
-    async def append(self, proposal: Proposal, *, bounded: bool = True) -> list[Outcome]:
-        """Append one unit and answer its outcomes once they are durable, in order.
+    def propose(self, proposals: Sequence[Proposal], *, bounded: bool = True) -> Waiting:
+        """Take proposals, each to be appended as a unit of its own, in order; they are answered once they are durable.
 
-        Raises Busy where the queue is full, Unavailable where this shard has no leader here, MarkMoved where a mark
-        that the proposal builds on has moved. A refused message is an outcome and not an error.
+        Raises Busy where the queue is full and Unavailable where this shard has no leader here. The answer to a
+        proposal is MarkMoved where a mark that it builds on has moved. A refused message is an outcome, no such answer.
         """
         if self._closed is not None:
             raise self._closed
-        if bounded and self._queued + len(proposal.wishes) > QUEUE_MESSAGES_MAX:
+        records = sum([each.records for each in proposals])
+        if bounded and self._queued + records > QUEUE_MESSAGES_MAX:
             raise Busy(
                 f"department {self.shard} has {self._queued} messages waiting; send this one again in a moment",
                 retry_after_s=1.0,
             )
-        queued = _Queued(proposal, asyncio.get_running_loop().create_future())
-        self._queue.append(queued)
-        self._queued += queued.size
-        self._wake.set()
-        return await queued.future
+        waiting = Waiting(proposals)
+        self._queue.extend([(waiting, index) for index in range(len(proposals))])
+        self._queued += records
+        if self._committing is None:
+            self._wake.set()
+        elif len(self._queue) == len(proposals):
+            # Nothing waits before them, so nothing is in the way that cannot be decided yet.
+            self._put_together()
+        return waiting
 
     @property
     def open(self) -> bool:
@@ -114,126 +110,130 @@ class Appender:
 
     def _close(self, refusal: Refused) -> None:
         self._closed = self._closed or refusal
-        while self._queue:
-            self._answer(self._queue.popleft(), refusal)
+        self._give_back()
+        answer_all(self._queue, refusal)
+        self._queue.clear()
         self._queued = 0
-
-    @staticmethod
-    def _answer(queued: _Queued, answer: list[Outcome] | PeaceRiverError) -> None:
-        if queued.future.done():
-            return
-        if isinstance(answer, PeaceRiverError):
-            queued.future.set_exception(answer)
-        else:
-            queued.future.set_result(answer)
 
     async def _run(self) -> None:
         while self._closed is None:
             await self._wake.wait()
             self._wake.clear()
-            while self._queue:
-                taken = self._take()
+            while self._open is not None or self._queue:
                 try:
-                    await self._append(taken)
+                    await self._append(self._open or await self._next())
                 except Fenced as error:
                     refusal = Unavailable(f"{error}; ask again in a moment", retry_after_s=1.0)
                     self._close(refusal)
-                    for each in taken:
-                        self._answer(each, refusal)
+                    answer_all(self._under_way, refusal)
                 except asyncio.CancelledError:
-                    self._fail(taken, "is stopping")
+                    self._fail("is stopping")
                     raise
                 except Exception as error:  # outermost: the shard is led anew, from what the journal says
                     log.exception("an appender had to stop", shard=self.shard)
-                    self._fail(taken, f"had to stop: {error!r}")
+                    self._fail(f"had to stop: {error!r}")
                     self._died()
 
-    def _fail(self, taken: list[_Queued], reason: str) -> None:
+    def _fail(self, reason: str) -> None:
         """End with a batch under way: whether it is recorded is for its senders to ask, by their message ids."""
         detail = f"the appender of department {self.shard} {reason}"
         self._close(Unavailable(detail, retry_after_s=1.0))
-        for each in taken:
-            self._answer(each, OutcomeUnknown(f"{detail}; the message may or may not be recorded: send it again"))
+        unknown = OutcomeUnknown(f"{detail}; the message may or may not be recorded: send it again")
+        answer_all(self._under_way, unknown)
 
-    def _take(self) -> list[_Queued]:
-        """The next batch: whole proposals, up to a size; one that is larger than the limit goes alone."""
-        taken: list[_Queued] = []
-        records = size = 0
-        while self._queue:
-            following = self._queue[0]
-            records += following.size
-            size += following.proposal.bytes()
-            if taken and (records > APPEND_RECORDS_MAX or size > APPEND_BYTES_MAX):
-                break
-            taken.append(self._queue.popleft())
-            self._queued -= following.size
-        return taken
-
-    async def _append(self, taken: list[_Queued]) -> None:
-        look_ids_up = self._look_ids_up
-        validations = self.rules.validations
+    async def _next(self) -> Attempt:
+        """The next batch from the queue, with everything looked up that it takes to decide about it."""
+        taken = self._under_way = self._take()
+        ids, validations = self._look_ids_up, self.rules.validations
         while True:
-            known = await self._look_up(taken, ids=look_ids_up)
-            ledger = Ledger(self.shard, self.tip, self._actors, known)
-            answers = [self._judge(each, ledger) for each in taken]
+            known = await self._look_up(taken, ids=ids)
+            attempt = Attempt(Ledger(self.shard, self.tip, self._actors, self._marks, known), looked_up=ids)
+            is_decided = all(attempt.consider(each, self.rules, self._clock()) for each in taken)
             if validations is not None and await validations.learn():
                 continue  # with what the rules answered
-            if not look_ids_up and any(_refuses(each) for each in answers):
-                # What looks like a conflict may be a message that was recorded before: look before refusing.
-                look_ids_up = True
-                continue
-            batch = ledger.finish()
-            try:
-                if batch.records:
-                    await self._commit(batch)
+            if is_decided:
+                if validations is not None:
+                    validations.forget()
+                # Clients that repeat themselves rarely do it once: look first as long as that finds something.
+                self._look_ids_up = bool(known)
+                return attempt
+            ids = True
+
+    def _take(self) -> list[Place]:
+        taken: list[Place] = []
+        room = Room()
+        while self._queue and room.holds(_proposal(self._queue[0])):
+            room.take(_proposal(self._queue[0]))
+            taken.append(self._pop())
+        return taken
+
+    def _pop(self) -> Place:
+        place = self._queue.popleft()
+        self._queued -= _proposal(place).records
+        return place
+
+    def _put_together(self) -> None:
+        """Decide about what waits while a batch is being committed, on top of that one, as far as memory suffices."""
+        if self._committing is None or self._look_ids_up:
+            return
+        if self.rules.validations is not None and self.rules.validations.are_active:
+            return  # rules must be asked first
+        attempt = self._open or Attempt(
+            Ledger(self.shard, self.tip, self._actors, self._marks, before=self._committing.ledger)
+        )
+        while self._queue:
+            proposal = _proposal(self._queue[0])
+            if not attempt.has_room(proposal) or attempt.needs_more(proposal):
                 break
-            except UniqueViolation as error:
-                if look_ids_up:
-                    raise
-                # An id or an actor that we took for new is in the journal already: look before deciding again.
-                log.debug("a batch is judged again", shard=self.shard, reason=str(error))
-                look_ids_up = True
-            except DatabaseError as error:
-                # The transaction was aborted as a whole, so nothing of it is recorded and the tip has not moved.
-                refusal = Unavailable(f"the database refused the append: {error}", retry_after_s=1.0)
-                for each in taken:
-                    self._answer(each, refusal)
-                return
-        # Clients that repeat themselves rarely do it once: look first as long as that finds something.
-        self._look_ids_up = bool(known)
-        if validations is not None:
-            validations.forget()
-        self._settle(batch)
-        for each, answer in zip(taken, answers, strict=True):
-            self._answer(each, answer)
+            if not attempt.consider(self._queue[0], self.rules, self._clock()):
+                break
+            self._pop()
+            self._open = attempt
 
-    def _judge(self, queued: _Queued, ledger: Ledger) -> list[Outcome] | PeaceRiverError:
-        for reader, source, position in queued.proposal.expecting:
-            at = self._marks.get((reader, source), 0)
-            if at != position:
-                return MarkMoved(f"{reader} of {self.shard} has acted on {source} up to {at}, not {position}")
-        for entry in queued.proposal.exceptions:
-            if ledger.seen(entry.record_id) is not None:
-                return Resolved(f"exception {entry.id} of department {self.shard} was {entry.state} before")
+    def _give_back(self, *more: Place) -> None:
+        """Put what the open batch has taken, after ``more``, to where it came from: what it builds on does not hold."""
+        places = [*more, *(self._open.taken if self._open is not None else ())]
+        self._open = None
+        self._queue.extendleft(reversed(places))
+        self._queued += sum(_proposal(each).records for each in places)
+
+    async def _append(self, attempt: Attempt) -> None:
+        """Commit a batch and answer it, or give it back to be decided anew; raises Fenced where another leads."""
+        self._under_way, self._open, self._committing = attempt.taken, None, attempt
+        if self._queue:
+            # Once the statement is on its way.
+            asyncio.get_running_loop().call_soon(self._put_together)
         try:
-            return admit(queued.proposal, ledger, self.rules, self._clock())
-        except Exception as error:  # outermost: a bug that one message meets must not stop the department
-            log.exception("a proposal could not be judged", shard=self.shard)
-            return Unavailable(f"department {self.shard} could not judge the message: {error!r}")
+            if attempt.batch.records:
+                await self._commit(attempt.batch)
+        except UniqueViolation as error:
+            if attempt.looked_up:
+                raise
+            # An id or an actor that we took for new is in the journal already: look before deciding again.
+            log.debug("a batch is judged again", shard=self.shard, reason=str(error))
+            self._look_ids_up = True
+            self._give_back(*attempt.taken)
+        except DatabaseError as error:
+            # The transaction was aborted as a whole, so nothing of it is recorded and the tip has not moved.
+            self._give_back()
+            answer_all(attempt.taken, Unavailable(f"the database refused the append: {error}", retry_after_s=1.0))
+        else:
+            self._settle(attempt)
+        finally:
+            self._committing = None
 
-    async def _look_up(self, taken: list[_Queued], *, ids: bool) -> dict[UUID, Record]:
+    async def _look_up(self, taken: Sequence[Place], *, ids: bool) -> dict[UUID, Record]:
         """Bring what admission must know into memory; answer the messages that were recorded before."""
-        wishes = [wish for each in taken for wish in each.proposal.wishes]
+        wishes = [wish for each in taken for wish in _proposal(each).wishes]
         # Without a look-up a create is taken for new: the actor's key refuses it if that was wrong.
         missing = {
             wish.key
             for wish in wishes
             if wish.kind == "received" and (ids or wish.envelope.action != "create") and wish.key not in self._actors
         }
-        given: list[UUID] = []
-        if ids:
-            entries = [entry for each in taken for entry in each.proposal.exceptions]
-            given = [*(wish.id for wish in wishes), *(entry.record_id for entry in entries)]
+        entries = [entry for each in taken for entry in _proposal(each).exceptions]
+        missing |= {key for entry in entries if (key := (entry.actor_type, entry.actor_id)) not in self._actors}
+        given = [*(wish.id for wish in wishes), *(entry.record_id for entry in entries)] if ids else []
         if not missing and not given:
             return {}
         while True:
@@ -274,21 +274,25 @@ class Appender:
         assert state is not None
         return bool(state["last_chain"] == batch.tip.chain)
 
-    def _settle(self, batch: Batch) -> None:
-        """The batch is durable: remember what it made, and tell who follows."""
+    def _settle(self, attempt: Attempt) -> None:
+        """The batch is durable: remember what it made, and tell who follows and who waits."""
+        batch = attempt.batch
+        if batch.records:
+            self.tip = batch.tip
+            self._actors.update(batch.created)
+            self._actors.update(batch.changed)
+            for mark in batch.marks:
+                if mark.ended:
+                    self._marks.pop((mark.reader, mark.source), None)
+                else:
+                    self._marks[mark.reader, mark.source] = mark.position
+            self._appended(batch)
+        if self._open is not None:
+            self._open.ledger.before = None
         self._actors.trim()
-        if not batch.records:
-            return
-        self.tip = batch.tip
-        self._actors.update(batch.created)
-        self._actors.update(batch.changed)
-        for mark in batch.marks:
-            if mark.ended:
-                self._marks.pop((mark.reader, mark.source), None)
-            else:
-                self._marks[mark.reader, mark.source] = mark.position
-        self._appended(batch)
+        attempt.answer()
 
 
-def _refuses(answer: list[Outcome] | PeaceRiverError) -> bool:
-    return not isinstance(answer, PeaceRiverError) and any(isinstance(each, Refused) for each in answer)
+def _proposal(place: Place) -> Proposal:
+    waiting, index = place
+    return waiting.proposals[index]

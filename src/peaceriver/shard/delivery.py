@@ -19,7 +19,7 @@ from peaceriver.limits import CAUSE_WAIT_S, STEP_RECORDS_MAX
 from peaceriver.postgres import Row, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
-from peaceriver.shard.appender import MarkMoved
+from peaceriver.shard.attempt import MarkMoved
 from peaceriver.shard.causes import Cause, causes_of
 from peaceriver.shard.journal import Mark
 from peaceriver.shard.proposal import Proposal, Wish, supplied
@@ -144,7 +144,9 @@ def _wish(record: Record, late: UUID | None) -> Wish:
             f"its cause {record.cause} was sent to this department and did not arrive within {CAUSE_WAIT_S:g} s; "
             "retry it once the cause is here"
         )
+    assert record.message_id is not None
     return Wish(
+        id=record.message_id,
         envelope=msgspec.structs.replace(supplied(record), due=None),
         kind="received",
         root=record.root,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from peaceriver.postgres import Row, Statements, Transaction
-from peaceriver.record import COLUMNS, Record, Resolution, from_row
+from peaceriver.record import Record, Resolution, from_row
 from peaceriver.stamp import Stamp
 
 sql = Statements("peaceriver.shard", "journal")
 
 _STREAMED_ROWS = 2_000
-_ARRAY_COLUMNS = tuple(name for name in COLUMNS if name not in ("shard", "epoch"))
+_columns_of = msgspec.structs.astuple
 
 
 class ActorState(msgspec.Struct, frozen=True):
@@ -107,9 +107,11 @@ class Batch(msgspec.Struct):
 
 
 async def append(tx: Transaction, batch: Batch, *, expected: int, complete: int) -> bool:
-    """Append a batch that builds on position ``expected``; False, and nothing written, where the fence refuses it."""
+    """Append a batch that builds on position ``expected``; False, and nothing written, where the fence refuses it.
+
+    Rows go as arrays of the tables' own row types: one value for the driver to look at where columns would be dozens.
+    """
     shard = batch.records[0].shard
-    columns = {name: _column([getattr(each, name) for each in batch.records]) for name in _ARRAY_COLUMNS}
     fenced_by = await sql.append.value(
         tx,
         shard=shard,
@@ -119,34 +121,15 @@ async def append(tx: Transaction, batch: Batch, *, expected: int, complete: int)
         last_stamp=batch.tip.stamp,
         last_chain=batch.tip.chain,
         complete_position=complete,
-        chain=batch.chains,
-        **columns,
-        **_actors("new", batch.created),
-        **_actors("old", batch.changed),
+        records=[(*_columns_of(record), chain) for record, chain in zip(batch.records, batch.chains, strict=True)],
+        created=[(shard, *key, *_columns_of(state)) for key, state in batch.created.items()],
+        changed=[(shard, *key, *_columns_of(state)) for key, state in batch.changed.items()],
     )
     if fenced_by is None:
         return False
     if batch.has_side_effects:
         await _side_effects(tx, shard, batch)
     return True
-
-
-def _column(values: list[Any]) -> list[Any] | None:
-    # A column without a value is sent as one NULL: unnest pads it, and the driver need not look at each element.
-    return None if all(value is None for value in values) else values
-
-
-def _actors(prefix: str, actors: dict[type_and_id, ActorState]) -> dict[str, list[Any]]:
-    states = list(actors.values())
-    return {
-        f"{prefix}_type": [key[0] for key in actors],
-        f"{prefix}_id": [key[1] for key in actors],
-        f"{prefix}_version": [each.version for each in states],
-        f"{prefix}_position": [each.position for each in states],
-        f"{prefix}_status": [each.status for each in states],
-        f"{prefix}_model": [each.model_version for each in states],
-        f"{prefix}_document": [each.document for each in states],
-    }
 
 
 async def _side_effects(tx: Transaction, shard: int, batch: Batch) -> None:

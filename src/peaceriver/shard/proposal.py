@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from peaceriver.errors import Refused
+from peaceriver.errors import PeaceRiverError, Refused
 from peaceriver.message import Envelope, derived_id
 from peaceriver.record import Kind, Record, Resolution
 from peaceriver.shard.journal import Mark, type_and_id
 from peaceriver.stamp import Stamp
+
+#: No value was read yet; a body may well be null.
+UNREAD: Final = msgspec.UNSET
 
 
 class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +64,10 @@ class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """A message at the door of one department, with what the node knows about it. Its envelope has an id."""
+    """A message at the door of one department, with what the node knows about it."""
 
+    #: The envelope's, or made here where the client gave none.
+    id: UUID
     envelope: Envelope
     #: What it becomes if it is admitted: received here, sent on from here, or kept until it is due.
     kind: Kind
@@ -84,11 +89,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Refused | None = None
     #: The exception that its admission resolves, or whose next attempt its refusal is.
     retries: ExceptionEntry | None = None
-
-    @property
-    def id(self) -> UUID:
-        assert self.envelope.id is not None
-        return self.envelope.id
+    #: The decoded body, where whoever made the wish has read it: it is not read again.
+    value: Any = UNREAD
 
     @property
     def key(self) -> type_and_id:
@@ -123,6 +125,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 #: What a sender learns of one message.
 Outcome: TypeAlias = Receipt | Refused
+#: What becomes of one proposal: an outcome per wish, or why it was not looked at.
+Answer: TypeAlias = list[Outcome] | PeaceRiverError
 
 
 def kind_of(envelope: Envelope) -> Kind:
@@ -134,7 +138,7 @@ def kind_of(envelope: Envelope) -> Kind:
     return "received"
 
 
-class Proposal(msgspec.Struct, kw_only=True):
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """What is appended as one unit, or not at all."""
 
     wishes: tuple[Wish, ...] = ()
@@ -151,8 +155,15 @@ class Proposal(msgspec.Struct, kw_only=True):
     #: Later than everything that the unit follows from.
     received_time: int = 0
 
+    @property
+    def records(self) -> int:
+        """How many records it makes at most."""
+        return len(self.wishes) + len(self.exceptions) + len(self.marks) + len(self.system)
+
+    @property
     def bytes(self) -> int:
-        return sum(len(each.envelope.body) for each in self.wishes)
+        """The size of its bodies, roughly."""
+        return sum([len(each.envelope.body) for each in self.wishes])
 
 
 def receipt_of(record: Record, *, duplicate: bool = False) -> Receipt:

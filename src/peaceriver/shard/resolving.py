@@ -23,7 +23,9 @@ def retry(entry: ExceptionEntry, shard: int, now: datetime, principal: str | Non
     if entry.message is None:
         return Proposal(exceptions=(asked(entry, now, principal),))
     envelope = _refused_message(entry)
+    assert envelope.id is not None, "what was refused had an id"
     wish = Wish(
+        id=envelope.id,
         envelope=envelope,
         kind="received" if envelope.to == shard else kind_of(envelope),
         root=entry.root,
@@ -60,7 +62,9 @@ def answering(entry: ExceptionEntry, envelope: Envelope, shard: int, principal: 
     sender = None if envelope.to == shard else shard
     correlation = envelope.correlation or entry.correlation
     made = msgspec.structs.replace(envelope, sender=sender, cause=entry.cause, correlation=correlation)
+    assert made.id is not None, "an answer has an id"
     return Wish(
+        id=made.id,
         envelope=made,
         kind=kind_of(made),
         root=entry.root,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from peaceriver import jsontext
-from peaceriver.errors import Unavailable
+from peaceriver.errors import PeaceRiverError, Unavailable
 from peaceriver.postgres import Database
 from peaceriver.protocol.completeness import complete_position
 from peaceriver.shard import journal
@@ -15,6 +15,7 @@ from peaceriver.shard.admission import Rules
 from peaceriver.shard.appender import Appender, Clock
 from peaceriver.shard.journal import Batch, Tip
 from peaceriver.shard.proposal import Outcome, Proposal
+from peaceriver.shard.waiting import Waiting
 from peaceriver.shard.watermark import Watermark
 
 log = structlog.get_logger()
@@ -94,9 +95,20 @@ class Shard:
         opening = jsontext.write({"epoch": tip.epoch, "from": self._epoch_start})
         await self.append(Proposal(system=(("epoch", opening),), received_time=later_than))
 
+    def propose(self, proposals: Sequence[Proposal], *, bounded: bool = True) -> Waiting:
+        """Take proposals to be appended, each as a unit of its own; see Appender.propose."""
+        return self._serving.propose(proposals, bounded=bounded)
+
     async def append(self, proposal: Proposal, *, bounded: bool = True) -> list[Outcome]:
-        """Append one unit; see Appender.append."""
-        return await self._serving.append(proposal, bounded=bounded)
+        """Append one unit and answer its outcomes once they are durable, in order.
+
+        Raises what Appender.propose raises, and MarkMoved.
+        """
+        answer = (await self.propose([proposal], bounded=bounded).answered())[0]
+        assert answer is not None, "without a time limit there is an answer"
+        if isinstance(answer, PeaceRiverError):
+            raise answer
+        return answer
 
     def delivered_from(self, source: int) -> Watermark:
         """How far what ``source`` sent to this department has arrived."""

@@ -184,7 +184,9 @@ def go_on(
 
 def wish_of(stand: Stand, trigger: Trigger, envelope: Envelope) -> Wish:
     """A follow-up at the door of the rule's own department, which records it first."""
+    assert envelope.id is not None, "a verdict gives every follow-up its id"
     return Wish(
+        id=envelope.id,
         envelope=envelope,
         kind=kind_of(envelope),
         root=trigger.root,

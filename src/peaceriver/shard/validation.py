@@ -76,6 +76,11 @@ class Validations:
                 found.extend(verdict.offences)
         return tuple(found)
 
+    @property
+    def are_active(self) -> bool:
+        """Whether there is a rule to be asked."""
+        return bool(self._active())
+
     async def learn(self) -> bool:
         """Ask the rules about what turned up since; True where there was something, so the batch is judged again."""
         unknown, self._unknown = self._unknown, {}

@@ -1,0 +1,121 @@
+"""One attempt to append a batch: the proposals that it took, what was decided about each, and the ledger of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from peaceriver.errors import PeaceRiverError, Refused, Unavailable
+from peaceriver.limits import APPEND_BYTES_MAX, APPEND_RECORDS_MAX
+from peaceriver.shard.admission import Admitted, Rules, admit, note_side_effects
+from peaceriver.shard.journal import Batch
+from peaceriver.shard.ledger import Ledger
+from peaceriver.shard.proposal import Answer, Proposal
+from peaceriver.shard.waiting import Place
+
+log = structlog.get_logger()
+
+
+class MarkMoved(PeaceRiverError):
+    """A reader's mark is not where its proposal expects it: somebody acted already, so this unit must not."""
+
+
+class Resolved(PeaceRiverError):
+    """An entry of an exception is in the journal already: somebody was faster."""
+
+
+class Attempt:
+    """A batch that is being put together, and then committed or dropped as a whole."""
+
+    def __init__(self, ledger: Ledger, *, looked_up: bool = False) -> None:
+        self.ledger = ledger
+        #: Whether the journal was asked which of its messages are recorded already.
+        self.looked_up = looked_up
+        self.taken: list[Place] = []
+        self._answers: list[Answer] = []
+        self._room = Room()
+
+    @property
+    def batch(self) -> Batch:
+        return self.ledger.batch
+
+    def has_room(self, proposal: Proposal) -> bool:
+        """Whether it may take another proposal."""
+        return self._room.holds(proposal)
+
+    def needs_more(self, proposal: Proposal) -> bool:
+        """Whether an actor must be in memory to decide about a proposal, and is not.
+
+        A create is taken for new: the actor's key refuses it if that was wrong.
+        """
+        return any(
+            wish.kind == "received" and wish.envelope.action != "create" and self.ledger.actor(wish.key) is None
+            for wish in proposal.wishes
+        ) or any(self.ledger.actor((each.actor_type, each.actor_id)) is None for each in proposal.exceptions)
+
+    def consider(self, place: Place, rules: Rules, wall: int) -> bool:
+        """Decide about one proposal and take it.
+
+        False, and nothing taken, where it looks like a conflict and may be a message that was recorded before: nobody
+        has looked yet.
+        """
+        proposal = place[0].proposals[place[1]]
+        judged = self._judged(proposal, rules, wall)
+        if not self.looked_up and _refuses(judged):
+            return False
+        if isinstance(judged, Admitted) and judged.unit.records:
+            self.ledger.take(judged.unit)
+            note_side_effects(proposal, judged, self.batch)
+        self.taken.append(place)
+        self._answers.append(judged.outcomes if isinstance(judged, Admitted) else judged)
+        self._room.take(proposal)
+        return True
+
+    def _judged(self, proposal: Proposal, rules: Rules, wall: int) -> Admitted | PeaceRiverError:
+        for reader, source, position in proposal.expecting:
+            at = self.ledger.mark(reader, source)
+            if at != position:
+                moved = f"{reader} of {self.ledger.shard} has acted on {source} up to {at}, not {position}"
+                return MarkMoved(moved)
+        for entry in proposal.exceptions:
+            if self.ledger.seen(entry.record_id) is not None:
+                return Resolved(f"exception {entry.id} of department {self.ledger.shard} was {entry.state} before")
+        try:
+            return admit(proposal, self.ledger, rules, wall)
+        except Exception as error:  # outermost: a bug that one message meets must not stop the department
+            log.exception("a proposal could not be judged", shard=self.ledger.shard)
+            return Unavailable(f"department {self.ledger.shard} could not judge the message: {error!r}")
+
+    def answer(self) -> None:
+        """Tell everybody what was decided: it counts now."""
+        for (waiting, index), answer in zip(self.taken, self._answers, strict=True):
+            waiting.answer(index, answer)
+
+
+class Room:
+    """What still goes into one transaction: whole proposals, up to a size; one that is larger goes alone."""
+
+    def __init__(self) -> None:
+        self._records = self._bytes = 0
+
+    def holds(self, proposal: Proposal) -> bool:
+        """Whether a proposal fits."""
+        if not self._records:
+            return True
+        records, size = self._records + proposal.records, self._bytes + proposal.bytes
+        return records <= APPEND_RECORDS_MAX and size <= APPEND_BYTES_MAX
+
+    def take(self, proposal: Proposal) -> None:
+        self._records += proposal.records
+        self._bytes += proposal.bytes
+
+
+def answer_all(places: Iterable[Place], answer: Answer) -> None:
+    """Give everybody the same answer."""
+    for waiting, index in places:
+        waiting.answer(index, answer)
+
+
+def _refuses(answer: Admitted | PeaceRiverError) -> bool:
+    return isinstance(answer, Admitted) and any(isinstance(each, Refused) for each in answer.outcomes)
