@@ -54,6 +54,11 @@ class Agents:
         """A rule's agent; None where the rule is not active here."""
         return next((each[rule] for each in self._agents.values() if rule in each), None)
 
+    @property
+    def processes(self) -> list[int]:
+        """The processes that rules run in now, by their ids."""
+        return self._evaluator.pids
+
     def looking_at(self, record: Record) -> list[Agent]:
         """The agents whose rules look at a record."""
         return [each for each in self.at(record.shard) if each.looks_at(record)]
