@@ -1,4 +1,4 @@
-"""A node that kills itself between a rule's answer and the commit of what comes of it; a test starts it again and again.
+"""A node that kills itself between a rule's answer and the commit of what comes of it; a test starts it many times.
 
 Usage: DSN KILL, where KILL is the step with an effect at whose commit it dies, or 0: it acts on everything and ends.
 """
