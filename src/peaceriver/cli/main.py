@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from peaceriver.cli import cluster, demo, doctor, exceptions, importing, messages, node, reading, up
+from peaceriver.cli import cluster, demo, doctor, exceptions, explaining, importing, messages, node, reading, up
 
 app = typer.Typer(
     name="peaceriver",
@@ -44,6 +44,7 @@ app.command("send")(messages.send)
 app.command("get")(reading.get)
 app.command("journal")(reading.journal)
 app.command("status")(cluster.status)
+app.command("explain")(explaining.explain)
 app.command("exceptions")(exceptions.exceptions)
 app.command("retry")(exceptions.retry)
 app.command("skip")(exceptions.skip)
