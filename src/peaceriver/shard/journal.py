@@ -101,9 +101,18 @@ class Batch(msgspec.Struct):
     promoted: list[UUID]
     exceptions: list[ExceptionState]
 
+    def last_marks(self, *, ended: bool) -> list[Mark]:
+        """Where marks end up that move on, or those that end; a batch may hold many steps of one reader."""
+        if not self.marks:
+            return []
+        last = {(each.reader, each.source): each for each in self.marks}
+        return [each for each in last.values() if each.ended == ended]
+
     @property
     def has_side_effects(self) -> bool:
-        return bool(self.marks or self.timers or self.released or self.promoted or self.exceptions)
+        """Whether its records change more than the statement does that appends them."""
+        is_ended = any(each.ended for each in self.marks)
+        return bool(is_ended or self.timers or self.released or self.promoted or self.exceptions)
 
 
 async def append(tx: Transaction, batch: Batch, *, expected: int, complete: int) -> bool:
@@ -124,6 +133,7 @@ async def append(tx: Transaction, batch: Batch, *, expected: int, complete: int)
         records=[(*_columns_of(record), chain) for record, chain in zip(batch.records, batch.chains, strict=True)],
         created=[(shard, *key, *_columns_of(state)) for key, state in batch.created.items()],
         changed=[(shard, *key, *_columns_of(state)) for key, state in batch.changed.items()],
+        marks=[(shard, each.reader, each.source, each.position, each.chain) for each in batch.last_marks(ended=False)],
     )
     if fenced_by is None:
         return False
@@ -133,8 +143,11 @@ async def append(tx: Transaction, batch: Batch, *, expected: int, complete: int)
 
 
 async def _side_effects(tx: Transaction, shard: int, batch: Batch) -> None:
-    if batch.marks:
-        await _move_marks(tx, shard, batch.marks)
+    ended = batch.last_marks(ended=True)
+    if ended:
+        await sql.end_marks.run(
+            tx, shard=shard, readers=[each.reader for each in ended], sources=[each.source for each in ended]
+        )
     if batch.timers:
         positions, dues = zip(*batch.timers, strict=True)
         await sql.set_timers.run(tx, shard=shard, positions=list(positions), dues=list(dues))
@@ -145,26 +158,6 @@ async def _side_effects(tx: Transaction, shard: int, batch: Batch) -> None:
     if batch.exceptions:
         values = {name: [getattr(each, name) for each in batch.exceptions] for name in _EXCEPTION_COLUMNS}
         await sql.keep_exceptions.run(tx, shard=shard, **values)
-
-
-async def _move_marks(tx: Transaction, shard: int, marks: Sequence[Mark]) -> None:
-    # A batch holds many steps of one reader; its last one counts.
-    last = {(each.reader, each.source): each for each in marks}
-    moved = [each for each in last.values() if not each.ended]
-    ended = [each for each in last.values() if each.ended]
-    if moved:
-        await sql.move_marks.run(
-            tx,
-            shard=shard,
-            readers=[each.reader for each in moved],
-            sources=[each.source for each in moved],
-            positions=[each.position for each in moved],
-            chains=[each.chain for each in moved],
-        )
-    if ended:
-        await sql.end_marks.run(
-            tx, shard=shard, readers=[each.reader for each in ended], sources=[each.source for each in ended]
-        )
 
 
 pending_sql = Statements("peaceriver.shard", "pending")

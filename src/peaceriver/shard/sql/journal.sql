@@ -1,7 +1,7 @@
 -- append --
--- One round trip does it all: the fence, the records and the fold for admission. No row comes back where another epoch
--- was promised or the journal has moved on: then nothing is written. Rows come whole, in the order of the tables'
--- columns: that was measured to be as cheap as COPY for many of them, and cheaper for few. What has changed is there
+-- One round trip does it all: the fence, the records, the fold for admission and the marks of readers. No row comes
+-- back where another epoch was promised or the journal has moved on: then nothing is written. Rows come whole, in the
+-- order of the tables' columns: that was measured to be as cheap as COPY for many of them, and cheaper for few. What has changed is there
 -- already and is found by its key: a join would be planned while the table is small, and read all of it ever after.
 with fence as (
     update shard_state
@@ -18,6 +18,9 @@ with fence as (
     on conflict (shard, type, id) do update
     set version = excluded.version, position = excluded.position, status = excluded.status,
         model_version = excluded.model_version, document = excluded.document
+), moved as (
+    insert into mark select m.* from fence, unnest(:marks::mark[]) as m
+    on conflict (shard, reader, source_shard) do update set position = excluded.position, chain = excluded.chain
 )
 select shard from fence;
 
@@ -120,12 +123,6 @@ where s.shard <> :shard and exists (
 -- marks --
 -- The vector clock of a shard's readers.
 select reader, source_shard, position, chain from mark where shard = :shard;
-
--- move_marks --
--- Marks move in the transaction of their effects.
-insert into mark (shard, reader, source_shard, position, chain)
-select :shard, m.* from unnest(:readers::text[], :sources::integer[], :positions::bigint[], :chains::bytea[]) as m
-on conflict (shard, reader, source_shard) do update set position = excluded.position, chain = excluded.chain;
 
 -- end_marks --
 -- Marks of actors that waited behind an exception and wait no longer.
