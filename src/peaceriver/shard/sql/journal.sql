@@ -1,8 +1,9 @@
 -- append --
 -- One round trip does it all: the fence, the records, the fold for admission and the marks of readers. No row comes
 -- back where another epoch was promised or the journal has moved on: then nothing is written. Rows come whole, in the
--- order of the tables' columns: that was measured to be as cheap as COPY for many of them, and cheaper for few. What has changed is there
--- already and is found by its key: a join would be planned while the table is small, and read all of it ever after.
+-- order of the tables' columns: that was measured to be as cheap as COPY for many of them, and cheaper for few. What
+-- has changed is there already and is found by its key: a join would be planned while the table is small, and read all
+-- of it ever after.
 with fence as (
     update shard_state
     set last_position = :last_position, last_epoch = :epoch, last_stamp = :last_stamp, last_chain = :last_chain,
