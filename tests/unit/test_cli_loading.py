@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from peaceriver import demo_log
-from peaceriver.cli import loading
-from peaceriver.cli.loading import CHUNK_BYTES_MAX, CHUNK_MESSAGES_MAX, Load, Summary, chunks, is_passing
+from peaceriver.cli.loading import CHUNK_BYTES_MAX, CHUNK_MESSAGES_MAX, Load, Summary, chunks
+from peaceriver.cli.patience import PATIENCE_S, is_passing
 from peaceriver.client import Client
 from peaceriver.errors import (
     Busy,
@@ -80,7 +80,7 @@ def test_what_stays_refused_is_not_tried_again(error: PeaceRiverError) -> None:
 
 
 async def test_patience_has_an_end() -> None:
-    assert loading.PATIENCE_S == 120.0
+    assert PATIENCE_S == 120.0
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         async with Client(f"http://127.0.0.1:{nobody.getsockname()[1]}") as client:

@@ -7,7 +7,6 @@ the node, sending again is safe.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -17,8 +16,9 @@ from uuid import UUID
 import msgspec
 
 from peaceriver import jsontext
+from peaceriver.cli.patience import PATIENCE_S, is_passing, patiently
 from peaceriver.client import Client
-from peaceriver.errors import Busy, Conflict, OutcomeUnknown, PeaceRiverError, Refused, Unavailable, Unreachable
+from peaceriver.errors import Refused, Unavailable
 from peaceriver.imports import ImportPlan, PlannedMessage
 from peaceriver.limits import CONTROL
 from peaceriver.message import Envelope, derived_id
@@ -31,10 +31,6 @@ CHUNK_MESSAGES_MAX = 1_000
 CHUNK_BYTES_MAX = 8 * 1024 * 1024
 #: How long a request of so many messages may take.
 SEND_TIMEOUT_S = 30.0
-#: How long a load waits for a node that is away, or too busy, before it gives up.
-PATIENCE_S = 120.0
-FIRST_PAUSE_S = 0.1
-PAUSE_MAX_S = 2.0
 #: How long one look for deliveries waits for the next record.
 ARRIVAL_WAIT_S = 1.0
 
@@ -189,21 +185,12 @@ class Load:
         return sum(each["id"] in answers for each in await self._client.exceptions())
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until it succeeds; give up, with the last error, when that is not for want of a node or of time."""
-        deadline, pause_s = time.monotonic() + self._patience_s, FIRST_PAUSE_S
-        while True:
-            try:
-                done = await attempt()
-            except PeaceRiverError as error:
-                if not is_passing(error) or time.monotonic() + pause_s > deadline:
-                    raise
-                self.waiting_for = str(error)
-            else:
-                self.waiting_for = None
-                return done
+        return await patiently(attempt, patience_s=self._patience_s, waits=self._note_wait)
+
+    def _note_wait(self, reason: str | None) -> None:
+        self.waiting_for = reason
+        if reason is not None:
             self.on_progress()
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
 
 def chunks(wave: Sequence[PlannedMessage]) -> Iterator[Sequence[PlannedMessage]]:
@@ -217,15 +204,3 @@ def chunks(wave: Sequence[PlannedMessage]) -> Iterator[Sequence[PlannedMessage]]
         size += own
     if start < len(wave):
         yield wave[start:]
-
-
-def is_passing(error: PeaceRiverError) -> bool:
-    """Whether the same message may be taken a moment later."""
-    match error:
-        case Unreachable() | Unavailable() | Busy() | OutcomeUnknown():
-            return True
-        case Conflict():
-            # Its cause is still on its way to this department.
-            return any(each.pointer == "/cause" for each in error.errors)
-        case _:
-            return False
