@@ -63,9 +63,14 @@ def _rules(module: ModuleType) -> dict[str, Rule]:
     return found
 
 
+def is_file(app: str) -> bool:
+    """Whether an application is named by its file; else by its module's name."""
+    return app.endswith(".py")
+
+
 def _imported(name: str) -> ModuleType:
     path = Path(name)
-    if path.suffix != ".py":
+    if not is_file(name):
         try:
             return importlib.import_module(name)
         except ImportError as error:

@@ -57,7 +57,7 @@ class Up:
         await self.process.wait()
 
 
-async def start(data: Path, app: Path | None = None, *, port: int = 0) -> Up:
+async def start(data: Path, app: Path | str | None = None, *, port: int = 0) -> Up:
     """Start a cluster in ``data`` on a free port, or the given one, and wait until it takes messages."""
     command = [sys.executable, "-m", "peaceriver.cli.main", "up", "--json", "--port", str(port), "--data", str(data)]
     process = await asyncio.create_subprocess_exec(
@@ -70,7 +70,7 @@ async def start(data: Path, app: Path | None = None, *, port: int = 0) -> Up:
 
 
 @asynccontextmanager
-async def running(data: Path, app: Path | None = None) -> AsyncIterator[Up]:
+async def running(data: Path, app: Path | str | None = None) -> AsyncIterator[Up]:
     """A cluster for the block; whatever happens, nothing is left running."""
     up = await start(data, app)
     try:

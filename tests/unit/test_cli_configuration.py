@@ -43,6 +43,11 @@ def test_paths_are_relative_to_the_file(folder: Path) -> None:
     assert (configuration.name, configuration.listen) == ("n1", Listen(host="127.0.0.1", port=7400))
 
 
+def test_an_application_is_a_file_or_a_modules_name(folder: Path) -> None:
+    assert read(folder, 'data = "n1"\napp = "company.shop"\n').app == "company.shop"
+    assert read(folder, 'data = "n1"\napp = "shop.py"\n').app == str(folder / "shop.py")
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from peaceriver.application import is_file
 from peaceriver.cli.supervision import Held, SupervisedNode, end_orphan, free_port
 from peaceriver.cli.terminal import EXIT_USAGE, JsonOption, complain, finish, say, say_json
 from peaceriver.client import Client
@@ -22,7 +23,7 @@ NODE = "n1"
 class Cluster:
     """The nodes of one directory; in this version there is one."""
 
-    def __init__(self, directory: Path, *, port: int, app: Path | None, say: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, *, port: int, app: str | None, say: Callable[[str], None]) -> None:
         self.directory = directory.absolute()
         self._port = port
         self._app = app
@@ -38,7 +39,7 @@ class Cluster:
             name=NODE,
             listen=Listen(port=free_port(self._port)),
             data=NODE,
-            app=None if self._app is None else str(self._app.absolute()),
+            app=self._app,
         )
         self._node = SupervisedNode(self.directory, configuration, self._say)
         return await self._node.start()
@@ -56,14 +57,22 @@ class Cluster:
             self._node.kill()
 
 
+def _application(app: str | None) -> str | None:
+    """A file by its whole path, for a node has a directory of its own; a module by its name."""
+    if app is None or not is_file(app):
+        return app
+    if not Path(app).is_file():
+        raise typer.BadParameter(f"there is no file {app}")
+    return str(Path(app).absolute())
+
+
 def up(
     app: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="[APP.py]",
-            exists=True,
-            dir_okay=False,
-            help="A Python file: its departments and models are served.",
+            callback=_application,
+            help="A Python file, or a module's name: its departments, models and rules are served.",
             show_default=False,
         ),
     ] = None,
@@ -79,7 +88,7 @@ def up(
     finish(_run(data, port, app, as_json=as_json), as_json=as_json)
 
 
-async def _run(data: Path, port: int, app: Path | None, *, as_json: bool) -> int:
+async def _run(data: Path, port: int, app: str | None, *, as_json: bool) -> int:
     tell = complain if as_json else say
     cluster = Cluster(data, port=port, app=app, say=tell)
     stopping = stop_on_signals(cluster)

@@ -4,7 +4,7 @@
     listen = { host = "127.0.0.1", port = 7400 }
     data = "n1"                 # a directory, in which the node runs a PostgreSQL of its own; or, instead of it,
     dsn = "postgresql://..."    # a database that is given to it
-    app = "shop.py"             # optional: the departments and models that it serves from the start
+    app = "shop.py"             # optional: what it serves from the start; or a module's name, as in "company.shop"
 
 Relative paths are relative to the file.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from peaceriver.application import is_file
 from peaceriver.errors import StartFailed
 
 PORT = 7400
@@ -63,8 +64,12 @@ def read_configuration(path: Path) -> NodeConfiguration:
     return msgspec.structs.replace(
         configuration,
         data=None if configuration.data is None else str(folder / configuration.data),
-        app=None if configuration.app is None else str(folder / configuration.app),
+        app=None if configuration.app is None else _application(folder, configuration.app),
     )
+
+
+def _application(folder: Path, app: str) -> str:
+    return str(folder / app) if is_file(app) else app
 
 
 def written(configuration: NodeConfiguration) -> str:

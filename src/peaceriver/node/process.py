@@ -84,7 +84,7 @@ async def _start(
     configuration: NodeConfiguration, serve: Serve, stack: AsyncExitStack
 ) -> tuple[KeptServer | None, Serving]:
     """Bring the parts up in order; ``stack`` takes them down again."""
-    application = load(None if configuration.app is None else Path(configuration.app))
+    application = load(configuration.app)
     server = None
     if configuration.data is not None:
         server = await KeptServer.start(Path(configuration.data))
