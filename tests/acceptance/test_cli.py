@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -22,8 +25,8 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner
 
+from peaceriver.cli import story
 from peaceriver.cli.main import app
-from peaceriver.demo_log import generate
 from peaceriver.embedded import Server
 from peaceriver.embedded.processes import look
 from peaceriver.node import process
@@ -586,18 +589,27 @@ def test_the_doctor_says_what_is_well_and_what_to_do(running: Up, tmp_path: Path
 # --- import
 
 
+#: Where a case goes: some come back to where they were.
+WAYS = (
+    ("Sales", "Sales", "Credit", "Sales", "Warehouse", "Shipping", "Shipping", "Billing"),
+    ("Sales", "Warehouse", "Warehouse", "Shipping", "Warehouse", "Shipping", "Billing", "Billing"),
+    ("Sales", "Credit", "Sales"),
+    ("Sales", "Warehouse", "Shipping", "Billing", "Support", "Warehouse", "Billing"),
+)
+
+
 def csv_of(path: Path, cases: int) -> tuple[int, int]:
-    """A generated log as CSV; answers its events and its hand-overs."""
-    events = generate(seed=3, cases=cases)
-    names = list(events[0].attributes)
-    rows = [",".join(str(event.attributes[name]) for name in names) for event in events]
-    path.write_text("\n".join([",".join(names), *rows]) + "\n")
-    last: dict[str, str | None] = {}
+    """A log as CSV; answers its events and its hand-overs."""
+    rows = ["case:concept:name,concept:name,org:group,time:timestamp"]
     hand_overs = 0
-    for event in events:
-        hand_overs += event.case in last and last[event.case] != event.department
-        last[event.case] = event.department
-    return len(events), hand_overs
+    for case in range(cases):
+        way = WAYS[case % len(WAYS)]
+        hand_overs += sum(one != other for one, other in pairwise(way))
+        for step, department in enumerate(way):
+            time = datetime(2026, 1, 5, 8, tzinfo=UTC) + timedelta(minutes=case, hours=step)
+            rows.append(f"SO-{case:04},Step {step},{department},{time.isoformat()}")
+    path.write_text("\n".join(rows) + "\n")
+    return len(rows) - 1, hand_overs
 
 
 def counted(url: str) -> dict[str, int]:
@@ -660,7 +672,7 @@ def test_a_log_that_is_none_is_refused_by_line(url: str, tmp_path: Path) -> None
 def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     done = subprocess.run(
-        [*COMMAND, "demo"],
+        [*COMMAND, "demo", "--exit"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -669,10 +681,14 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
         env=os.environ | {"TMPDIR": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    assert "3,353 events are received in 6 departments, with 1,229 hand-overs" in done.stdout
-    assert "Warehouse → Shipping" in done.stdout
-    assert "Now it is held by:" in done.stdout
-    assert "it was held by:" in done.stdout
+    assert "Day 3: 80 orders" in done.stdout
+    assert "'when my ship comes in' are no terms of payment" in done.stdout
+    assert "the exception is answered" in done.stdout
+    assert re.search(r"Order\.create\n.* ask_credit ─+▶ AskCredit\n", done.stdout)
+    assert re.search(r"while it waited, .*\n  Sales +Order/SO-\d+ at version 3: back-ordered\n", done.stdout)
+    assert "  Shipping   nothing yet\n" in done.stdout
+    assert "240 orders, each in one end: " in done.stdout
+    assert done.stdout.endswith("The books balance.\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -680,10 +696,23 @@ def test_the_demo_for_programs_is_one_line_of_json() -> None:
     demo = started("demo", "--json")
     out, told = demo.communicate(timeout=100)
     assert demo.returncode == 0, told
-    story = json.loads(out)
-    assert story["summary"]["events"] == 3353
-    assert len(story["now"]) > len(story["then"]) > 0
-    assert "takes messages" in told
+    told_of = json.loads(out)
+    assert sum(told_of["orders"].values()) == 240
+    assert told_of["orders"].keys() == {"paid", "cancelled", "rejected", "invoiced", "back-ordered"}
+    assert told_of["exception"]["state"] == "answered"
+    assert len(told_of["exception"]["behind"]) >= 2
+    assert [each["version"] is None for each in told_of["past"]["then"]] == [False, False, False, True, True]
+    assert [each["version"] is None for each in told_of["past"]["now"]] == [False] * 5
+    assert told_of["books"]["balance"] is True
+    assert "takes orders" in told
+
+
+def test_books_that_do_not_balance_fail_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(story, "faults", lambda books: ["desk: a piece is missing"])
+    said = peaceriver("demo")
+    assert said.code == 1
+    assert "WRONG: desk: a piece is missing." in said.out
+    assert said.out.endswith("The books do not balance.\n")
 
 
 def test_on_a_terminal_the_demo_stays_until_ctrl_c(tmp_path: Path) -> None:
@@ -703,6 +732,7 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(tmp_path: Path) -> None:
         while "stays up until Ctrl-C" not in shown:
             shown += os.read(ours, 65536).decode(errors="replace")
         assert "█" in shown
+        assert "The books balance." in shown
         demo.send_signal(signal.SIGINT)
         assert demo.wait(END_S) == 0
         assert list(tmp_path.iterdir()) == []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
-from peaceriver import demo_log
 from peaceriver.cli.loading import CHUNK_BYTES_MAX, CHUNK_MESSAGES_MAX, Load, Summary, chunks
 from peaceriver.cli.patience import PATIENCE_S, is_passing
 from peaceriver.client import Client
@@ -26,7 +26,7 @@ from peaceriver.errors import (
     Unreachable,
     VersionConflict,
 )
-from peaceriver.imports import PlannedMessage, plan_import
+from peaceriver.imports import Event, PlannedMessage, plan_import
 from peaceriver.message import Envelope
 
 
@@ -81,10 +81,12 @@ def test_what_stays_refused_is_not_tried_again(error: PeaceRiverError) -> None:
 
 async def test_patience_has_an_end() -> None:
     assert PATIENCE_S == 120.0
+    time_of_event = datetime(2026, 1, 5, tzinfo=UTC)
+    event = Event(case="C-1", activity="Ask", time=time_of_event, department=None, attributes={}, line=1)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         async with Client(f"http://127.0.0.1:{nobody.getsockname()[1]}") as client:
-            load = Load(client, plan_import(demo_log.generate(cases=1), {}, default_department="Sales"), patience_s=0.5)
+            load = Load(client, plan_import([event], {}, default_department="Sales"), patience_s=0.5)
             waits: list[str | None] = []
             load.on_progress = lambda: waits.append(load.waiting_for)
             began = time.monotonic()
