@@ -20,7 +20,7 @@ RUN := .venv/bin/python
 SOUND := $(shell [ "$$(cat .venv/place 2>/dev/null)" = "$$(pwd -P)" ] && $(RUN) -c '' 2>/dev/null && echo yes)
 
 help:
-	@echo "make demo    start a node, load a generated log, show departments filling and one case now and as it was"
+	@echo "make demo    start a node, let orders go through five departments, and check the books"
 	@echo "make dev     start a node and keep it running (Ctrl-C stops it)"
 	@echo "make test    every test, on a real PostgreSQL"
 	@echo "make check   format, lint, types, imports, tidiness"

@@ -89,7 +89,7 @@ def trigger(message_type: str, body: str, before: Actor, after: Actor) -> Trigge
 
 def told(messages: object) -> list[tuple[int, str, str]]:
     """Where messages go: department, actor, type."""
-    listed = [messages] if isinstance(messages, Envelope) else list(messages)  # type: ignore[call-overload]  # of them
+    listed = [messages] if isinstance(messages, Envelope) else list(messages)  # type: ignore[call-overload]  # anything else is iterable
     return [(each.to, f"{each.actor_type}/{each.actor_id}", each.message_type) for each in listed]
 
 
