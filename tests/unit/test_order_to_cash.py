@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from itertools import permutations
 from uuid import UUID
@@ -89,7 +90,10 @@ def trigger(message_type: str, body: str, before: Actor, after: Actor) -> Trigge
 
 def told(messages: object) -> list[tuple[int, str, str]]:
     """Where messages go: department, actor, type."""
-    listed = [messages] if isinstance(messages, Envelope) else list(messages)  # type: ignore[call-overload]  # anything else is iterable
+    if isinstance(messages, Envelope):
+        messages = [messages]
+    assert isinstance(messages, Iterable)
+    listed: list[Envelope] = list(messages)
     return [(each.to, f"{each.actor_type}/{each.actor_id}", each.message_type) for each in listed]
 
 
