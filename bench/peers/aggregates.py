@@ -6,7 +6,7 @@ from eventsourcing.domain import Aggregate, event
 
 from bench.load import fields
 
-#: How many it saves at once: more gain nothing, and some thousands at once have been seen not to come back.
+#: How many it saves at once, as the goal for bulk has it.
 BATCH = 100
 
 
