@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from peaceriver.embedded import Server
+from peaceriver.postgres import connect
 
 # A shared machine has slow moments: how long one example takes is not what a property is about. Time-outs guard hangs.
 settings.register_profile("usual", deadline=None, max_examples=100, print_blob=True)
@@ -19,3 +24,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "build" if os.environ
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Coroutine tests run on the event loop that a node runs on."""
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+async def dsn(tmp_path: Path) -> AsyncIterator[str]:
+    """A database that was given to us, on a server that we do not call our own."""
+    server = await Server.start(tmp_path / "postgres")
+    try:
+        given = server.connection("postgres")
+        admin = await connect(given)
+        await admin.execute("create database given")
+        await admin.close()
+        yield f"postgresql://postgres@/given?host={given['host']}&port={given['port']}"
+    finally:
+        await server.stop()

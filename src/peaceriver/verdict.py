@@ -36,11 +36,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     def bytes(self) -> int:
         return sum(len(each.body) for each in self.follow_ups)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing comes of it."""
-        return not (self.follow_ups or self.resolutions or self.offences or self.failure)
-
 
 NOTHING = Verdict()
 

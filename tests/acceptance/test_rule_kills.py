@@ -8,34 +8,17 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from peaceriver import Cluster
-from peaceriver.embedded import Server
 from peaceriver.evaluation.evaluator import Evaluator
-from peaceriver.postgres import connect
 from peaceriver.shard.agent import Agent
 from peaceriver.shard.steps import Plan
 from tests.acceptance import killed_rules
 from tests.acceptance.killed_rules import Order, sales
 
 KILLS = 50
-
-
-@pytest.fixture
-async def dsn(tmp_path: Path) -> AsyncIterator[str]:
-    server = await Server.start(tmp_path / "postgres")
-    try:
-        given = server.connection("postgres")
-        admin = await connect(given)
-        await admin.execute("create database given")
-        await admin.close()
-        yield f"postgresql://postgres@/given?host={given['host']}&port={given['port']}"
-    finally:
-        await server.stop()
 
 
 async def one_life(dsn: str, kill_at: int) -> str:

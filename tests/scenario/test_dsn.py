@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from peaceriver.embedded import Server
 from peaceriver.errors import StartFailed
 from peaceriver.node.launch import node_on_dsn
 from peaceriver.node.publishing import Publishing
-from peaceriver.postgres import RUNNER, DatabaseError, connect
+from peaceriver.postgres import RUNNER, DatabaseError
 from peaceriver.shard.proposal import Receipt
 from tests.scenario.words import create
 from tests.scenario.world import ME
-
-
-@pytest.fixture
-async def dsn(tmp_path: Path) -> AsyncIterator[str]:
-    server = await Server.start(tmp_path / "postgres")
-    try:
-        given = server.connection("postgres")
-        admin = await connect(given)
-        await admin.execute("create database given")
-        await admin.close()
-        yield f"postgresql://postgres@/given?host={given['host']}&port={given['port']}"
-    finally:
-        await server.stop()
 
 
 async def test_a_given_database_is_served_and_append_only_as_well(dsn: str) -> None:

@@ -114,7 +114,6 @@ create table exception (
     actor_type      text collate "C" not null,
     actor_id        text collate "C" not null,
     source_position bigint,                         -- of a rule's: the record that it could not act on
-    root            uuid    not null,
     primary key (shard, id)
 );
 create index exception_open on exception (shard, rule) where state = 'open';

@@ -10,12 +10,12 @@ from uuid import UUID
 import msgspec
 
 from peaceriver import jsontext
-from peaceriver.errors import Conflict, Invalid, NotFound, Refused
-from peaceriver.message import Envelope, body_value, offences
+from peaceriver.errors import Conflict, NotFound, Refused
+from peaceriver.message import Envelope
 from peaceriver.node.agents import Agents
 from peaceriver.node.departments import Departments
 from peaceriver.node.identity import new_id
-from peaceriver.node.sending import Sender
+from peaceriver.node.sending import Sender, read_form
 from peaceriver.postgres import Database
 from peaceriver.record import Record, from_row, written_time
 from peaceriver.shard import journal, resolving
@@ -111,16 +111,9 @@ class Exceptions:
         if how == "skip":
             return resolving.skip(entry, shard.code, shard.marks, principal)
         assert message is not None
-        self._check(message)
+        read_form(message, self._shards)
         wish = resolving.answering(entry, message, shard.code, principal, sender.trace)
         return resolving.answer(entry, shard.code, shard.marks, wish, principal)
-
-    def _check(self, message: Envelope) -> None:
-        errors = tuple(offences(message))
-        if errors:
-            raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors), errors=errors)
-        self._shards.at(message.to, "/to")
-        body_value(message)
 
     async def _attempted(self, before: Standing, sender: Sender) -> Standing:
         """How it stands after the next attempt, or when the sender's time is up."""
@@ -141,7 +134,6 @@ class Exceptions:
 def _standing(row: Any) -> Standing:
     opening = from_row(row)
     assert opening.message_id is not None
-    assert opening.root is not None
     body = jsontext.read(opening.body.encode())
     last = jsontext.read(row["last_body"].encode())
     state = ExceptionState(
@@ -154,7 +146,6 @@ def _standing(row: Any) -> Standing:
         actor_type=opening.actor_type or "",
         actor_id=opening.actor_id or "",
         source_position=opening.source_position,
-        root=opening.root,
     )
     return Standing(opening=opening, state=state, problem=last.get("problem", body["problem"]))
 

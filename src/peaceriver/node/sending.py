@@ -58,6 +58,20 @@ class Types(Protocol):
     def __len__(self) -> int: ...
 
 
+def read_form(envelope: Envelope, shards: Departments) -> object:
+    """The decoded body of a message that departments here may be asked about; raises Refused for any other."""
+    errors = offences(envelope)
+    if errors:
+        raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors), errors=errors)
+    for pointer, code in (("/to", envelope.to), ("/from", envelope.sender)):
+        if code is not None:
+            shards.at(code, pointer)
+    try:
+        return body_value(envelope)
+    except UnicodeEncodeError as error:
+        raise Malformed(f"the body holds a lone surrogate at letter {error.start}") from None
+
+
 class Sending:
     """The door of a node: takes messages for any department it serves."""
 
@@ -212,16 +226,7 @@ class Sending:
             return await causes_at(tx, list(stamps))
 
     def _wish(self, message_id: UUID, envelope: Envelope, sender: Sender, causes: Mapping[Stamp, Cause]) -> Wish:
-        errors = offences(envelope)
-        if errors:
-            raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors), errors=errors)
-        for pointer, code in (("/to", envelope.to), ("/from", envelope.sender)):
-            if code is not None:
-                self._shards.at(code, pointer)
-        try:
-            value = body_value(envelope)
-        except UnicodeEncodeError as error:
-            raise Malformed(f"the body holds a lone surrogate at letter {error.start}") from None
+        value = read_form(envelope, self._shards)
         if envelope.sender == CONTROL and envelope.to != CONTROL:
             detail = "the control shard sends nothing: name the department that does, or none"
             raise Invalid(detail, errors=(Offence("/from", detail),))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -24,6 +23,7 @@ from peaceriver.record import Record
 from peaceriver.rule import Subscription
 from peaceriver.shard import journal
 from peaceriver.shard import resolving as resolution
+from peaceriver.shard.asks import Asks
 from peaceriver.shard.attempt import MarkMoved, Resolved
 from peaceriver.shard.exceptions import entry_of
 from peaceriver.shard.journal import Batch, ExceptionState, Mark, type_and_id
@@ -38,14 +38,6 @@ from peaceriver.verdict import Verdict, addressed
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
 _FAILED_PAUSE_S = 5.0
-
-
-class Asks(Protocol):
-    """Where rules run; see Evaluator.verdicts."""
-
-    async def verdicts(
-        self, rule: str, version: int, triggers: Sequence[Trigger], *, anew: bool = False
-    ) -> list[Verdict]: ...
 
 
 class Parked(msgspec.Struct):

@@ -129,7 +129,6 @@ def state_of(entry: ExceptionEntry, position: int) -> ExceptionState:
         actor_type=entry.actor_type,
         actor_id=entry.actor_id,
         source_position=entry.source_position,
-        root=entry.root,
         asked=entry.asked,
     )
 

@@ -58,7 +58,6 @@ class ExceptionState(msgspec.Struct, frozen=True, kw_only=True):
     actor_type: str
     actor_id: str
     source_position: int | None
-    root: UUID
     #: Whether its last record asks for another attempt; told to those who follow, and not kept.
     asked: bool = False
 

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import msgspec
 
-from peaceriver.errors import Conflict
 from peaceriver.jsontext import write
 from peaceriver.message import Envelope, moment
 from peaceriver.shard.exceptions import asked, resolved
@@ -72,13 +71,6 @@ def answering(entry: ExceptionEntry, envelope: Envelope, shard: int, principal: 
         trace=trace,
         received_time=_time_of(entry),
     )
-
-
-def still_open(entry: ExceptionEntry) -> ExceptionEntry:
-    """The exception, if it can be resolved; raises Conflict."""
-    if entry.state != "open":
-        raise Conflict(f"exception {entry.id} was {entry.state} already; nothing is left to do for it")
-    return entry
 
 
 def _passed(

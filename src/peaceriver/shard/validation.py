@@ -8,7 +8,6 @@ judged again with their answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -17,17 +16,10 @@ from peaceriver.errors import Offence, Unavailable
 from peaceriver.event import Trigger
 from peaceriver.limits import STEP_RECORDS_MAX
 from peaceriver.rule import Subscription
+from peaceriver.shard.asks import Asks
 from peaceriver.shard.journal import ActorState
 from peaceriver.shard.proposal import Wish
 from peaceriver.verdict import Verdict
-
-
-class Asks(Protocol):
-    """Where rules run; see Evaluator.verdicts."""
-
-    async def verdicts(
-        self, rule: str, version: int, triggers: Sequence[Trigger], *, anew: bool = False
-    ) -> list[Verdict]: ...
 
 
 class Validating(msgspec.Struct, frozen=True):

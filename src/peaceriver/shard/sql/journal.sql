@@ -134,12 +134,12 @@ where m.shard = :shard and m.reader = e.reader and m.source_shard = e.source;
 -- What became of exceptions, folded in the transaction that records it; what is resolved stays resolved. One statement
 -- takes many entries of one exception: the last one counts.
 insert into exception (
-    shard, id, position, state, attempt, retry_at, rule, actor_type, actor_id, source_position, root)
+    shard, id, position, state, attempt, retry_at, rule, actor_type, actor_id, source_position)
 select distinct on (e.id) :shard::integer, e.*
 from unnest(
     :id::uuid[], :position::bigint[], :state::text[], :attempt::integer[], :retry_at::timestamptz[], :rule::text[],
-    :actor_type::text[], :actor_id::text[], :source_position::bigint[], :root::uuid[])
-    as e (id, position, state, attempt, retry_at, rule, actor_type, actor_id, source_position, root)
+    :actor_type::text[], :actor_id::text[], :source_position::bigint[])
+    as e (id, position, state, attempt, retry_at, rule, actor_type, actor_id, source_position)
 order by e.id, e.position desc
 on conflict (shard, id) do update
 set position = excluded.position, state = excluded.state, attempt = excluded.attempt, retry_at = excluded.retry_at
