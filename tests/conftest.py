@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from hypothesis import settings
 
 from peaceriver.embedded import Server
 from peaceriver.postgres import connect
+
+# A script's shell starts what it runs in the background with Ctrl-C ignored, and every command that a test starts would
+# inherit that; those must be interrupted as at a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A shared machine has slow moments: how long one example takes is not what a property is about. Time-outs guard hangs.
 settings.register_profile("usual", deadline=None, max_examples=100, print_blob=True)
