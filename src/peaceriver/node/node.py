@@ -153,6 +153,7 @@ class Node:
         shard.died = lambda each: self._in_background(self._revive(each))
         await shard.start(later_than)
         folder = Folder(shard, self.views)
+        shard.followers.append(folder.offer)
         timers = Timers(shard)
         await folder.start()
         await timers.start()

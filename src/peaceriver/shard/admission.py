@@ -19,18 +19,9 @@ from peaceriver.message import Envelope, same_message
 from peaceriver.model import MessageType, Model
 from peaceriver.record import Kind, Record
 from peaceriver.shard.exceptions import refused, resolved, state_of, written
-from peaceriver.shard.journal import ActorState, Batch, Documents, ExceptionState, Mark, type_and_id
+from peaceriver.shard.journal import UNREAD, ActorState, Batch, Documents, ExceptionState, Mark, type_and_id
 from peaceriver.shard.ledger import Ledger, Unit
-from peaceriver.shard.proposal import (
-    UNREAD,
-    ExceptionEntry,
-    Outcome,
-    Proposal,
-    Receipt,
-    Wish,
-    receipt_of,
-    supplied,
-)
+from peaceriver.shard.proposal import ExceptionEntry, Outcome, Proposal, Receipt, Wish, receipt_of, supplied
 from peaceriver.shard.validation import Validations
 
 
@@ -196,7 +187,7 @@ def _received(wish: Wish, unit: Unit, rules: Rules, wall: int) -> tuple[Record, 
     actor = unit.actor(key)
     _check_existence(envelope, key, actor)
     model = rules.model_for(envelope.actor_type, actor.model_version if actor else None, exists=actor is not None)
-    document = _folded(wish, model, actor)
+    document, value = _folded(wish, model, actor)
     if rules.check is not None:
         _refuse(tuple(rules.check(wish, document)), envelope)
     if rules.validations is not None:
@@ -205,7 +196,7 @@ def _received(wish: Wish, unit: Unit, rules: Rules, wall: int) -> tuple[Record, 
     model_version = model.version if model else None
     status = "cancelled" if envelope.action == "cancel" else "active"
     unit.actors[key] = ActorState(version, unit.next_position, status, model_version, document)
-    documents = (None if actor is None else actor.document, document)
+    documents = Documents(None if actor is None else actor.document, document, value)
     return _told(wish, unit, key, version, model_version), documents
 
 
@@ -226,13 +217,13 @@ def _check_existence(envelope: Envelope, key: type_and_id, actor: ActorState | N
         )
 
 
-def _folded(wish: Wish, model: Model | None, actor: ActorState | None) -> str:
-    """The document after the message, valid by its model; raises Invalid or TooLarge."""
+def _folded(wish: Wish, model: Model | None, actor: ActorState | None) -> tuple[str, Any]:
+    """The document after the message, valid by its model, and what it denotes where it was read; raises Refused."""
     envelope = wish.envelope
     before = None if actor is None else actor.document
     if envelope.action == "cancel":
         assert before is not None
-        return before
+        return before, UNREAD
     message_type = None if model is None else model.message_types.get(envelope.message_type)
     if message_type is not None:
         _check_message(wish, message_type)
@@ -241,12 +232,13 @@ def _folded(wish: Wish, model: Model | None, actor: ActorState | None) -> str:
     except TooLarge as error:
         raise TooLarge(f"{envelope.actor_type} would become too large: {error.detail}") from None
     assert after is not None
-    if model is not None:
-        prefix = "/document" if message_type is not None and message_type.fold is not None else "/body"
-        document = _value(wish) if after is envelope.body else jsontext.read(after.encode(), pointer_prefix=prefix)
-        if not model.validator.accepts(document):
-            _refuse(model.validator.offences(document, prefix=prefix), envelope)
-    return after
+    if model is None:
+        return after, UNREAD
+    prefix = "/document" if message_type is not None and message_type.fold is not None else "/body"
+    value = _value(wish) if after is envelope.body else jsontext.read(after.encode(), pointer_prefix=prefix)
+    if not model.validator.accepts(value):
+        _refuse(model.validator.offences(value, prefix=prefix), envelope)
+    return after, value
 
 
 def _check_message(wish: Wish, message_type: MessageType) -> None:
@@ -277,7 +269,7 @@ def _noted(unit: Unit, entry: ExceptionEntry, received_time: int = 0) -> tuple[R
     document = None if actor is None else actor.document
     cause_time = 0 if entry.cause is None else entry.cause.time
     made = msgspec.structs.replace(_of_the_system(unit, "exception", "{}"), **written(entry))
-    record = unit.add(made, max(received_time, cause_time), (document, document))
+    record = unit.add(made, max(received_time, cause_time), Documents(document, document))
     return record, state_of(entry, record.position)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -30,8 +30,20 @@ class ActorState(msgspec.Struct, frozen=True):
 
 
 type_and_id: TypeAlias = tuple[str, str]
-#: A document before and after a record, as text.
-Documents: TypeAlias = tuple[str | None, str | None]
+#: No value was read yet; a body may well be null.
+UNREAD: Final = msgspec.UNSET
+
+
+class Documents(NamedTuple):
+    """An actor's document before and after a record, as text."""
+
+    before: str | None
+    after: str | None
+    #: What ``after`` denotes, where admission has read it: it is not read again.
+    value: Any = UNREAD
+
+
+NO_DOCUMENTS: Final = Documents(None, None)
 
 
 class Mark(msgspec.Struct, frozen=True):

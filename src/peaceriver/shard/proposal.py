@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -11,11 +11,8 @@ import msgspec
 from peaceriver.errors import PeaceRiverError, Refused
 from peaceriver.message import Envelope, derived_id
 from peaceriver.record import Kind, Record, Resolution
-from peaceriver.shard.journal import Mark, type_and_id
+from peaceriver.shard.journal import UNREAD, Mark, type_and_id
 from peaceriver.stamp import Stamp
-
-#: No value was read yet; a body may well be null.
-UNREAD: Final = msgspec.UNSET
 
 
 class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 from peaceriver.postgres import Database, Transaction
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
 from peaceriver.shard.view_tables import Interval, ViewTable
-from peaceriver.shard.views import Folder, ModelAt, State, Views, folded, interval
-from peaceriver.stamp import OPEN_END
+from peaceriver.shard.views import Folder, ModelAt, Views, document_after, interval
 
 _ROWS_AT_A_TIME = 2_000
 
@@ -43,13 +43,13 @@ async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder
 
 
 async def _fold_all(tx: Transaction, table: ViewTable, shard: int, until: int, models: ModelAt) -> None:
-    pending: list[Interval] = []
-    async for row in intervals(shard, journal.of_type(tx, shard, table.actor_type, until), models):
-        pending.append(row)
-        if len(pending) >= _ROWS_AT_A_TIME:
-            await view_tables.write(tx, table, shard, (), pending)
-            pending = []
-    await view_tables.write(tx, table, shard, (), pending)
+    rows: list[tuple[Any, ...]] = []
+    async for each in intervals(journal.of_type(tx, shard, table.actor_type, until), models):
+        rows.append(each.row(table))
+        if len(rows) >= _ROWS_AT_A_TIME:
+            await view_tables.write(tx, table, shard, (), rows)
+            rows = []
+    await view_tables.write(tx, table, shard, (), rows)
 
 
 async def _catch_up(tx: Transaction, table: ViewTable, shard: int, after: int, until: int, models: ModelAt) -> None:
@@ -62,8 +62,8 @@ async def _catch_up(tx: Transaction, table: ViewTable, shard: int, after: int, u
     rows = await view_tables.sql.of_actors.rows(
         tx, shard=shard, actor_type=table.actor_type, ids=list(ids), until=until
     )
-    folded_again = intervals(shard, _each([from_row(row) for row in rows]), models)
-    await view_tables.write(tx, table, shard, (), [each async for each in folded_again])
+    folded_again = intervals(_each([from_row(row) for row in rows]), models)
+    await view_tables.write(tx, table, shard, (), [each.row(table) async for each in folded_again])
 
 
 async def _each(records: Sequence[Record]) -> AsyncIterator[Record]:
@@ -71,18 +71,16 @@ async def _each(records: Sequence[Record]) -> AsyncIterator[Record]:
         yield record
 
 
-async def intervals(shard: int, records: AsyncIterator[Record], models: ModelAt) -> AsyncIterator[Interval]:
+async def intervals(records: AsyncIterator[Record], models: ModelAt) -> AsyncIterator[Interval]:
     """The interval rows of actors whose records come one actor after the other, oldest first."""
-    actor_id: str | None = None
-    state: State | None = None
+    last: Record | None = None
+    document: str | None = None
     async for record in records:
-        assert record.actor_id is not None
-        if record.actor_id != actor_id:
-            if state is not None and actor_id is not None:
-                yield interval(shard, actor_id, state, OPEN_END)
-            actor_id, state = record.actor_id, None
-        elif state is not None:
-            yield interval(shard, actor_id, state, record.stamp)
-        state = folded(state, record, models)
-    if state is not None and actor_id is not None:
-        yield interval(shard, actor_id, state, OPEN_END)
+        if last is not None and document is not None:
+            is_same = record.actor_id == last.actor_id
+            yield interval(last, document, record.stamp) if is_same else interval(last, document)
+            document = document if is_same else None
+        document = document_after(record, document, models)
+        last = record
+    if last is not None and document is not None:
+        yield interval(last, document)

@@ -13,7 +13,7 @@ from peaceriver.postgres import Row, Transaction
 from peaceriver.record import Record, from_row
 from peaceriver.rule import FAILED, Subscription
 from peaceriver.shard import journal, view_tables
-from peaceriver.shard.journal import Documents
+from peaceriver.shard.journal import NO_DOCUMENTS, Documents
 
 if TYPE_CHECKING:
     from peaceriver.shard.shard import Shard
@@ -49,7 +49,7 @@ class Triggers:
         """A record was appended; True where the rule looks at such records."""
         if not wants(self._subscription, record):
             return False
-        trigger = trigger_of(record, documents or (None, None), chain)
+        trigger = trigger_of(record, documents or NO_DOCUMENTS, chain)
         self._kept.append(trigger)
         self._kept_bytes += _bytes(trigger)
         if len(self._kept) > TRIGGERS_KEPT_MAX or self._kept_bytes > _KEPT_BYTES_MAX:
@@ -141,7 +141,7 @@ class Triggers:
                 found = await view_tables.documents_at(tx, table, self._shard.code, moments)
                 documents |= {each.position: pair for each, pair in zip(of_type, found, strict=True)}
         return [
-            trigger_of(each, documents.get(each.position, (None, None)), row["chain"])
+            trigger_of(each, documents.get(each.position, NO_DOCUMENTS), row["chain"])
             for each, row in zip(records, rows, strict=True)
             if each.kind == "received" or _tells_of_failure(each)
         ]
@@ -182,8 +182,8 @@ def trigger_of(record: Record, documents: Documents, chain: bytes) -> Trigger:
         valid_at=record.valid_at,
         hops=record.hops,
         body=record.body,
-        before=documents[0],
-        document=documents[1],
+        before=documents.before,
+        document=documents.after,
         chain=chain,
     )
 

@@ -140,7 +140,7 @@ async def _verify_folds(tx: Transaction, code: int, last: int, views: Views) -> 
 async def _verify_actors(
     tx: Transaction, code: int, actor_type: str, last: int, views: Views
 ) -> AsyncIterator[Finding]:
-    folded = _last_states(intervals(code, journal.of_type(tx, code, actor_type, last), views.model_at))
+    folded = _last_states(intervals(journal.of_type(tx, code, actor_type, last), views.model_at))
     kept = _kept_states(tx, code, actor_type)
     async for expected, found in _paired(folded, kept):
         if expected != found:
@@ -167,7 +167,7 @@ async def _kept_states(tx: Transaction, code: int, actor_type: str) -> AsyncIter
 async def _verify_view(
     tx: Transaction, code: int, table: ViewTable, until: int, views: Views
 ) -> AsyncIterator[Finding]:
-    folded = _keyed(intervals(code, journal.of_type(tx, code, table.actor_type, until), views.model_at))
+    folded = _keyed(intervals(journal.of_type(tx, code, table.actor_type, until), views.model_at))
     kept = _keyed(view_tables.stored(tx, table, code, prefetch=_ROWS_AT_A_TIME))
     async for expected, found in _paired(folded, kept):
         if expected != found:

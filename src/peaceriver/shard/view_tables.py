@@ -8,7 +8,7 @@ them; the names come from the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,7 @@ from peaceriver import jsontext
 from peaceriver.message import moment
 from peaceriver.model import Column, Model
 from peaceriver.postgres import Row, Statements, Transaction, copy_in, quoted
+from peaceriver.shard.journal import UNREAD, Documents
 
 sql = Statements("peaceriver.shard", "views")
 
@@ -75,8 +76,8 @@ class Interval(msgspec.Struct, frozen=True):
     position: int
     document: str
 
-    def row(self, table: ViewTable) -> tuple[Any, ...]:
-        """The values of ``table``'s columns."""
+    def row(self, table: ViewTable, value: Any = UNREAD) -> tuple[Any, ...]:
+        """The values of ``table``'s columns; ``value``: what the document denotes, where it was read before."""
         system = (
             self.shard,
             self.id,
@@ -90,7 +91,7 @@ class Interval(msgspec.Struct, frozen=True):
         )
         if not table.columns:
             return system
-        document = jsontext.read(self.document.encode())
+        document = jsontext.read(self.document.encode()) if value is UNREAD else value
         return (*system, *(typed(each.kind, document.get(each.name)) for each in table.columns))
 
 
@@ -164,12 +165,11 @@ async def drop(tx: Transaction, name: str) -> None:
     await tx.execute(f"drop table if exists {SCHEMA}.{quoted(name)}")
 
 
-async def open_rows(tx: Transaction, table: ViewTable, shard: int, ids: Sequence[str]) -> list[Row]:
-    """The last row of each of some actors."""
+async def last_documents(tx: Transaction, table: ViewTable, shard: int, ids: Sequence[str]) -> list[Row]:
+    """The newest document of each of some actors."""
     return await tx.fetch(
         f"select last.* from unnest($2::text[]) as wanted (id) cross join lateral ("
-        f" select actor_id, actor_from, actor_version, actor_status, actor_model, actor_position, document"
-        f" from {table.relation} where actor_shard = $1 and actor_id = wanted.id"
+        f" select actor_id, document from {table.relation} where actor_shard = $1 and actor_id = wanted.id"
         f" order by actor_from desc limit 1) as last",
         shard,
         list(ids),
@@ -177,22 +177,25 @@ async def open_rows(tx: Transaction, table: ViewTable, shard: int, ids: Sequence
 
 
 async def write(
-    tx: Transaction, table: ViewTable, shard: int, closing: Iterable[tuple[str, int, int]], opening: Iterable[Interval]
+    tx: Transaction,
+    table: ViewTable,
+    shard: int,
+    ended: Sequence[tuple[str, int]],
+    rows: Sequence[tuple[Any, ...]],
 ) -> None:
-    """End rows (actor id, from, until) that were open, and add new ones."""
-    ended = list(closing)
+    """End the last rows of actors (id, until), and add new rows."""
     if ended:
-        ids, sinces, untils = zip(*ended, strict=True)
+        ids, untils = zip(*ended, strict=True)
         await tx.execute(
             f"update {table.relation} as v set actor_until = e.until"
-            f" from unnest($2::text[], $3::bigint[], $4::bigint[]) as e (id, since, until)"
-            f" where v.actor_shard = $1 and v.actor_id = e.id and v.actor_from = e.since",
+            f" from unnest($2::text[], $3::bigint[]) as e (id, until) cross join lateral ("
+            f"  select actor_from from {table.relation} where actor_shard = $1 and actor_id = e.id"
+            f"  order by actor_from desc limit 1) as last"
+            f" where v.actor_shard = $1 and v.actor_id = e.id and v.actor_from = last.actor_from",
             shard,
             list(ids),
-            list(sinces),
             list(untils),
         )
-    rows = [each.row(table) for each in opening]
     if rows:
         await copy_in(tx, table.name, table.column_names, rows, schema=SCHEMA)
 
@@ -231,7 +234,7 @@ async def actor_version(
 
 async def documents_at(
     tx: Transaction, table: ViewTable, shard: int, moments: Sequence[tuple[str, int]]
-) -> list[tuple[str | None, str | None]]:
+) -> list[Documents]:
     """What actors (id, logical time) were right before a time and at it, in the order asked for."""
     rows = await tx.fetch(
         f"select was.document as before, now.document as document"
@@ -245,7 +248,7 @@ async def documents_at(
         [each[0] for each in moments],
         [each[1] for each in moments],
     )
-    return [(row["before"], row["document"]) for row in rows]
+    return [Documents(row["before"], row["document"]) for row in rows]
 
 
 async def holders(

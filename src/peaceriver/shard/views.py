@@ -6,11 +6,10 @@ It follows the journal as every reader does. A group is folded whole, so a view 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
-import msgspec
 import structlog
 
 from peaceriver import fold
@@ -19,7 +18,9 @@ from peaceriver.model import Model
 from peaceriver.postgres import Row, Transaction, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
+from peaceriver.shard.journal import Batch, Documents, type_and_id
 from peaceriver.shard.shard import Shard
+from peaceriver.shard.unfolded import Change, Stretch, Unfolded
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.stamp import OPEN_END
 
@@ -73,52 +74,30 @@ class Views:
             self.tables[actor_type] = table
 
 
-class State(msgspec.Struct):
-    """An actor while it is being folded."""
-
-    version: int
-    status: str
-    model_version: int | None
-    position: int
-    document: str
-    since: int
-    #: Whether its row is in the table already, so that its end is an update.
-    stored: bool
-
-
-def folded(state: State | None, record: Record, models: ModelAt) -> State:
-    """An actor's state after a record of it."""
-    assert record.actor_type is not None
+def document_after(record: Record, before: str | None, models: ModelAt) -> str:
+    """An actor's document after a record of it, as admission made it."""
     assert record.action is not None
-    assert record.message_type is not None
-    assert record.actor_version is not None
-    before = None if state is None else state.document
+    assert record.actor_type is not None
     model = models.version(record.actor_type, record.model_version)
     document = fold.apply(model, record.action, record.message_type, before, record.body)
     assert document is not None
-    return State(
+    return document
+
+
+def interval(record: Record, document: str, until: int = OPEN_END) -> Interval:
+    """What an actor was from a record of it until another, or still is."""
+    assert record.actor_id is not None
+    assert record.actor_version is not None
+    return Interval(
+        record.shard,
+        record.actor_id,
+        record.stamp,
+        until,
         record.actor_version,
         "cancelled" if record.action == "cancel" else "active",
         record.model_version,
         record.position,
         document,
-        record.stamp,
-        stored=False,
-    )
-
-
-def interval(shard: int, actor_id: str, state: State, until: int) -> Interval:
-    """The row of a state that lasts until another record, or is still open."""
-    return Interval(
-        shard,
-        actor_id,
-        state.since,
-        until,
-        state.version,
-        state.status,
-        state.model_version,
-        state.position,
-        state.document,
     )
 
 
@@ -133,6 +112,7 @@ class Folder:
         self.still = asyncio.Lock()
         #: The stamp at the mark.
         self.stamp = 0
+        self._unfolded = Unfolded()
 
     @property
     def position(self) -> int:
@@ -178,59 +158,79 @@ class Folder:
             async with asyncio.timeout(FOLD_PAUSE_S):
                 await wanted.wait()
 
+    def offer(self, _shard: Shard, batch: Batch) -> None:
+        """A batch was appended: what is fresh need not be read and folded again."""
+        self._unfolded.offer(batch)
+
     async def _step(self) -> None:
         after, until = self._shard.folded.value, self._shard.complete.value
-        async with self._shard.database.connection() as tx:
-            rows = await _whole_groups(tx, self._shard.code, after, until)
-        records = [from_row(row) for row in rows]
-        received = [each for each in records if each.kind == "received"]
-        await self._views.ensure(self._shard, {each.actor_type for each in received if each.actor_type})
-        last = records[-1]
+        stretch = self._unfolded.next(after, until) or await self._read(after, until)
+        by_type: dict[str, list[Change]] = {}
+        for change in stretch.changes:
+            assert change[0].actor_type is not None
+            by_type.setdefault(change[0].actor_type, []).append(change)
+        await self._views.ensure(self._shard, by_type)
         async with self._shard.database.transaction() as tx:
-            await self._fold(tx, received)
+            for actor_type, changes in by_type.items():
+                await fold_into(tx, self._views.tables[actor_type], self._shard.code, changes)
             moved = await view_tables.sql.move.value(
-                tx, shard=self._shard.code, expected=after, position=last.position, stamp=last.stamp
+                tx, shard=self._shard.code, expected=after, position=stretch.last, stamp=stretch.stamp
             )
             assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
-        self.stamp = last.stamp
-        self._shard.folded.advance(last.position)
+        self.stamp = stretch.stamp
+        self._shard.folded.advance(stretch.last)
 
-    async def _fold(self, tx: Transaction, records: list[Record]) -> None:
-        by_type: dict[str, list[Record]] = {}
+    async def _read(self, after: int, until: int) -> Stretch:
+        """The next groups from the journal, up to what is in memory, folded again."""
+        until = self._unfolded.until(after, until)
+        async with self._shard.database.connection() as tx:
+            rows = await _whole_groups(tx, self._shard.code, after, until)
+            records = [from_row(row) for row in rows]
+            changes = await self._folded(tx, [each for each in records if each.kind == "received"])
+        return Stretch(after + 1, records[-1].position, records[-1].stamp, changes)
+
+    async def _folded(self, tx: Transaction, records: Sequence[Record]) -> list[Change]:
+        """Records with the documents that they fold into, on top of what the views hold."""
+        documents: dict[type_and_id, str] = {}
+        for actor_type in {each.actor_type for each in records if each.actor_type in self._views.tables}:
+            assert actor_type is not None
+            ids = sorted({each.actor_id for each in records if each.actor_type == actor_type and each.actor_id})
+            rows = await view_tables.last_documents(tx, self._views.tables[actor_type], self._shard.code, ids)
+            documents |= {(actor_type, row["actor_id"]): row["document"] for row in rows}
+        changes: list[Change] = []
         for record in records:
             assert record.actor_type is not None
-            by_type.setdefault(record.actor_type, []).append(record)
-        for actor_type, of_type in by_type.items():
-            await fold_into(tx, self._views.tables[actor_type], self._shard.code, of_type, self._views.model_at)
+            assert record.actor_id is not None
+            key = record.actor_type, record.actor_id
+            before = documents.get(key)
+            documents[key] = document_after(record, before, self._views.model_at)
+            changes.append((record, Documents(before, documents[key])))
+        return changes
 
 
-async def fold_into(tx: Transaction, table: ViewTable, shard: int, records: list[Record], models: ModelAt) -> None:
-    """Fold the next records of one type into a table that holds everything before them."""
-    ids = {each.actor_id for each in records if each.actor_id is not None}
-    states: dict[str, State] = {
-        row["actor_id"]: State(
-            row["actor_version"],
-            row["actor_status"],
-            row["actor_model"],
-            row["actor_position"],
-            row["document"],
-            row["actor_from"],
-            stored=True,
-        )
-        for row in await view_tables.open_rows(tx, table, shard, sorted(ids))
-    }
-    closing: list[tuple[str, int, int]] = []
-    done: list[Interval] = []
-    for record in records:
+async def fold_into(tx: Transaction, table: ViewTable, shard: int, changes: Iterable[Change]) -> None:
+    """Write the next changes of one type into a table that holds everything before them."""
+    last: dict[str, Change] = {}
+    ended: list[tuple[str, int]] = []
+    rows: list[tuple[Any, ...]] = []
+    for change in changes:
+        record = change[0]
         assert record.actor_id is not None
-        before = states.get(record.actor_id)
-        if before is not None and before.stored:
-            closing.append((record.actor_id, before.since, record.stamp))
-        elif before is not None:
-            done.append(interval(shard, record.actor_id, before, record.stamp))
-        states[record.actor_id] = folded(before, record, models)
-    done.extend(interval(shard, each, state, OPEN_END) for each, state in states.items() if not state.stored)
-    await view_tables.write(tx, table, shard, closing, done)
+        assert record.actor_version is not None
+        before = last.get(record.actor_id)
+        if before is not None:
+            rows.append(_row(table, before, record.stamp))
+        elif record.actor_version > 1:
+            ended.append((record.actor_id, record.stamp))
+        last[record.actor_id] = change
+    rows += [_row(table, each, OPEN_END) for each in last.values()]
+    await view_tables.write(tx, table, shard, ended, rows)
+
+
+def _row(table: ViewTable, change: Change, until: int) -> tuple[Any, ...]:
+    record, documents = change
+    assert documents.after is not None
+    return interval(record, documents.after, until).row(table, documents.value)
 
 
 async def _whole_groups(tx: Transaction, shard: int, after: int, until: int) -> list[Row]:
