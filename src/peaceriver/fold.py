@@ -128,6 +128,9 @@ def _rebased(document: bytes | msgspec.Raw, before: bytes | msgspec.Raw, after: 
 
 def _merged(target: bytes | msgspec.Raw | None, patch: bytes | msgspec.Raw) -> bytes:
     members = _members(target) if target is not None else {}
+    if isinstance(patch, bytes) and patch.find(b"{", 1) < 0 and b"null" not in patch:
+        # A flat patch that removes nothing, which is what most are.
+        return _encode(members | _members(patch))
     for key, value in _members(patch).items():
         first = _first(value)
         if first == _NULL:

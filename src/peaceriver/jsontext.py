@@ -37,6 +37,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _INTEGER_TOO_LONG = b"0" * (NUMBER_EXPONENT_MAX + 2)
+_DIGIT = re.compile(rb"[0-9]")
 _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAYBE_NAIVE = re.compile(r":\d\d(\.\d+)?\"")
@@ -166,7 +167,8 @@ def _is_suspect(text: bytes, value: Any, prefix: str) -> bool:
             raise _too_deep(prefix)
     if b"\\" in text and b"\\u0000" in text:
         return True
-    if len(text) >= len(_INTEGER_TOO_LONG) and _INTEGER_TOO_LONG in text.translate(_DIGITS):
+    # So many digits in a row would cover one of these places at least.
+    if _DIGIT.search(text[:: len(_INTEGER_TOO_LONG)]) and _INTEGER_TOO_LONG in text.translate(_DIGITS):
         return True
     # Every key that was written has its own colon. As many colons as keys that were decoded: none was written twice.
     return text.count(b":") != keys and _key_colons(text) != keys

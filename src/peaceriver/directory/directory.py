@@ -105,7 +105,7 @@ class Directory:
             return None
         editions = self._editions[actor_type]
         generation = editions[version - 1].generation
-        return [each for each in editions if each.generation == generation][-1].model
+        return next(each.model for each in reversed(editions) if each.generation == generation)
 
     def versions(self, actor_type: str) -> list[Model]:
         """All versions of a type's model, oldest first."""

@@ -51,6 +51,8 @@ class Admitted(msgspec.Struct, frozen=True):
     outcomes: list[Outcome]
     unit: Unit
     exceptions: list[ExceptionState]
+    #: Whether an outcome is a refusal.
+    refuses: bool
 
 
 def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitted:
@@ -58,6 +60,7 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
     unit = Unit(ledger, proposal.received_time)
     outcomes: list[Outcome | Record] = []
     exceptions: list[ExceptionState] = []
+    refuses = False
     for wish in proposal.wishes:
         try:
             outcomes.append(_admit_one(wish, unit, ledger, rules, wall))
@@ -66,13 +69,14 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
         except Refused as refusal:
             refusal.message_id = str(wish.id)
             if proposal.atomic:
-                return Admitted(_spoiled(proposal, len(outcomes), refusal), Unit(ledger, 0), [])
+                return Admitted(_spoiled(proposal, len(outcomes), refusal), Unit(ledger, 0), [], refuses=True)
             if wish.records_refusal:
                 record, state = _noted(unit, refused(wish, refusal), wish.received_time)
                 outcomes.append(record)
                 exceptions.append(state)
             else:
                 outcomes.append(refusal)
+                refuses = True
     exceptions += [_noted(unit, each)[1] for each in proposal.exceptions]
     for mark in proposal.marks:
         unit.add(_mark(mark, unit))
@@ -81,15 +85,15 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
     if unit.records:
         unit.seal(wall)
     told = [receipt_of(each) if isinstance(each, Record) else each for each in outcomes]
-    return Admitted(told, unit, exceptions)
+    return Admitted(told, unit, exceptions, refuses)
 
 
 def note_side_effects(proposal: Proposal, admitted: Admitted, batch: Batch) -> None:
     """What changes beside the journal in the transaction of a proposal's records."""
-    batch.exceptions.extend(admitted.exceptions)
-    batch.marks.extend(proposal.marks)
-    batch.released.extend(proposal.released)
-    batch.promoted.extend(proposal.promoted)
+    batch.exceptions += admitted.exceptions
+    batch.marks += proposal.marks
+    batch.released += proposal.released
+    batch.promoted += proposal.promoted
     for record in admitted.unit.records:
         if record.kind == "timer":
             assert record.due is not None
@@ -186,6 +190,8 @@ def _received(wish: Wish, unit: Unit, rules: Rules, wall: int) -> tuple[Record, 
         )
     actor = unit.actor(key)
     _check_existence(envelope, key, actor)
+    if actor is None:
+        unit.created.add(key)
     model = rules.model_for(envelope.actor_type, actor.model_version if actor else None, exists=actor is not None)
     document, value = _folded(wish, model, actor)
     if rules.check is not None:
@@ -201,18 +207,17 @@ def _received(wish: Wish, unit: Unit, rules: Rules, wall: int) -> tuple[Record, 
 
 
 def _check_existence(envelope: Envelope, key: type_and_id, actor: ActorState | None) -> None:
-    name = "/".join(key)
     if envelope.action == "create":
         if actor is not None:
-            raise Conflict(f"{name} exists in department {envelope.to} already; modify it, or create another")
+            raise Conflict(f"{'/'.join(key)} exists in department {envelope.to} already; modify it, or create another")
         return
     if actor is None:
-        raise Conflict(f"{name} does not exist in department {envelope.to}; create it first")
+        raise Conflict(f"{'/'.join(key)} does not exist in department {envelope.to}; create it first")
     if actor.status == "cancelled":
-        raise Conflict(f"{name} in department {envelope.to} is cancelled and takes no more messages")
+        raise Conflict(f"{'/'.join(key)} in department {envelope.to} is cancelled and takes no more messages")
     if envelope.if_version is not None and envelope.if_version != actor.version:
         raise VersionConflict(
-            f"{name} is at version {actor.version}, not {envelope.if_version}; read it again and decide anew",
+            f"{'/'.join(key)} is at version {actor.version}, not {envelope.if_version}; read it again and decide anew",
             errors=(Offence("/if_version", f"the actor is at version {actor.version}"),),
         )
 

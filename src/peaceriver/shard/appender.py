@@ -81,14 +81,15 @@ class Appender:
         """
         if self._closed is not None:
             raise self._closed
-        records = sum([each.records for each in proposals])
+        waiting = Waiting(proposals)
+        places = waiting.places()
+        records = sum([each.records for each in places])
         if bounded and self._queued + records > QUEUE_MESSAGES_MAX:
             raise Busy(
                 f"department {self.shard} has {self._queued} messages waiting; send this one again in a moment",
                 retry_after_s=1.0,
             )
-        waiting = Waiting(proposals)
-        self._queue.extend([(waiting, index) for index in range(len(proposals))])
+        self._queue.extend(places)
         self._queued += records
         if self._committing is None:
             self._wake.set()
@@ -162,14 +163,14 @@ class Appender:
     def _take(self) -> list[Place]:
         taken: list[Place] = []
         room = Room()
-        while self._queue and room.holds(_proposal(self._queue[0])):
-            room.take(_proposal(self._queue[0]))
+        while self._queue and room.holds(self._queue[0]):
+            room.take(self._queue[0])
             taken.append(self._pop())
         return taken
 
     def _pop(self) -> Place:
         place = self._queue.popleft()
-        self._queued -= _proposal(place).records
+        self._queued -= place.records
         return place
 
     def _put_together(self) -> None:
@@ -182,10 +183,10 @@ class Appender:
             Ledger(self.shard, self.tip, self._actors, self._marks, before=self._committing.ledger)
         )
         while self._queue:
-            proposal = _proposal(self._queue[0])
-            if not attempt.has_room(proposal) or attempt.needs_more(proposal):
+            place = self._queue[0]
+            if not attempt.has_room(place) or attempt.needs_more(place.proposal):
                 break
-            if not attempt.consider(self._queue[0], self.rules, self._clock()):
+            if not attempt.consider(place, self.rules, self._clock()):
                 break
             self._pop()
             self._open = attempt
@@ -195,7 +196,7 @@ class Appender:
         places = [*more, *(self._open.taken if self._open is not None else ())]
         self._open = None
         self._queue.extendleft(reversed(places))
-        self._queued += sum(_proposal(each).records for each in places)
+        self._queued += sum(each.records for each in places)
 
     async def _append(self, attempt: Attempt) -> None:
         """Commit a batch and answer it, or give it back to be decided anew; raises Fenced where another leads."""
@@ -224,14 +225,14 @@ class Appender:
 
     async def _look_up(self, taken: Sequence[Place], *, ids: bool) -> dict[UUID, Record]:
         """Bring what admission must know into memory; answer the messages that were recorded before."""
-        wishes = [wish for each in taken for wish in _proposal(each).wishes]
+        wishes = [wish for each in taken for wish in each.proposal.wishes]
         # Without a look-up a create is taken for new: the actor's key refuses it if that was wrong.
         missing = {
             wish.key
             for wish in wishes
             if wish.kind == "received" and (ids or wish.envelope.action != "create") and wish.key not in self._actors
         }
-        entries = [entry for each in taken for entry in _proposal(each).exceptions]
+        entries = [entry for each in taken for entry in each.proposal.exceptions]
         missing |= {key for entry in entries if (key := (entry.actor_type, entry.actor_id)) not in self._actors}
         given = [*(wish.id for wish in wishes), *(entry.record_id for entry in entries)] if ids else []
         if not missing and not given:
@@ -291,8 +292,3 @@ class Appender:
             self._open.ledger.before = None
         self._actors.trim()
         attempt.answer()
-
-
-def _proposal(place: Place) -> Proposal:
-    waiting, index = place
-    return waiting.proposals[index]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from peaceriver.errors import PeaceRiverError, Refused, Unavailable
+from peaceriver.errors import PeaceRiverError, Unavailable
 from peaceriver.limits import APPEND_BYTES_MAX, APPEND_RECORDS_MAX
 from peaceriver.shard.admission import Admitted, Rules, admit, note_side_effects
 from peaceriver.shard.journal import Batch
@@ -40,19 +40,21 @@ class Attempt:
     def batch(self) -> Batch:
         return self.ledger.batch
 
-    def has_room(self, proposal: Proposal) -> bool:
+    def has_room(self, place: Place) -> bool:
         """Whether it may take another proposal."""
-        return self._room.holds(proposal)
+        return self._room.holds(place)
 
     def needs_more(self, proposal: Proposal) -> bool:
         """Whether an actor must be in memory to decide about a proposal, and is not.
 
         A create is taken for new: the actor's key refuses it if that was wrong.
         """
-        return any(
-            wish.kind == "received" and wish.envelope.action != "create" and self.ledger.actor(wish.key) is None
-            for wish in proposal.wishes
-        ) or any(self.ledger.actor((each.actor_type, each.actor_id)) is None for each in proposal.exceptions)
+        for wish in proposal.wishes:
+            if wish.kind == "received" and wish.envelope.action != "create" and self.ledger.actor(wish.key) is None:
+                return True
+        if not proposal.exceptions:
+            return False
+        return any(self.ledger.actor((each.actor_type, each.actor_id)) is None for each in proposal.exceptions)
 
     def consider(self, place: Place, rules: Rules, wall: int) -> bool:
         """Decide about one proposal and take it.
@@ -60,16 +62,18 @@ class Attempt:
         False, and nothing taken, where it looks like a conflict and may be a message that was recorded before: nobody
         has looked yet.
         """
-        proposal = place[0].proposals[place[1]]
-        judged = self._judged(proposal, rules, wall)
-        if not self.looked_up and _refuses(judged):
-            return False
-        if isinstance(judged, Admitted) and judged.unit.records:
-            self.ledger.take(judged.unit)
-            note_side_effects(proposal, judged, self.batch)
+        judged = self._judged(place.proposal, rules, wall)
+        if isinstance(judged, Admitted):
+            if judged.refuses and not self.looked_up:
+                return False
+            if judged.unit.records:
+                self.ledger.take(judged.unit)
+                note_side_effects(place.proposal, judged, self.batch)
+            self._answers.append(judged.outcomes)
+        else:
+            self._answers.append(judged)
         self.taken.append(place)
-        self._answers.append(judged.outcomes if isinstance(judged, Admitted) else judged)
-        self._room.take(proposal)
+        self._room.take(place)
         return True
 
     def _judged(self, proposal: Proposal, rules: Rules, wall: int) -> Admitted | PeaceRiverError:
@@ -89,8 +93,8 @@ class Attempt:
 
     def answer(self) -> None:
         """Tell everybody what was decided: it counts now."""
-        for (waiting, index), answer in zip(self.taken, self._answers, strict=True):
-            waiting.answer(index, answer)
+        for place, answer in zip(self.taken, self._answers, strict=True):
+            place.answer(answer)
 
 
 class Room:
@@ -99,23 +103,18 @@ class Room:
     def __init__(self) -> None:
         self._records = self._bytes = 0
 
-    def holds(self, proposal: Proposal) -> bool:
+    def holds(self, place: Place) -> bool:
         """Whether a proposal fits."""
         if not self._records:
             return True
-        records, size = self._records + proposal.records, self._bytes + proposal.bytes
-        return records <= APPEND_RECORDS_MAX and size <= APPEND_BYTES_MAX
+        return self._records + place.records <= APPEND_RECORDS_MAX and self._bytes + place.bytes <= APPEND_BYTES_MAX
 
-    def take(self, proposal: Proposal) -> None:
-        self._records += proposal.records
-        self._bytes += proposal.bytes
+    def take(self, place: Place) -> None:
+        self._records += place.records
+        self._bytes += place.bytes
 
 
 def answer_all(places: Iterable[Place], answer: Answer) -> None:
     """Give everybody the same answer."""
-    for waiting, index in places:
-        waiting.answer(index, answer)
-
-
-def _refuses(answer: Admitted | PeaceRiverError) -> bool:
-    return isinstance(answer, Admitted) and any(isinstance(each, Refused) for each in answer.outcomes)
+    for each in places:
+        each.answer(answer)

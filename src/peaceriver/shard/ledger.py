@@ -44,10 +44,12 @@ class Ledger:
         self._marks = marks
         self._known = known or {}
         self._ids: dict[UUID, Record] = {}
+        #: The actors that this batch creates or changes.
+        self._made: dict[type_and_id, ActorState] = {}
 
     def actor(self, key: type_and_id) -> ActorState | None:
         """An actor as it will be; None where it is not in memory."""
-        state = self.batch.changed.get(key) or self.batch.created.get(key)
+        state = self._made.get(key)
         if state is not None:
             return state
         return self._actors.get(key) if self.before is None else self.before.actor(key)
@@ -72,10 +74,8 @@ class Ledger:
         batch.chains += unit.chains
         batch.documents += unit.documents
         for key, state in unit.actors.items():
-            if key in batch.created or (key not in batch.changed and self.actor(key) is None):
-                batch.created[key] = state
-            else:
-                batch.changed[key] = state
+            made = batch.created if key in unit.created or key in batch.created else batch.changed
+            made[key] = self._made[key] = state
         self._ids.update(unit.ids)
 
 
@@ -86,6 +86,7 @@ class Unit:
         "_ledger",
         "actors",
         "chains",
+        "created",
         "documents",
         "epoch",
         "ids",
@@ -102,6 +103,8 @@ class Unit:
         self.next_position = ledger.tip.position + 1
         self.received_time = received_time
         self.actors: dict[type_and_id, ActorState] = {}
+        #: Those among them that were not there before.
+        self.created: set[type_and_id] = set()
         self.ids: dict[UUID, Record] = {}
         self.records: list[Record] = []
         self.chains: list[bytes] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from peaceriver.shard.proposal import Answer, Proposal
 
@@ -20,6 +19,10 @@ class Waiting:
         self.answers: list[Answer | None] = [None] * len(proposals)
         self._unanswered = len(proposals)
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def places(self) -> list[Place]:
+        """Each proposal as it stands in a queue."""
+        return [Place(self, index) for index in range(len(self.proposals))]
 
     def answer(self, index: int, answer: Answer) -> None:
         """Answer one proposal, unless it was answered before; the last answer wakes whoever waits."""
@@ -47,5 +50,18 @@ class Waiting:
             self._done.set_result(None)
 
 
-#: One proposal in the queue: with whom it came, and where its answer goes.
-Place: TypeAlias = tuple[Waiting, int]
+class Place:
+    """One proposal in the queue: what it is, with whom it came, and how much it is."""
+
+    __slots__ = ("_index", "_waiting", "bytes", "proposal", "records")
+
+    def __init__(self, waiting: Waiting, index: int) -> None:
+        self._waiting = waiting
+        self._index = index
+        self.proposal = waiting.proposals[index]
+        self.records = self.proposal.records
+        self.bytes = self.proposal.bytes
+
+    def answer(self, answer: Answer) -> None:
+        """Tell whoever waits."""
+        self._waiting.answer(self._index, answer)
