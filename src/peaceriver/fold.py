@@ -128,7 +128,7 @@ def _rebased(document: bytes | msgspec.Raw, before: bytes | msgspec.Raw, after: 
 
 def _merged(target: bytes | msgspec.Raw | None, patch: bytes | msgspec.Raw) -> bytes:
     members = _members(target) if target is not None else {}
-    if isinstance(patch, bytes) and patch.find(b"{", 1) < 0 and b"null" not in patch:
+    if patch.find(b"{", 1) < 0 and b"null" not in patch:
         # A flat patch that removes nothing, which is what most are.
         return _encode(members | _members(patch))
     for key, value in _members(patch).items():
@@ -144,9 +144,9 @@ def _merged(target: bytes | msgspec.Raw | None, patch: bytes | msgspec.Raw) -> b
 
 def _merged_member(target: msgspec.Raw | None, patch: msgspec.Raw) -> msgspec.Raw:
     if target is not None and _first(target) == _OBJECT:
-        return msgspec.Raw(_merged(target, patch))
+        return msgspec.Raw(_merged(target, bytes(patch)))
     # Nothing to merge with: the patch itself, without the members that it would remove.
-    return msgspec.Raw(_merged(None, patch)) if b"null" in bytes(patch) else patch
+    return msgspec.Raw(_merged(None, bytes(patch))) if b"null" in bytes(patch) else patch
 
 
 def _first(value: msgspec.Raw) -> int:

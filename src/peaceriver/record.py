@@ -30,7 +30,7 @@ CHAIN_START = bytes(32)
 _pack = msgspec.msgpack.Encoder(uuid_format="bytes").encode
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One immutable entry of a shard's journal. Its fields are the journal's columns, in order."""
 
     shard: int

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from peaceriver.api import asked, connection
+from peaceriver.api import connection
 from peaceriver.limits import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BODY_BYTES_MAX, TIMEOUT_MAX_S
 from peaceriver.node.identity import wall_clock
 from peaceriver.stamp import TICKS_PER_MICROSECOND, Stamp
@@ -911,7 +911,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(served: Served, monkeypatch
 def test_a_body_that_does_not_come_is_not_waited_for(
     served: Served, door: Door, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connection, "BODY_TIMEOUT_S", 0.2)
     head = b"POST /messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100\r\n\r\n"
     answer = spoken(served, head + b'{"to"')
     assert answer.startswith(b"HTTP/1.1 400 "), answer

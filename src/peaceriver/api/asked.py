@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
@@ -17,9 +16,6 @@ from peaceriver.limits import CODE_MAX, NAME_LETTERS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import ACTOR_TYPE
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.sending import Sender
-
-#: How long a body may take to arrive.
-BODY_TIMEOUT_S = 30.0
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.*", re.ASCII)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
@@ -111,20 +107,13 @@ class Asked:
         return name
 
     async def body(self, limit_bytes: int) -> bytes:
-        """The whole body; raises TooLarge as soon as it is known to be, and Malformed where it does not come."""
+        """The whole body; raises TooLarge as soon as it is known to be."""
         encoding = self.header(b"content-encoding")
         if encoding is not None and encoding.lower() != "identity":
             raise Malformed(f"the body comes as {encoding[:40]!r}; send it without a Content-Encoding")
         declared = self._headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit_bytes:
             raise _too_large(limit_bytes)
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                return await self._received(limit_bytes)
-        except TimeoutError:
-            raise Malformed(f"the body did not arrive within {BODY_TIMEOUT_S:g} s; send it again") from None
-
-    async def _received(self, limit_bytes: int) -> bytes:
         chunks: list[bytes] = []
         size = 0
         while True:

@@ -1,8 +1,8 @@
-"""One connection: what a request's head may cost in time, bytes and number, before any page is asked.
+"""One connection: what a request may cost in time before a page has it whole, and its head in bytes and number.
 
-The server under it bounds neither the time that a head takes to arrive nor its size, so a client that sends a byte now
-and then, or headers without end, would hold a connection and memory for ever. What it says of a bad request is text,
-and ours are problems.
+The server under it bounds neither the time that a request takes to arrive nor the size of its head, so a client that
+sends a byte now and then, or headers without end, would hold a connection and memory for ever. What it says of a bad
+request is text, and ours are problems. Most requests come whole, and those cost no timer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from peaceriver.jsontext import encode
 
 #: From the connection, or the first byte of a later request, to the end of its headers.
 HEAD_TIMEOUT_S = 10.0
+#: From the end of the headers to the end of the body.
+BODY_TIMEOUT_S = 30.0
 HEAD_BYTES_MAX = 64 * 1024
 CONNECTIONS_MAX = 1_000
 
@@ -30,59 +32,68 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        #: No request, or no more of one than a part of its head, has arrived since the last one.
+        self._in_head = True
         self._in_body = False
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        #: Runs while a head, or a body, is being waited for.
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS_MAX:
             self._refuse(Unavailable(f"{CONNECTIONS_MAX} connections are open; close some, or try again later"))
         else:
-            self._await_head()
+            self._timer = self.loop.call_later(HEAD_TIMEOUT_S, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_arrived()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data)
-        super().data_received(data if self._in_body else without_upgrade(data))
-        if self._head_timer is not None and self._head_bytes > HEAD_BYTES_MAX:
+        if not self._in_body:
+            self._head_bytes += len(data)
+            data = without_upgrade(data)
+        super().data_received(data)
+        if self._timer is None and (self._in_head or self._in_body):
+            seconds = BODY_TIMEOUT_S if self._in_body else HEAD_TIMEOUT_S
+            self._timer = self.loop.call_later(seconds, self._too_slow)
+        if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(Malformed(f"the head of the request has more than {HEAD_BYTES_MAX:,} bytes; send less"))
 
     def on_message_begin(self) -> None:
+        self._in_head = True
         super().on_message_begin()
-        if self._head_timer is None:
-            self._await_head()
 
     def on_headers_complete(self) -> None:
-        self._head_arrived()
-        self._in_body = True
+        self._stop_timer()
+        self._in_head, self._in_body, self._head_bytes = False, True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        self._stop_timer()
         self._in_body = False
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Malformed(f"this is not an HTTP/1.1 request: {msg}"))
 
-    def _await_head(self) -> None:
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._too_slow)
-
-    def _head_arrived(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _too_slow(self) -> None:
-        self._refuse(Malformed(f"no request arrived within {HEAD_TIMEOUT_S:g} s; connect again when there is one"))
+        if not self._in_body:
+            self._refuse(Malformed(f"no request arrived within {HEAD_TIMEOUT_S:g} s; connect again when there is one"))
+        elif self.cycle.response_started:
+            self.transport.close()  # it was answered without its body, which nobody waits for
+        else:
+            self._refuse(Malformed(f"the body did not arrive within {BODY_TIMEOUT_S:g} s; send it again"))
 
     def _refuse(self, refusal: Refused) -> None:
         """Answer without asking the application, and close."""
-        self._head_arrived()
+        self._stop_timer()
         if self.transport.is_closing():
             return
         body = encode(refusal.problem())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
@@ -21,6 +22,7 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]
 FRESH = ("as_of", "after", "timeout", "read")
 SEND = ("concern", "timeout", "spool")
 PARAMETERS_MAX = 100
+_REMEMBERED_BYTES_MAX = 200
 
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s)?", re.ASCII)
 _CONCERNS = ("quorum", "local", "all")
@@ -37,19 +39,14 @@ class Parameters:
         self._values = dict(pairs)
 
     @classmethod
-    def read(cls, query: bytes, known: Collection[str], *, fields: bool) -> Parameters:
+    def read(cls, query: bytes, known: frozenset[str], *, fields: bool) -> Parameters:
         """Raises Malformed, or Invalid naming each parameter that is unknown or given twice.
 
         ``fields``: parameters that are not known name fields of documents, which may be given more than once.
         """
         if not query:
             return NONE
-        pairs = _decoded(query)
-        errors = [Offence(name.replace("\x00", ""), detail) for name, detail in _offences(pairs, known, fields)]
-        if errors:
-            named = ", ".join(dict.fromkeys(f"{each.pointer} {each.detail}" for each in errors))
-            raise Invalid(f"the query parameters are not acceptable: {named}", errors=tuple(errors))
-        return cls(pairs)
+        return (_remembered if len(query) <= _REMEMBERED_BYTES_MAX else _checked)(query, known, fields)
 
     def text(self, name: str) -> str | None:
         return self._values.get(name)
@@ -99,6 +96,19 @@ class Parameters:
 
 
 NONE = Parameters(())
+
+
+def _checked(query: bytes, known: Collection[str], fields: bool) -> Parameters:
+    pairs = _decoded(query)
+    errors = [Offence(name.replace("\x00", ""), detail) for name, detail in _offences(pairs, known, fields)]
+    if errors:
+        named = ", ".join(dict.fromkeys(f"{each.pointer} {each.detail}" for each in errors))
+        raise Invalid(f"the query parameters are not acceptable: {named}", errors=tuple(errors))
+    return Parameters(pairs)
+
+
+#: A client mostly asks with the same few parameters again and again.
+_remembered = lru_cache(maxsize=512)(_checked)
 
 
 def freshness(parameters: Parameters, header: str | None, *, after: str | None = None) -> Freshness:

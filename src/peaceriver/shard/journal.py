@@ -19,7 +19,7 @@ _STREAMED_ROWS = 2_000
 _columns_of = msgspec.structs.astuple
 
 
-class ActorState(msgspec.Struct, frozen=True):
+class ActorState(msgspec.Struct, frozen=True, gc=False):
     """What admission knows of an actor: its document after its last record."""
 
     version: int

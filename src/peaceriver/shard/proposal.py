@@ -94,7 +94,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         return self.envelope.actor_type, self.envelope.actor_id or str(self.id)
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a sender gets for a recorded message."""
 
     id: UUID

@@ -63,7 +63,7 @@ class ViewTable(msgspec.Struct, frozen=True):
         return (*(name for name, _ in SYSTEM_COLUMNS), *(each.name for each in self.columns))
 
 
-class Interval(msgspec.Struct, frozen=True):
+class Interval(msgspec.Struct, frozen=True, gc=False):
     """One actor's state between two stamps."""
 
     shard: int
