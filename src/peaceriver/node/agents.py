@@ -146,10 +146,13 @@ class Agents:
         agents = self.at(shard.code)
         if not agents:
             return
-        types = {each.subscription.actor_type for each in agents}
+        by_type: dict[str | None, list[Agent]] = {}
+        for agent in agents:
+            by_type.setdefault(agent.subscription.actor_type, []).append(agent)
+        of_any_type = by_type.get(None, [])
         for record, documents, chain in zip(batch.records, batch.documents, batch.chains, strict=True):
-            if record.kind in _LOOKED_AT and (None in types or record.actor_type in types):
-                for agent in agents:
+            if record.kind in _LOOKED_AT:
+                for agent in (*by_type.get(record.actor_type, ()), *of_any_type):
                     agent.offer(record, documents, chain)
         for agent in agents:
             agent.follow(batch)

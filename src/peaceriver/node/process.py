@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ SERVER_STEADY_S = 30.0
 STOP_TIMEOUT_S = 10.0
 #: In the node's directory while it runs: which process it is.
 NODE_FILE = "node.json"
+#: Objects that may pile up before the collector looks for cycles among them. Python's own 700 are less than one batch.
+GARBAGE_MAX = 10_000
 _SOCKETS_LINK = "sockets"
 
 
@@ -73,6 +76,7 @@ async def run_node(configuration: NodeConfiguration, serve: Serve, *, ready: Cal
             server, serving = await _start(configuration, serve, stack)
             if configuration.data is not None:
                 stack.callback(_introduce(configuration, serving.url))
+            _spare_the_collector()
             ready(serving.url)
             await (server.lost() if server is not None else asyncio.Event().wait())
             return DATABASE_LOST
@@ -98,6 +102,13 @@ async def _start(
     serving = await serve(node, configuration.listen.host, configuration.listen.port)
     stack.push_async_callback(_in_time, "door", serving.stop)
     return server, serving
+
+
+def _spare_the_collector() -> None:
+    """What a started node holds is there to stay, and what a message takes is gone soon and without cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_MAX)
 
 
 async def _in_time(part: str, stop: Callable[[], Awaitable[None]]) -> None:
