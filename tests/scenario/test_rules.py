@@ -327,6 +327,37 @@ async def test_a_refused_follow_up_is_an_exception_where_it_was_refused_and_can_
         await sound(cluster)
 
 
+async def test_a_replay_does_not_offer_again_what_was_refused(started: Started) -> None:
+    @rule(on=Order.created, at=sales)
+    def change(event: Event) -> Iterator[Envelope]:
+        yield sales.modify(f"Check/{event.id}", {"amount": 3})
+        yield sales.create(Check(amount=event.document.total), id=f"{event.id}2")
+
+    async def replayed(cluster: Cluster, receipt: Receipt) -> None:
+        assert cluster.node is not None
+        assert await Publishing(cluster.node).replay("change", "start") == 0
+        agent = cluster.node.agents.of("change")
+        assert agent is not None
+        await agent.acted.reached(receipt.position)
+
+    async with started(change) as cluster:
+        receipt = await place(cluster, "a")
+        (found,) = (await cluster.settled(receipt)).exceptions
+        await replayed(cluster, receipt)
+        # Now it would be admitted: whether it still should be is for whoever resolves the exception.
+        await cluster.send(sales.create(Check(amount=1), id="a"))
+        await replayed(cluster, receipt)
+    async with started(change) as cluster:
+        await replayed(cluster, receipt)
+        assert [each["id"] for each in await cluster.exceptions("all")] == [found["id"]]
+        assert (await cluster.get(Check, "a")).document == Check(amount=1)
+        assert (await cluster.resolve(found["id"], "retry"))["state"] == "retried"
+        await replayed(cluster, receipt)
+        assert (await cluster.get(Check, "a")).version == 2
+        assert (await cluster.settled(await place(cluster, "b"))).records == 3
+        await sound(cluster)
+
+
 async def test_rules_without_end_end_and_the_others_go_on(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     @rule(on=Order.created, at=sales)
     def hang(event: Event) -> None:

@@ -60,6 +60,8 @@ class Admitted(msgspec.Struct, frozen=True):
     outcomes: list[Outcome]
     unit: Unit
     exceptions: list[ExceptionState]
+    #: Whether a message was refused, also where its refusal is recorded.
+    refuses: bool
 
 
 def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitted:
@@ -67,6 +69,7 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
     unit = Unit(ledger, proposal.received_time)
     outcomes: list[Outcome | Record] = []
     exceptions: list[ExceptionState] = []
+    refuses = False
     for wish in proposal.wishes:
         try:
             outcomes.append(_admit_one(wish, unit, ledger, rules, wall))
@@ -74,8 +77,9 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
                 exceptions.append(_noted(unit, resolved(wish.retries, "retried"))[1])
         except Refused as refusal:
             refusal.message_id = str(wish.id)
+            refuses = True
             if proposal.atomic:
-                return Admitted(_spoiled(proposal, len(outcomes), refusal), Unit(ledger, 0), [])
+                return Admitted(_spoiled(proposal, len(outcomes), refusal), Unit(ledger, 0), [], refuses)
             if wish.records_refusal:
                 record, state = _noted(unit, refused(wish, refusal), wish.received_time)
                 outcomes.append(record)
@@ -90,7 +94,7 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
     if unit.records:
         unit.seal(wall)
     told = [receipt_of(each) if isinstance(each, Record) else each for each in outcomes]
-    return Admitted(told, unit, exceptions)
+    return Admitted(told, unit, exceptions, refuses)
 
 
 def note_side_effects(proposal: Proposal, admitted: Admitted, batch: Batch) -> None:

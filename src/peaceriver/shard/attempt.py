@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from peaceriver.errors import PeaceRiverError, Refused, Unavailable
+from peaceriver.errors import PeaceRiverError, Unavailable
 from peaceriver.limits import APPEND_BYTES_MAX, APPEND_RECORDS_MAX
 from peaceriver.shard.admission import Admitted, Rules, admit, note_side_effects
 from peaceriver.shard.journal import Batch
@@ -62,7 +62,7 @@ class Attempt:
         """
         proposal = place[0].proposals[place[1]]
         judged = self._judged(proposal, rules, wall)
-        if not self.looked_up and _refuses(judged):
+        if not self.looked_up and isinstance(judged, Admitted) and judged.refuses:
             return False
         if isinstance(judged, Admitted) and judged.unit.records:
             self.ledger.take(judged.unit)
@@ -115,7 +115,3 @@ def answer_all(places: Iterable[Place], answer: Answer) -> None:
     """Give everybody the same answer."""
     for waiting, index in places:
         waiting.answer(index, answer)
-
-
-def _refuses(answer: Admitted | PeaceRiverError) -> bool:
-    return isinstance(answer, Admitted) and any(isinstance(each, Refused) for each in answer.outcomes)
