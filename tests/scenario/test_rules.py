@@ -15,10 +15,11 @@ import pytest
 
 from peaceriver import Actor, Cluster, Department, Envelope, Event, Message, Receipt, exceptions, rule
 from peaceriver.cluster import JournalRecord
-from peaceriver.errors import Conflict, Invalid, NotFound
+from peaceriver.errors import Conflict, Invalid, NotFound, Unavailable
 from peaceriver.node.publishing import Publishing
 from peaceriver.shard import agent as agents
 from peaceriver.shard import steps, triggers
+from peaceriver.shard.agent import Agent
 from peaceriver.shard.verify import verify
 
 
@@ -355,6 +356,34 @@ async def test_a_replay_does_not_offer_again_what_was_refused(started: Started) 
         await replayed(cluster, receipt)
         assert (await cluster.get(Check, "a")).version == 2
         assert (await cluster.settled(await place(cluster, "b"))).records == 3
+        await sound(cluster)
+
+
+async def test_a_rule_that_is_replayed_again_and_again_while_it_acts_acts_on(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with started(ask) as cluster:
+        assert cluster.node is not None
+        placed = [sales.create(Order(total=5), id=f"{number}") for number in range(2_000)]
+        await cluster.send(placed)
+        for number in range(30):
+            assert await Publishing(cluster.node).replay("ask", "start") == 0
+            # A moment more each time, so that it is met at whatever it does.
+            await asyncio.sleep(number / 1_000)
+
+        async def failing(self: Agent, position: int) -> None:
+            monkeypatch.undo()
+            raise Unavailable("the server is away at this moment")
+
+        # It leads to nothing, so the rule's mark is written when the rule stops.
+        assert (await cluster.settled(await place(cluster, "small", total=1))).settled
+        monkeypatch.setattr(Agent, "_write_mark", failing)
+        with pytest.raises(Unavailable):
+            await Publishing(cluster.node).replay("ask", "start")
+        assert (await cluster.settled(await place(cluster, "last"))).settled
+        assert sorted(name for name, _ in await checks(cluster)) == sorted(
+            [*(each.actor_id for each in placed), "last"]
+        )
         await sound(cluster)
 
 

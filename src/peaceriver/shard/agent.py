@@ -163,8 +163,11 @@ class Agent:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
-        if self.shard.serving and self.acted.value > self.mark:
-            await self._write_mark(self.acted.value)
+        while self.shard.serving and self.acted.value > self.mark:
+            try:
+                await self._write_mark(self.acted.value)
+            except MarkMoved:
+                continue  # an append that nobody waited for any more came through: look where the mark is now
 
     def offer(self, record: Record, documents: journal.Documents | None, chain: bytes) -> None:
         """A record was appended that may concern the rule."""
