@@ -15,10 +15,11 @@ import pytest
 
 from peaceriver import Actor, Cluster, Department, Envelope, Event, Message, Receipt, exceptions, rule
 from peaceriver.cluster import JournalRecord
-from peaceriver.errors import Conflict, Invalid, NotFound
+from peaceriver.errors import Conflict, Invalid, NotFound, Unavailable
 from peaceriver.node.publishing import Publishing
 from peaceriver.shard import agent as agents
 from peaceriver.shard import steps, triggers
+from peaceriver.shard.agent import Agent
 from peaceriver.shard.verify import verify
 
 
@@ -324,6 +325,65 @@ async def test_a_refused_follow_up_is_an_exception_where_it_was_refused_and_can_
         assert (await cluster.resolve(found["id"], "retry"))["state"] == "retried"
         assert (await cluster.settled(receipt)).settled
         assert (await cluster.get(Check, "a")).document == Check(amount=3)
+        await sound(cluster)
+
+
+async def test_a_replay_does_not_offer_again_what_was_refused(started: Started) -> None:
+    @rule(on=Order.created, at=sales)
+    def change(event: Event) -> Iterator[Envelope]:
+        yield sales.modify(f"Check/{event.id}", {"amount": 3})
+        yield sales.create(Check(amount=event.document.total), id=f"{event.id}2")
+
+    async def replayed(cluster: Cluster, receipt: Receipt) -> None:
+        assert cluster.node is not None
+        assert await Publishing(cluster.node).replay("change", "start") == 0
+        agent = cluster.node.agents.of("change")
+        assert agent is not None
+        await agent.acted.reached(receipt.position)
+
+    async with started(change) as cluster:
+        receipt = await place(cluster, "a")
+        (found,) = (await cluster.settled(receipt)).exceptions
+        await replayed(cluster, receipt)
+        # Now it would be admitted: whether it still should be is for whoever resolves the exception.
+        await cluster.send(sales.create(Check(amount=1), id="a"))
+        await replayed(cluster, receipt)
+    async with started(change) as cluster:
+        await replayed(cluster, receipt)
+        assert [each["id"] for each in await cluster.exceptions("all")] == [found["id"]]
+        assert (await cluster.get(Check, "a")).document == Check(amount=1)
+        assert (await cluster.resolve(found["id"], "retry"))["state"] == "retried"
+        await replayed(cluster, receipt)
+        assert (await cluster.get(Check, "a")).version == 2
+        assert (await cluster.settled(await place(cluster, "b"))).records == 3
+        await sound(cluster)
+
+
+async def test_a_rule_that_is_replayed_again_and_again_while_it_acts_acts_on(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with started(ask) as cluster:
+        assert cluster.node is not None
+        placed = [sales.create(Order(total=5), id=f"{number}") for number in range(2_000)]
+        await cluster.send(placed)
+        for number in range(30):
+            assert await Publishing(cluster.node).replay("ask", "start") == 0
+            # A moment more each time, so that it is met at whatever it does.
+            await asyncio.sleep(number / 1_000)
+
+        async def failing(self: Agent, position: int) -> None:
+            monkeypatch.undo()
+            raise Unavailable("the server is away at this moment")
+
+        # It leads to nothing, so the rule's mark is written when the rule stops.
+        assert (await cluster.settled(await place(cluster, "small", total=1))).settled
+        monkeypatch.setattr(Agent, "_write_mark", failing)
+        with pytest.raises(Unavailable):
+            await Publishing(cluster.node).replay("ask", "start")
+        assert (await cluster.settled(await place(cluster, "last"))).settled
+        assert sorted(name for name, _ in await checks(cluster)) == sorted(
+            [*(each.actor_id for each in placed), "last"]
+        )
         await sound(cluster)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
@@ -97,13 +97,7 @@ class Agents:
         self.levelled.advance(self.levelled.value + 1)
 
     async def _level(self, page: RulePage) -> None:
-        while True:
-            try:
-                await self._level_once(page)
-                return
-            except (*Unreachable, Refused, MarkMoved) as error:
-                log.warning("a rule waits to become active", rule=page.name, shard=page.at, reason=str(error))
-                await asyncio.sleep(_RETRY_PAUSE_S)
+        await _insist(page, lambda: self._level_once(page))
 
     async def _level_once(self, page: RulePage) -> None:
         running = self.of(page.name)
@@ -139,8 +133,13 @@ class Agents:
             departments=self._directory.departments,
         )
         # Followed from here on, so that nothing falls between what it reads and what it is told.
-        self._agents.setdefault(shard.code, {})[page.name] = agent
-        await agent.start()
+        at = self._agents.setdefault(shard.code, {})
+        at[page.name] = agent
+        try:
+            await agent.start()
+        except BaseException:
+            del at[page.name]  # it does not act, so it must not look as if it did
+            raise
 
     def _follow(self, shard: Shard, batch: Batch) -> None:
         agents = self.at(shard.code)
@@ -166,12 +165,14 @@ class Agents:
             agent = self.of(rule)
             if agent is None:
                 raise NotFound(f"the rule {rule} is not active here; GET /directory/rules lists those that there are")
-            await agent.stop()
             try:
-                await _activate(agent.shard, rule, start, expecting=agent.mark)
+                await agent.stop()
+                await _begin_anew(agent, start)
                 return agent.mark
             finally:
-                await self._run(agent.shard, self._directory.rules[rule])
+                # Whatever has come between, the rule acts again.
+                page = self._directory.rules[rule]
+                await _insist(page, lambda: self._run(agent.shard, page))
 
     async def revived(self, shard: Shard) -> None:
         """A department is led again: its agents may have missed what its journal says."""
@@ -191,6 +192,27 @@ class Agents:
     def close(self) -> None:
         """End the processes that rules run in."""
         self._evaluator.close()
+
+
+async def _insist(page: RulePage, attempt: Callable[[], Awaitable[None]]) -> None:
+    """Try to let a rule act until that is done."""
+    while True:
+        try:
+            await attempt()
+            return
+        except (*Unreachable, Refused, MarkMoved) as error:
+            log.warning("a rule waits to become active", rule=page.name, shard=page.at, reason=str(error))
+            await asyncio.sleep(_RETRY_PAUSE_S)
+
+
+async def _begin_anew(agent: Agent, start: Start) -> None:
+    """Move the mark of an agent that has stopped."""
+    while True:
+        try:
+            await _activate(agent.shard, agent.rule, start, expecting=agent.mark)
+            return
+        except MarkMoved:
+            continue  # an append that the agent no longer waited for came through: it was the last one
 
 
 async def _activate(shard: Shard, rule: str, start: Start, *, expecting: int = 0) -> None:

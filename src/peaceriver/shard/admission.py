@@ -51,7 +51,7 @@ class Admitted(msgspec.Struct, frozen=True):
     outcomes: list[Outcome]
     unit: Unit
     exceptions: list[ExceptionState]
-    #: Whether an outcome is a refusal.
+    #: Whether a message was refused, also where its refusal is recorded.
     refuses: bool
 
 
@@ -68,15 +68,15 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
                 exceptions.append(_noted(unit, resolved(wish.retries, "retried"))[1])
         except Refused as refusal:
             refusal.message_id = str(wish.id)
+            refuses = True
             if proposal.atomic:
-                return Admitted(_spoiled(proposal, len(outcomes), refusal), Unit(ledger, 0), [], refuses=True)
+                return Admitted(_spoiled(proposal, len(outcomes), refusal), Unit(ledger, 0), [], refuses)
             if wish.records_refusal:
                 record, state = _noted(unit, refused(wish, refusal), wish.received_time)
                 outcomes.append(record)
                 exceptions.append(state)
             else:
                 outcomes.append(refusal)
-                refuses = True
     exceptions += [_noted(unit, each)[1] for each in proposal.exceptions]
     for mark in proposal.marks:
         unit.add(_mark(mark, unit))

@@ -25,7 +25,7 @@ from peaceriver.shard import journal
 from peaceriver.shard import resolving as resolution
 from peaceriver.shard.asks import Asks
 from peaceriver.shard.attempt import MarkMoved, Resolved
-from peaceriver.shard.exceptions import entry_of
+from peaceriver.shard.exceptions import entry_of, exception_id
 from peaceriver.shard.journal import Batch, ExceptionState, Mark, type_and_id
 from peaceriver.shard.proposal import ExceptionEntry, Proposal
 from peaceriver.shard.shard import Shard
@@ -81,6 +81,8 @@ class Agent:
         #: mark <= acted: the rule has nothing left to do up to here, but for parked actors.
         self.acted = Watermark()
         self.parked: dict[type_and_id, Parked] = {}
+        #: Whether the department has ever refused a message that the rule made.
+        self._was_refused = False
         #: Counts what became of parked actors: for those who wait for it.
         self.changes = Watermark()
         self._wake = asyncio.Event()
@@ -142,6 +144,7 @@ class Agent:
         self.acted.advance(self.mark)
         async with self.shard.database.connection() as tx:
             rows = await journal.sql.open_of.rows(tx, shard=self.shard.code, rule=self.rule)
+            self._was_refused = await journal.sql.was_refused.value(tx, shard=self.shard.code, rule=self.rule)
         states = [journal.exception_state(row) for row in rows]
         self.parked.clear()
         for (reader, _), position in self.shard.marks.items():
@@ -160,8 +163,11 @@ class Agent:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
-        if self.shard.serving and self.acted.value > self.mark:
-            await self._write_mark(self.acted.value)
+        while self.shard.serving and self.acted.value > self.mark:
+            try:
+                await self._write_mark(self.acted.value)
+            except MarkMoved:
+                continue  # an append that nobody waited for any more came through: look where the mark is now
 
     def offer(self, record: Record, documents: journal.Documents | None, chain: bytes) -> None:
         """A record was appended that may concern the rule."""
@@ -171,6 +177,8 @@ class Agent:
     def follow(self, batch: Batch) -> None:
         """Everything of a batch was offered; fold what it says of parked actors."""
         self._triggers.heard(batch.tip.position)
+        if batch.exceptions and any(each.kind == "exception" and each.rule == self.rule for each in batch.records):
+            self._was_refused = True
         changed = False
         for mark in batch.marks:
             key = parked_key(self.rule, mark.reader)
@@ -247,7 +255,23 @@ class Agent:
 
     async def _verdicts(self, triggers: Sequence[Trigger], *, anew: bool = False) -> list[Verdict]:
         verdicts = await self._asks.verdicts(self.rule, self.version, triggers, anew=anew)
-        return [addressed(each, self._departments, self.rule) for each in verdicts]
+        return await self._unless_refused([addressed(each, self._departments, self.rule) for each in verdicts])
+
+    async def _unless_refused(self, verdicts: list[Verdict]) -> list[Verdict]:
+        """The verdicts without messages that were refused when the rule made them before.
+
+        Each has its exception, and what becomes of it is for whoever resolves that: a replay does not offer it again.
+        """
+        if not self._was_refused:
+            return verdicts
+        made = [each for verdict in verdicts for each in verdict.follow_ups]
+        ids = {each.id: exception_id(each.id, each.sender) for each in made if each.id is not None}
+        known = await self._states(list(ids.values()))
+        refused = {message for message, exception in ids.items() if exception in known}
+        return [
+            msgspec.structs.replace(each, follow_ups=[made for made in each.follow_ups if made.id not in refused])
+            for each in verdicts
+        ]
 
     async def _plan(
         self,

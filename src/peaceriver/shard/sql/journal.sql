@@ -205,6 +205,13 @@ where e.id = :id;
 -- What a rule could not act on yet.
 select * from exception where shard = :shard and rule = :rule and state = 'open';
 
+-- was_refused --
+-- Whether there are exceptions for messages that a rule made and its own department refused.
+select exists (
+    select from exception e
+    join journal j on j.shard = e.shard and j.message_id = e.id
+    where e.shard = :shard and e.rule is null and j.rule = :rule);
+
 -- exception_states --
 -- What became of some exceptions.
 select * from exception where shard = :shard and id = any(:ids::uuid[]);
