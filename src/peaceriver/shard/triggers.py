@@ -51,7 +51,7 @@ class Triggers:
             return False
         trigger = trigger_of(record, documents or (None, None), chain)
         self._kept.append(trigger)
-        self._kept_bytes += _bytes(trigger)
+        self._kept_bytes += trigger.size()
         if len(self._kept) > TRIGGERS_KEPT_MAX or self._kept_bytes > _KEPT_BYTES_MAX:
             # The rule is far behind: it reads what it missed from the journal.
             self._kept.clear()
@@ -79,11 +79,11 @@ class Triggers:
         size = 0
         while self._kept and self._kept[0].position <= after:
             passed = self._kept.popleft()
-            self._kept_bytes -= _bytes(passed)
+            self._kept_bytes -= passed.size()
             # Whoever goes back to before it finds it in the journal.
             self._complete_from = passed.position
         for trigger in self._kept:
-            size += _bytes(trigger)
+            size += trigger.size()
             if taken and (len(taken) >= STEP_RECORDS_MAX or size > APPEND_BYTES_MAX):
                 return taken, taken[-1].position
             taken.append(trigger)
@@ -186,10 +186,6 @@ def trigger_of(record: Record, documents: Documents, chain: bytes) -> Trigger:
         document=documents[1],
         chain=chain,
     )
-
-
-def _bytes(trigger: Trigger) -> int:
-    return len(trigger.body) + len(trigger.before or "") + len(trigger.document or "")
 
 
 def _bounded(rows: Sequence[Row]) -> Sequence[Row]:
