@@ -244,6 +244,26 @@ async def test_what_fails_is_parked_and_goes_on_in_order_when_it_is_retried(star
         await sound(cluster)
 
 
+@pytest.mark.parametrize(("records_max", "bytes_max"), [(500, 100), (3, 2**20)], ids=["bytes", "records"])
+async def test_more_than_a_step_holds_goes_on_in_order_behind_what_is_retried(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records_max: int, bytes_max: int
+) -> None:
+    for module in (triggers, agents):
+        monkeypatch.setattr(module, "STEP_RECORDS_MAX", records_max)
+    monkeypatch.setattr(triggers, "APPEND_BYTES_MAX", bytes_max)
+    flag = tmp_path / "mended"
+    async with started(poison(flag)) as cluster:
+        exception = await waits_behind(cluster)
+        for total in range(4, 40):
+            last = await cluster.send(sales.modify("Order/bad", {"total": total}))
+        flag.touch()
+        await cluster.resolve(exception, "retry")
+        assert (await cluster.settled(last)).settled
+        found = [each for each in await checks(cluster) if each[0].startswith("bad")]
+        assert found == [(f"bad-{total + 1}", total) for total in range(1, 40)]
+        await sound(cluster)
+
+
 @pytest.mark.parametrize("how", ["skip", "answer"])
 async def test_what_is_skipped_or_answered_lets_the_rest_go_on_and_is_history(
     started: Started, tmp_path: Path, how: Any

@@ -290,8 +290,9 @@ class Agent:
     async def _go_on(self, key: type_and_id) -> None:
         """Try again what an actor waits for, and go on with what waits behind it."""
         parked = self.parked[key]
-        waiting = await self._triggers.of_actor(key, parked.position, self.acted.value)
-        is_all = len(waiting) < STEP_RECORDS_MAX
+        until = self.acted.value
+        waiting, passed = await self._triggers.of_actor(key, parked.position, until)
+        is_all = passed == until
         tried = None if parked.exception is None else await self._entry(parked.exception)
         asked = waiting if tried is None else waiting[:1]
         if asked:
@@ -307,7 +308,7 @@ class Agent:
             )
         else:
             plan = empty_plan()
-            plan.marks.append(self.stand.behind(key, parked.position, ended=True))
+            plan.marks.append(self.stand.behind(key, passed, ended=is_all))
         await self._append(plan, (reader_behind(self.rule, key), self.shard.code, parked.position))
 
     async def _resolving(self, verdicts: Sequence[Verdict]) -> Callable[[Resolve, Trigger], Proposal | None]:

@@ -109,8 +109,8 @@ class Triggers:
         is_all = len(taken) == len(rows) < STEP_RECORDS_MAX
         return triggers, until if is_all else taken[-1]["position"]
 
-    async def of_actor(self, key: tuple[str, str], after: int, until: int) -> list[Trigger]:
-        """What one actor has for the rule between two positions, so much as a step takes."""
+    async def of_actor(self, key: tuple[str, str], after: int, until: int) -> tuple[list[Trigger], int]:
+        """The same as ``next`` for one actor, from the journal and no further than ``until``."""
         await self._shard.folded.reached(until)
         async with self._shard.database.connection() as tx:
             rows = await journal.sql.triggers_of.rows(
@@ -124,7 +124,10 @@ class Triggers:
                 what=self._what,
                 records=STEP_RECORDS_MAX,
             )
-            return await self._with_documents(tx, _bounded(rows))
+            taken = _bounded(rows)
+            triggers = await self._with_documents(tx, taken)
+        is_all = len(taken) == len(rows) < STEP_RECORDS_MAX
+        return triggers, until if is_all else taken[-1]["position"]
 
     @property
     def _what(self) -> str | None:
