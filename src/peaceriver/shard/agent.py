@@ -118,7 +118,10 @@ class Agent:
         return parked.exception.id
 
     async def progress(self, record: Record) -> None:
-        """Wait until something has come of a record that was not acted on, or of what holds it up."""
+        """Wait until something has come of a record that was not acted on, or of what holds it up.
+
+        Or until another agent acts in this one's place: look again which one it is.
+        """
         if record.position > self.acted.value:
             await self.acted.reached(record.position)
         else:
@@ -162,6 +165,11 @@ class Agent:
         self._task = None
         if self.shard.serving and self.acted.value > self.mark:
             await self._write_mark(self.acted.value)
+
+    def replaced(self) -> None:
+        """Another agent acts from now on, or none."""
+        self.acted.give_up()
+        self.changes.give_up()
 
     def offer(self, record: Record, documents: journal.Documents | None, chain: bytes) -> None:
         """A record was appended that may concern the rule."""
@@ -322,7 +330,7 @@ class Agent:
             if entry is None:
                 return None
             if wanted.how == "retry":
-                return resolution.retry(entry, code, datetime.now(UTC), principal)
+                return resolution.retry(entry, code, self.shard.marks, datetime.now(UTC), principal)
             if wanted.message is None:
                 return resolution.skip(entry, code, self.shard.marks, principal)
             wish = wish_of(self.stand, trigger, wanted.message)

@@ -79,7 +79,8 @@ class Attempt:
                 moved = f"{reader} of {self.ledger.shard} has acted on {source} up to {at}, not {position}"
                 return MarkMoved(moved)
         for entry in proposal.exceptions:
-            if self.ledger.seen(entry.record_id) is not None:
+            # What is resolved stays resolved: no other entry comes after that one.
+            if self.ledger.seen(entry.record_id) is not None or self.ledger.seen(entry.resolved_id) is not None:
                 return Resolved(f"exception {entry.id} of department {self.ledger.shard} was {entry.state} before")
         try:
             return admit(proposal, self.ledger, rules, wall)
