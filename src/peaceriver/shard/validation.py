@@ -19,7 +19,9 @@ from peaceriver.rule import Subscription
 from peaceriver.shard.asks import Asks
 from peaceriver.shard.journal import ActorState
 from peaceriver.shard.proposal import Wish
-from peaceriver.verdict import Verdict
+from peaceriver.verdict import Failure, Verdict
+
+_RETRY_AFTER_S = 1.0
 
 
 class Validating(msgspec.Struct, frozen=True):
@@ -58,12 +60,14 @@ class Validations:
             if not rule.on.covers(envelope.actor_type, envelope.action, envelope.message_type):
                 continue
             if not rule.runs:
-                raise Unavailable(f"the validation rule {rule.name} is Python code that this node was not started with")
+                detail = f"the validation rule {rule.name} is Python code that this node was not started with"
+                raise Unavailable(detail, retry_after_s=_RETRY_AFTER_S)
             verdict = self._verdicts.get((rule.name, judged))
             if verdict is None:
                 self._unknown.setdefault(rule, {})[judged] = self._candidate(wish, before, document, wall)
             elif verdict.failure is not None:
-                raise Unavailable(f"{envelope.message_type} cannot be judged: {verdict.failure.detail}")
+                detail = f"{envelope.message_type} cannot be judged: {verdict.failure.detail}"
+                raise Unavailable(detail, retry_after_s=_RETRY_AFTER_S)
             else:
                 found.extend(verdict.offences)
         return tuple(found)
@@ -80,11 +84,19 @@ class Validations:
             waiting = list(candidates.items())
             while waiting:
                 asked = waiting[:STEP_RECORDS_MAX]
-                verdicts = await self._asks.verdicts(rule.name, rule.version, [each for _, each in asked])
+                verdicts = await self._ask(rule, [each for _, each in asked])
                 for (judged, _), verdict in zip(asked, verdicts, strict=False):
                     self._verdicts[rule.name, judged] = verdict
                 waiting = waiting[len(verdicts) :]
         return bool(unknown)
+
+    async def _ask(self, rule: Validating, triggers: Sequence[Trigger]) -> list[Verdict]:
+        """The rule's verdicts about the first of them; where it cannot be asked, that none can be judged."""
+        try:
+            return await self._asks.verdicts(rule.name, rule.version, triggers)
+        except Unavailable as refusal:
+            # Messages that no rule judges go on all the same.
+            return [Verdict(failure=Failure(refusal.detail))] * len(triggers)
 
     def forget(self) -> None:
         """The batch is judged: nothing needs to be remembered."""
