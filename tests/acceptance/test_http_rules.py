@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +50,8 @@ def application(mended: Path) -> ModuleType:
     def ask(event: Event) -> Iterator[Any]:
         if event.document.state == "bad" and not (mended / event.id).exists():
             yield 13  # no message, today or tomorrow: nobody tries it again by himself
+        if event.document.state == "odd":
+            raise ValueError("\x00 and \ud800")
         yield credit.create(Check(amount=event.document.total), id=event.id)
 
     @rule(on=Check.created, at=credit, when=lambda event: event.document.amount > 1)
@@ -60,6 +64,10 @@ def application(mended: Path) -> ModuleType:
 
     @rule(on=Order.created, at=sales, kind="validation")
     def positive(event: Event) -> Iterator[Refuse]:
+        if event.document.state == "unheard of":
+            raise ValueError("nobody can judge this")
+        if event.document.state == "deadly":
+            os._exit(3)
         if event.document.total < 0:
             yield Refuse("an order is worth something", pointer="/body/total")
 
@@ -82,9 +90,9 @@ class Shop(Door):
         told: dict[str, Any] = self.get(f"/messages/{message_id}/settled", **parameters)
         return told
 
-    def waiting_for(self, receipt: dict[str, Any]) -> dict[str, Any]:
+    def waiting_for(self, receipt: dict[str, Any], **parameters: str) -> dict[str, Any]:
         """The exception that keeps a message from being settled."""
-        (found,) = self.settled(receipt["id"])["exceptions"]
+        (found,) = self.settled(receipt["id"], **parameters)["exceptions"]
         assert isinstance(found, dict)
         return found
 
@@ -253,6 +261,31 @@ def test_an_exception_says_what_happened_to_what_and_where_it_stands(shop: Shop)
 )
 def test_a_list_with_a_parameter_that_is_none_is_refused(shop: Shop, query: str, place: str) -> None:
     assert pointers(problem(shop.http.get(f"/exceptions?{query}"), 422, "invalid")) == {place}
+
+
+def test_what_a_rule_says_when_it_fails_can_be_read_whatever_it_is(shop: Shop) -> None:
+    receipt = shop.order(state="odd")
+    found = shop.waiting_for(receipt, timeout="50ms")
+    assert found["detail"].startswith("ask raised ValueError: \ufffd and ?")
+    assert found["retry_at"] is not None
+    assert shop.get(f"/explain/{found['stamp']}")["record"]["body"]["problem"]["detail"] == found["detail"]
+    assert shop.resolve(found, "skip")["state"] == "skipped"
+
+
+def test_departments_that_refuse_messages_of_one_id_have_an_exception_each(shop: Shop) -> None:
+    key, name = str(uuid4()), next(names)
+    for to, actor in ((SALES, "Order"), (CREDIT, "Check")):
+        timer = {"id": key, "to": to, "actor": f"{actor}/{name}", "action": "modify", "due": "2026-01-01T00:00:00Z"}
+        shop.receipt(timer)
+    found: list[dict[str, Any]] = []
+    while len(found) < 2:
+        listed = shop.get("/exceptions", state="open", limit="1000")["items"]
+        found = [each for each in listed if each["actor"].endswith(f"/{name}")]
+    assert {each["shard"] for each in found} == {SALES, CREDIT}
+    assert len({each["id"] for each in found}) == 2
+    for each in found:
+        assert shop.get(f"/exceptions/{each['id']}")["shard"] == each["shard"]
+        assert shop.resolve(each, "skip")["shard"] == each["shard"]
 
 
 # --- retry, skip, answer
@@ -840,6 +873,40 @@ def test_a_validation_rule_spoils_no_neighbour(shop: Shop) -> None:
     ]
     outcomes = shop.send(listed).json()
     assert [each.get("error", {}).get("status") for each in outcomes] == [None, 422, None]
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [("unheard of", "raised ValueError: nobody can judge this"), ("deadly", "its process with status 3")],
+)
+def test_what_a_validation_rule_cannot_judge_is_not_taken(shop: Shop, state: str, why: str) -> None:
+    answer = shop.send({"to": SALES, "actor": "Order/no", "action": "create", "body": {"total": 1, "state": state}})
+    told = problem(answer, 503, "unavailable")
+    assert "Order.create cannot be judged: positive " in told["detail"]
+    assert why in told["detail"]
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_where_no_rule_can_be_asked_only_what_it_would_judge_is_not_taken(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise BlockingIOError("no more processes")
+
+    name, other = f"Order/{next(names)}", f"Check/{next(names)}"
+    wanted = [
+        {"to": SALES, "actor": each, "action": "create", "body": {"total": 1, "amount": 1}} for each in (name, other)
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", full)
+        for pid in shop.served.node.agents.processes:
+            os.kill(pid, signal.SIGKILL)
+        refused, taken = shop.send(wanted).json()
+        assert refused["error"]["status"] == 503
+        assert "no room for a process" in refused["error"]["detail"]
+        assert taken["actor"] == other
+    assert shop.send(wanted[0]).status_code == 201
 
 
 def test_what_comes_from_another_department_and_is_refused_by_a_rule_is_an_exception(shop: Shop) -> None:

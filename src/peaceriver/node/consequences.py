@@ -193,7 +193,7 @@ def following_from(records: Iterable[Record], message_id: UUID) -> list[Record]:
     for record in records:
         if record.message_id in ids or record.cause in stamps:
             if record.message_id is not None:
-                ids.update((record.message_id, exception_id(record.message_id, record.sender_shard)))
+                ids.update((record.message_id, exception_id(record.message_id, record.shard)))
             stamps.add(record.moment)
             found.append(record)
     return found
@@ -215,5 +215,5 @@ def parents_of(records: Iterable[Record]) -> dict[Stamp, Record]:
             parents[record.moment] = source
         known[record.moment] = record
         if record.kind == "sent" and record.message_id is not None:
-            sent[record.message_id] = sent[exception_id(record.message_id, record.sender_shard)] = record
+            sent[record.message_id] = sent[exception_id(record.message_id, record.shard)] = record
     return parents
