@@ -97,9 +97,9 @@ def _answers(rule: Rule, event: Event) -> Iterator[Any]:
 
 def _bytes(answer: Any) -> int:
     """The size of what a rule yields, roughly."""
+    if isinstance(answer, Envelope):
+        return len(answer.body)
     match answer:
-        case Envelope():
-            return len(answer.body)
         case Resolve():
             return _bytes(answer.message)
         case Refuse(detail=str(), pointer=str()):
@@ -131,8 +131,7 @@ def _follow_ups(rule: Rule, version: int, event: Event, trigger: Trigger, answer
             resolutions.append(Resolve(each.how, each.exception, message))
         else:
             follow_ups.append(_checked(rule, version, trigger, each, ordinal))
-    answered = any(each.message is not None for each in resolutions)
-    if (follow_ups or answered) and trigger.hops >= HOPS_MAX:
+    if trigger.hops >= HOPS_MAX and (follow_ups or any(each.message is not None for each in resolutions)):
         detail = f"{rule.name} would be rule number {trigger.hops + 1} in a row and {HOPS_MAX} may follow each other"
         raise RuleFailed(f"{detail}; do two rules answer each other?", lasting=True)
     return Verdict(follow_ups=follow_ups, resolutions=resolutions)

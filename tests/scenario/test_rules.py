@@ -328,6 +328,43 @@ async def test_rules_resolve_what_others_could_not_do(started: Started, tmp_path
         await sound(cluster)
 
 
+async def test_a_rule_that_always_wants_another_attempt_ends_and_leaves_it_to_a_person(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @rule(on=exceptions(Order), at=sales)
+    def again(event: Event) -> Iterator[Any]:
+        yield event.retry()
+
+    monkeypatch.setattr(steps, "RETRY_PAUSES_S", ())
+    async with started(poison(tmp_path / "never"), again) as cluster:
+        await place(cluster, "bad")
+        receipt = await cluster.send(sales.modify("Order/bad", {"total": 6}))
+        settled = await cluster.settled(receipt, timeout_s=60)
+        assert {each["rule"]: each["attempt"] for each in settled.exceptions} == {"tell": 32, "again": 1}
+        assert "leave it to a person" in settled.exceptions[-1]["detail"]
+        for each in settled.exceptions:
+            await cluster.resolve(each["id"], "skip")
+        assert (await cluster.settled(receipt)).settled
+        await sound(cluster)
+
+
+async def test_answers_that_fail_in_turn_end_at_the_limit_of_rules_in_a_row(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @rule(on=exceptions(Order), at=sales)
+    def instead(event: Event) -> Iterator[Any]:
+        yield event.answer(sales.modify(f"Order/{event.id}", {"total": 6}))
+
+    monkeypatch.setattr(steps, "RETRY_PAUSES_S", ())
+    async with started(poison(tmp_path / "never"), instead) as cluster:
+        await place(cluster, "bad")
+        receipt = await cluster.send(sales.modify("Order/bad", {"total": 6}))
+        settled = await cluster.settled(receipt, timeout_s=60)
+        assert [each["rule"] for each in settled.exceptions] == ["tell", "instead"]
+        assert "32 may follow each other" in settled.exceptions[-1]["detail"]
+        await sound(cluster)
+
+
 async def test_a_refused_follow_up_is_an_exception_where_it_was_refused_and_can_be_retried(started: Started) -> None:
     @rule(on=Order.created, at=sales)
     def change(event: Event) -> Iterator[Envelope]:
