@@ -32,6 +32,8 @@ STEP_FOLLOW_UPS_MAX = 2_000
 STEP_FOLLOW_UPS_BYTES_MAX = 8 * 1024 * 1024
 #: How long a rule may take for one record.
 RULE_TIME_S = 2.0
+#: How long a department waits for its validation rules while it judges one batch; what is left then is refused.
+VALIDATION_TIME_S = 5.0
 #: How long after each failed attempt a rule is tried again by itself; after the last, it waits for somebody.
 RETRY_PAUSES_S = (1.0, 5.0, 25.0, 125.0, 625.0)
 #: Attempts after which no rule, but only a person, may let an exception be tried again.

@@ -15,10 +15,11 @@ import pytest
 
 from peaceriver import Actor, Cluster, Department, Envelope, Event, Message, Receipt, exceptions, rule
 from peaceriver.cluster import JournalRecord
-from peaceriver.errors import Conflict, Invalid, NotFound
+from peaceriver.errors import Conflict, Invalid, NotFound, Unavailable
+from peaceriver.evaluation import worker
 from peaceriver.node.publishing import Publishing
 from peaceriver.shard import agent as agents
-from peaceriver.shard import steps, triggers
+from peaceriver.shard import steps, triggers, validation
 from peaceriver.shard.verify import verify
 
 
@@ -438,6 +439,52 @@ async def test_a_validation_refuses_with_a_reason_and_a_pointer_also_within_a_li
             await cluster.send([sales.create(Order(total=each), id=f"x{each}") for each in (5, -2)], atomic=True)
         assert [each.pointer for each in refusal.value.errors] == ["/1/body"]
         assert len(await records(cluster, 100, kind="received")) == 2
+
+
+async def test_a_validation_that_hangs_holds_its_department_up_for_a_bounded_time(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @rule(on=Order.created, at=sales, kind="validation")
+    def ponder(event: Event) -> None:
+        while event.id.startswith("endless"):
+            pass
+
+    monkeypatch.setattr(worker, "RULE_TIME_S", 0.1)
+    monkeypatch.setattr(validation, "VALIDATION_TIME_S", 0.25)
+    async with started(ponder) as cluster:
+        outcomes = await cluster.send([sales.create(Order(total=1), id=f"endless{number}") for number in range(100)])
+        details = [each.detail for each in outcomes if isinstance(each, Unavailable)]
+        assert len(details) == 100
+        assert 1 <= sum("took longer than" in each for each in details) <= 10
+        assert "send it again" in details[-1]
+        assert (await cluster.send(sales.create(Order(total=1), id="quick"))).version == 1
+        assert len(await records(cluster, 100, kind="received")) == 1
+
+
+async def test_what_another_department_sent_waits_while_no_rule_can_be_asked(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @rule(on=Check.created, at=credit, kind="validation")
+    def welcome(event: Event) -> None:
+        return None
+
+    forks: list[int] = []
+
+    def full() -> int:
+        forks.append(1)
+        raise BlockingIOError("no more processes")
+
+    async with started(welcome) as cluster:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fork", full)
+            sent = Envelope(to=110, actor_type="Check", actor_id="a", action="create", body='{"amount":1}', sender=100)
+            receipt = await cluster.send(sent)
+            async with asyncio.timeout(20):
+                while len(forks) < 2:  # noqa: ASYNC110  # each attempt to deliver it tries to start a process
+                    await asyncio.sleep(0.02)
+        assert (await cluster.settled(receipt)).settled
+        assert not await cluster.exceptions("all"), "it is nobody's fault, and nobody has to do anything"
+        assert await checks(cluster) == [("a", 1)]
 
 
 async def test_marks_ticks_and_what_no_rule_waits_for_wake_nobody(

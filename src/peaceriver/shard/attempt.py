@@ -12,6 +12,7 @@ from peaceriver.shard.admission import Admitted, Rules, admit, note_side_effects
 from peaceriver.shard.journal import Batch
 from peaceriver.shard.ledger import Ledger
 from peaceriver.shard.proposal import Answer, Proposal
+from peaceriver.shard.validation import Unasked
 from peaceriver.shard.waiting import Place
 
 log = structlog.get_logger()
@@ -84,6 +85,8 @@ class Attempt:
                 return Resolved(f"exception {entry.id} of department {self.ledger.shard} was {entry.state} before")
         try:
             return admit(proposal, self.ledger, rules, wall)
+        except Unasked as error:
+            return Unavailable(f"{error}; it is tried again", retry_after_s=1.0)
         except Exception as error:  # outermost: a bug that one message meets must not stop the department
             log.exception("a proposal could not be judged", shard=self.ledger.shard)
             return Unavailable(f"department {self.ledger.shard} could not judge the message: {error!r}")
