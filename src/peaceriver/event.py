@@ -59,6 +59,10 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     def moment(self) -> Stamp:
         return Stamp(self.stamp, self.shard)
 
+    def size(self) -> int:
+        """The size of what it holds, roughly."""
+        return len(self.body) + len(self.before or "") + len(self.document or "")
+
 
 @dataclass(frozen=True, slots=True)
 class Resolve:

@@ -39,7 +39,7 @@ _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _INTEGER_TOO_LONG = b"0" * (NUMBER_EXPONENT_MAX + 2)
 _DIGIT = re.compile(rb"[0-9]")
 _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 _MAYBE_NAIVE = re.compile(r":\d\d(\.\d+)?\"")
 
 
@@ -124,7 +124,7 @@ def offences(places: Iterable[tuple[Path, str]], prefix: str = "") -> tuple[Offe
         characters += len(at)
         if listed and characters > POINTER_CHARACTERS_MAX:
             break
-        listed.append(Offence(_SURROGATE.sub("\ufffd", at), detail))
+        listed.append(Offence(SURROGATE.sub("\ufffd", at), detail))
     return tuple(listed)
 
 
@@ -301,7 +301,7 @@ def _findings(value: Any, path: Path) -> Iterator[_Finding]:
 
 
 def _string_findings(string: str, path: Path, what: str) -> Iterator[_Finding]:
-    if _SURROGATE.search(string):
+    if SURROGATE.search(string):
         yield _Finding(path, f"{what} holds a lone surrogate", is_malformed=True)
     if "\0" in string:
         yield _Finding(path, f"{what} holds \\u0000", is_malformed=False)

@@ -25,15 +25,24 @@ HOPS_MAX = 32
 #: Messages that a rule may make of one record, and their bytes.
 FOLLOW_UPS_MAX = 10_000
 FOLLOW_UPS_BYTES_MAX = 16 * 1024 * 1024
+#: Letters that are kept of what a rule failed at.
+FAILURE_LETTERS_MAX = 1_000
 #: Messages, and bytes of them, after which a step of a rule takes no further record.
 STEP_FOLLOW_UPS_MAX = 2_000
 STEP_FOLLOW_UPS_BYTES_MAX = 8 * 1024 * 1024
 #: How long a rule may take for one record.
 RULE_TIME_S = 2.0
+#: How long a department waits for its validation rules while it judges one batch; what is left then is refused.
+VALIDATION_TIME_S = 5.0
 #: How long after each failed attempt a rule is tried again by itself; after the last, it waits for somebody.
 RETRY_PAUSES_S = (1.0, 5.0, 25.0, 125.0, 625.0)
-#: Processes of one node that rules run in.
+#: Attempts after which no rule, but only a person, may let an exception be tried again.
+RULE_ATTEMPTS_MAX = 32
+#: Processes of one node that rules run in, and what each of them may hold beyond what it shares with the node.
 RULE_PROCESSES_MAX = 4
+RULE_MEMORY_BYTES_MAX = 1024 * 1024 * 1024
+#: Records, in bytes with their documents, that a rule is asked about at a time.
+RULE_QUESTION_BYTES_MAX = 32 * 1024 * 1024
 #: Records of one department that a rule keeps in memory until it acts on them; beyond, it reads them from the journal.
 TRIGGERS_KEPT_MAX = 4_000
 #: Bytes of documents that one department's views keep in memory until they are folded; beyond, they read the journal.

@@ -273,8 +273,18 @@ def _offences(envelope: Envelope) -> Iterator[Offence]:
         elif not 1 <= envelope.if_version <= VERSION_MAX:
             yield Offence("/if_version", f"a version lies between 1 and {VERSION_MAX}")
     for pointer, time in (("/valid_at", envelope.valid_at), ("/due", envelope.due)):
-        if time is not None and time.tzinfo is None:
-            yield Offence(pointer, "a time needs an offset")
+        if time is not None:
+            yield from _time_offences(pointer, time)
+
+
+def _time_offences(pointer: str, time: datetime) -> Iterator[Offence]:
+    if time.tzinfo is None:
+        yield Offence(pointer, "a time needs an offset")
+        return
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        yield Offence(pointer, "in UTC it lies outside the years 1 to 9999")
 
 
 def _address_offences(envelope: Envelope) -> Iterator[Offence]:
@@ -292,6 +302,8 @@ def _name_offences(pointer: str, text: str | None) -> Iterator[Offence]:
         yield Offence(pointer, f"has {len(text)} letters; {NAME_LETTERS_MAX} are allowed")
     if _CONTROL_CHARACTER.search(text):
         yield Offence(pointer, "must not hold control characters")
+    if not text.isprintable() and jsontext.SURROGATE.search(text):
+        yield Offence(pointer, "must not hold a lone surrogate")
 
 
 def body_value(envelope: Envelope) -> Any:

@@ -11,7 +11,14 @@ import msgspec
 from peaceriver.actor import Actor
 from peaceriver.errors import Offence, Refused, RuleFailed
 from peaceriver.event import Event, Resolve, Trigger
-from peaceriver.limits import CONTROL, FOLLOW_UPS_BYTES_MAX, FOLLOW_UPS_MAX, HOPS_MAX
+from peaceriver.limits import (
+    CONTROL,
+    FAILURE_LETTERS_MAX,
+    FOLLOW_UPS_BYTES_MAX,
+    FOLLOW_UPS_MAX,
+    HOPS_MAX,
+    RULE_ATTEMPTS_MAX,
+)
 from peaceriver.message import Envelope, body_value, derived_id, offences
 from peaceriver.rule import Refuse, Rule, offence_of
 
@@ -34,14 +41,17 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     failure: Failure | None = None
 
     def bytes(self) -> int:
-        return sum(len(each.body) for each in self.follow_ups)
+        return sum(map(_bytes, self.follow_ups)) + sum(map(_bytes, self.resolutions))
 
 
 NOTHING = Verdict()
 
 
 def decide(rule: Rule, version: int, trigger: Trigger, models: Mapping[str, type[Actor]]) -> Verdict:
-    """Ask a rule about one record. Whatever its code raises is its verdict and not an error of ours."""
+    """Ask a rule about one record. Whatever its code raises is its verdict and not an error of ours.
+
+    But for MemoryError, which says nothing of this rule's code: what fills the process up may be left from another one.
+    """
     event = Event(trigger, models)
     try:
         if rule.when is not None and not rule.when(event):
@@ -49,11 +59,23 @@ def decide(rule: Rule, version: int, trigger: Trigger, models: Mapping[str, type
         answers = list(_answers(rule, event))
         if rule.kind == "validation":
             return Verdict(offences=[_refusal(each) for each in answers])
-        return _follow_ups(rule, version, trigger, answers)
+        return _follow_ups(rule, version, event, trigger, answers)
     except RuleFailed as error:
-        return Verdict(failure=Failure(error.detail, error.lasting))
+        return _failed(error.detail, lasting=error.lasting)
+    except MemoryError:
+        raise
     except Exception as error:  # outermost: the rule's own code; what it raises becomes an exception record
-        return Verdict(failure=Failure(f"{rule.name} raised {_described(error)}"))
+        return _failed(f"{rule.name} raised {_described(error)}")
+
+
+def _failed(detail: str, *, lasting: bool = False) -> Verdict:
+    """A failure in words that a record can hold, whatever the rule's code said."""
+    return Verdict(failure=Failure(_readable(detail)[:FAILURE_LETTERS_MAX], lasting))
+
+
+def _readable(text: str) -> str:
+    """A text without what no journal holds."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
 def _answers(rule: Rule, event: Event) -> Iterator[Any]:
@@ -64,7 +86,7 @@ def _answers(rule: Rule, event: Event) -> Iterator[Any]:
         answer = (answer,)
     count = size = 0
     for each in answer:
-        count, size = count + 1, size + (len(each.body) if isinstance(each, Envelope) else 0)
+        count, size = count + 1, size + _bytes(each)
         if count > FOLLOW_UPS_MAX:
             raise RuleFailed(f"{rule.name} makes more than {FOLLOW_UPS_MAX:,} messages of one record", lasting=True)
         if size > FOLLOW_UPS_BYTES_MAX:
@@ -73,25 +95,59 @@ def _answers(rule: Rule, event: Event) -> Iterator[Any]:
         yield each
 
 
+def _bytes(answer: Any) -> int:
+    """The size of what a rule yields, roughly."""
+    if isinstance(answer, Envelope):
+        return len(answer.body)
+    match answer:
+        case Resolve():
+            return _bytes(answer.message)
+        case Refuse(detail=str(), pointer=str()):
+            return len(answer.detail) + len(answer.pointer)
+        case str():
+            return len(answer)
+    return 0
+
+
 def _refusal(answer: Any) -> Offence:
     if not isinstance(answer, Refuse | str):
         raise RuleFailed(f"a validation yields Refuse, not {type(answer).__name__}", lasting=True)
-    return offence_of(answer)
+    offence = offence_of(answer)
+    said: tuple[Any, Any] = (offence.detail, offence.pointer)
+    if not all(isinstance(each, str) for each in said):
+        raise RuleFailed(
+            "a validation refuses with a text and a JSON pointer, as in Refuse('too small', '/body/total')"
+        )
+    return Offence(_readable(offence.pointer), _readable(offence.detail))
 
 
-def _follow_ups(rule: Rule, version: int, trigger: Trigger, answers: list[Any]) -> Verdict:
+def _follow_ups(rule: Rule, version: int, event: Event, trigger: Trigger, answers: list[Any]) -> Verdict:
     follow_ups: list[Envelope] = []
     resolutions: list[Resolve] = []
     for ordinal, each in enumerate(answers):
         if isinstance(each, Resolve):
+            _check_resolution(rule, event, each)
             message = each.message and _checked(rule, version, trigger, each.message, ordinal)
             resolutions.append(Resolve(each.how, each.exception, message))
         else:
             follow_ups.append(_checked(rule, version, trigger, each, ordinal))
-    if follow_ups and trigger.hops >= HOPS_MAX:
+    if trigger.hops >= HOPS_MAX and (follow_ups or any(each.message is not None for each in resolutions)):
         detail = f"{rule.name} would be rule number {trigger.hops + 1} in a row and {HOPS_MAX} may follow each other"
         raise RuleFailed(f"{detail}; do two rules answer each other?", lasting=True)
     return Verdict(follow_ups=follow_ups, resolutions=resolutions)
+
+
+def _check_resolution(rule: Rule, event: Event, wanted: Resolve) -> None:
+    if (wanted.how == "answer") is not (wanted.message is not None):
+        raise RuleFailed(
+            f"{rule.name} gave a message with {wanted.how!r}: an answer has one, and nothing else", lasting=True
+        )
+    attempts = 0 if event.exception is None else event.exception.attempt
+    if wanted.how == "retry" and attempts >= RULE_ATTEMPTS_MAX:
+        detail = (
+            f"{rule.name} would let it be tried again after {attempts} attempts and {RULE_ATTEMPTS_MAX} are allowed"
+        )
+        raise RuleFailed(f"{detail}; skip it, answer it, or leave it to a person", lasting=True)
 
 
 def _checked(rule: Rule, version: int, trigger: Trigger, envelope: Any, ordinal: int) -> Envelope:
@@ -134,5 +190,8 @@ def addressed(verdict: Verdict, departments: Container[int], rule: str) -> Verdi
 def _described(error: BaseException) -> str:
     """An error and the place in the rule's code that it came from."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    text = str(error)[:500]
+    try:
+        text = str(error)[:500]
+    except Exception:  # outermost: the rule's own code again; the error's name and its place are left to tell
+        text = ""
     return f"{type(error).__name__}{': ' if text else ''}{text} (in {last.name}, line {last.lineno})"

@@ -16,9 +16,10 @@ import pytest
 from peaceriver import Actor, Cluster, Department, Envelope, Event, Message, Receipt, exceptions, rule
 from peaceriver.cluster import JournalRecord
 from peaceriver.errors import Conflict, Invalid, NotFound, Unavailable
+from peaceriver.evaluation import worker
 from peaceriver.node.publishing import Publishing
 from peaceriver.shard import agent as agents
-from peaceriver.shard import steps, triggers
+from peaceriver.shard import steps, triggers, validation
 from peaceriver.shard.agent import Agent
 from peaceriver.shard.verify import verify
 
@@ -245,6 +246,26 @@ async def test_what_fails_is_parked_and_goes_on_in_order_when_it_is_retried(star
         await sound(cluster)
 
 
+@pytest.mark.parametrize(("records_max", "bytes_max"), [(500, 100), (3, 2**20)], ids=["bytes", "records"])
+async def test_more_than_a_step_holds_goes_on_in_order_behind_what_is_retried(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records_max: int, bytes_max: int
+) -> None:
+    for module in (triggers, agents):
+        monkeypatch.setattr(module, "STEP_RECORDS_MAX", records_max)
+    monkeypatch.setattr(triggers, "APPEND_BYTES_MAX", bytes_max)
+    flag = tmp_path / "mended"
+    async with started(poison(flag)) as cluster:
+        exception = await waits_behind(cluster)
+        for total in range(4, 40):
+            last = await cluster.send(sales.modify("Order/bad", {"total": total}))
+        flag.touch()
+        await cluster.resolve(exception, "retry")
+        assert (await cluster.settled(last)).settled
+        found = [each for each in await checks(cluster) if each[0].startswith("bad")]
+        assert found == [(f"bad-{total + 1}", total) for total in range(1, 40)]
+        await sound(cluster)
+
+
 @pytest.mark.parametrize("how", ["skip", "answer"])
 async def test_what_is_skipped_or_answered_lets_the_rest_go_on_and_is_history(
     started: Started, tmp_path: Path, how: Any
@@ -306,6 +327,43 @@ async def test_rules_resolve_what_others_could_not_do(started: Started, tmp_path
             assert (await cluster.settled(receipt)).settled
         assert await checks(cluster) == [("for bad-answer by tell", 1000)]
         assert [each["state"] for each in await cluster.exceptions("all")] == ["skipped", "answered"]
+        await sound(cluster)
+
+
+async def test_a_rule_that_always_wants_another_attempt_ends_and_leaves_it_to_a_person(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @rule(on=exceptions(Order), at=sales)
+    def again(event: Event) -> Iterator[Any]:
+        yield event.retry()
+
+    monkeypatch.setattr(steps, "RETRY_PAUSES_S", ())
+    async with started(poison(tmp_path / "never"), again) as cluster:
+        await place(cluster, "bad")
+        receipt = await cluster.send(sales.modify("Order/bad", {"total": 6}))
+        settled = await cluster.settled(receipt, timeout_s=60)
+        assert {each["rule"]: each["attempt"] for each in settled.exceptions} == {"tell": 32, "again": 1}
+        assert "leave it to a person" in settled.exceptions[-1]["detail"]
+        for each in settled.exceptions:
+            await cluster.resolve(each["id"], "skip")
+        assert (await cluster.settled(receipt)).settled
+        await sound(cluster)
+
+
+async def test_answers_that_fail_in_turn_end_at_the_limit_of_rules_in_a_row(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @rule(on=exceptions(Order), at=sales)
+    def instead(event: Event) -> Iterator[Any]:
+        yield event.answer(sales.modify(f"Order/{event.id}", {"total": 6}))
+
+    monkeypatch.setattr(steps, "RETRY_PAUSES_S", ())
+    async with started(poison(tmp_path / "never"), instead) as cluster:
+        await place(cluster, "bad")
+        receipt = await cluster.send(sales.modify("Order/bad", {"total": 6}))
+        settled = await cluster.settled(receipt, timeout_s=60)
+        assert [each["rule"] for each in settled.exceptions] == ["tell", "instead"]
+        assert "32 may follow each other" in settled.exceptions[-1]["detail"]
         await sound(cluster)
 
 
@@ -441,6 +499,52 @@ async def test_a_validation_refuses_with_a_reason_and_a_pointer_also_within_a_li
             await cluster.send([sales.create(Order(total=each), id=f"x{each}") for each in (5, -2)], atomic=True)
         assert [each.pointer for each in refusal.value.errors] == ["/1/body"]
         assert len(await records(cluster, 100, kind="received")) == 2
+
+
+async def test_a_validation_that_hangs_holds_its_department_up_for_a_bounded_time(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @rule(on=Order.created, at=sales, kind="validation")
+    def ponder(event: Event) -> None:
+        while event.id.startswith("endless"):
+            pass
+
+    monkeypatch.setattr(worker, "RULE_TIME_S", 0.1)
+    monkeypatch.setattr(validation, "VALIDATION_TIME_S", 0.25)
+    async with started(ponder) as cluster:
+        outcomes = await cluster.send([sales.create(Order(total=1), id=f"endless{number}") for number in range(100)])
+        details = [each.detail for each in outcomes if isinstance(each, Unavailable)]
+        assert len(details) == 100
+        assert 1 <= sum("took longer than" in each for each in details) <= 10
+        assert "send it again" in details[-1]
+        assert (await cluster.send(sales.create(Order(total=1), id="quick"))).version == 1
+        assert len(await records(cluster, 100, kind="received")) == 1
+
+
+async def test_what_another_department_sent_waits_while_no_rule_can_be_asked(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @rule(on=Check.created, at=credit, kind="validation")
+    def welcome(event: Event) -> None:
+        return None
+
+    forks: list[int] = []
+
+    def full() -> int:
+        forks.append(1)
+        raise BlockingIOError("no more processes")
+
+    async with started(welcome) as cluster:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fork", full)
+            sent = Envelope(to=110, actor_type="Check", actor_id="a", action="create", body='{"amount":1}', sender=100)
+            receipt = await cluster.send(sent)
+            async with asyncio.timeout(20):
+                while len(forks) < 2:  # noqa: ASYNC110  # each attempt to deliver it tries to start a process
+                    await asyncio.sleep(0.02)
+        assert (await cluster.settled(receipt)).settled
+        assert not await cluster.exceptions("all"), "it is nobody's fault, and nobody has to do anything"
+        assert await checks(cluster) == [("a", 1)]
 
 
 async def test_marks_ticks_and_what_no_rule_waits_for_wake_nobody(

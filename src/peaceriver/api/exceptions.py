@@ -8,7 +8,6 @@ from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.reads import LIMIT
-from peaceriver.errors import Invalid, Offence
 from peaceriver.limits import PAGE_RECORDS_MAX
 from peaceriver.message import MESSAGE_BYTES_MAX, read
 from peaceriver.node.exceptions import How
@@ -49,10 +48,6 @@ async def skip(context: Context, asked: Asked) -> Response:
 async def answer(context: Context, asked: Asked) -> Response:
     """``POST /exceptions/{id}/answer``: a message takes the place of what could not be done."""
     message = read(await asked.body(MESSAGE_BYTES_MAX))
-    for name, given in (("from", message.sender), ("cause", message.cause)):
-        if given is not None:
-            detail = "an answer gets it from the exception: leave it out"
-            raise Invalid(f"{name}: {detail}", errors=(Offence(f"/{name}", detail),))
     standing = await context.node.exceptions.resolve(asked.uuid(), "answer", asked.sender(), message)
     return answers.answered(standing.public())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import os
 import signal
@@ -16,9 +17,10 @@ import structlog
 
 from peaceriver.actor import Actor
 from peaceriver.errors import Unavailable
-from peaceriver.evaluation.worker import LENGTH, PROGRESS, Question, encode, run, verdicts_of
+from peaceriver.evaluation.frames import LENGTH, PROGRESS, Question, encode, verdicts_of
+from peaceriver.evaluation.worker import OUT_OF_MEMORY, run
 from peaceriver.event import Trigger
-from peaceriver.limits import RULE_PROCESSES_MAX, RULE_TIME_S
+from peaceriver.limits import RULE_MEMORY_BYTES_MAX, RULE_PROCESSES_MAX, RULE_QUESTION_BYTES_MAX, RULE_TIME_S
 from peaceriver.rule import Rule
 from peaceriver.verdict import Failure, Verdict
 
@@ -76,40 +78,58 @@ class _Process:
         self.pid = pid
         self._line = line
         self._progress = progress
+        self._status: int | None = None
 
     @classmethod
     async def start(cls, rules: Mapping[str, Rule], models: Mapping[str, type[Actor]]) -> Self:
+        """Raises OSError where the machine has no room for another process."""
         own, others = socket.socketpair()
-        for stream in (sys.stdout, sys.stderr):
-            # What the node has not written out yet would be written by the child as well.
-            stream.flush()
-        progress = mmap.mmap(-1, PROGRESS.size)
-        with warnings.catch_warnings():
-            # A fork of a process with threads may meet a lock that a thread held: the child takes none of the node's.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        own.setblocking(False)
+        line = _Line()
+        try:
+            # Before the fork: while something was waited for after it, nobody would own the child.
+            await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=own)
+            progress = mmap.mmap(-1, PROGRESS.size)
+            pid = _fork()
+        except BaseException:
+            others.close()
+            if line.transport is not None:
+                line.transport.abort()
+            own.close()
+            raise
         if pid == 0:
             run(others, progress, rules, models)
         others.close()
-        own.setblocking(False)
-        _, line = await asyncio.get_running_loop().create_unix_connection(_Line, sock=own)
         return cls(pid, line, progress)
 
-    async def verdicts(self, question: bytes) -> list[Verdict]:
+    async def verdicts(self, rule: str, question: bytes) -> list[Verdict]:
         """Raises _Died."""
         try:
-            return verdicts_of(await self._line.ask(question))
+            return verdicts_of(rule, await self._line.ask(question))
         except ConnectionError as error:
             number = PROGRESS.unpack_from(self._progress)[0]
             raise _Died(number, self.end()) from error
 
     def end(self) -> int:
         """End the process, if it has not ended itself; answers its wait status."""
-        if self._line.transport is not None:
-            self._line.transport.abort()
-        # It dies of this at once; or it is dead already and is only laid to rest.
-        os.kill(self.pid, signal.SIGKILL)
-        return os.waitpid(self.pid, 0)[1]
+        if self._status is None:
+            if self._line.transport is not None:
+                self._line.transport.abort()
+            # It dies of this at once; or it is dead already and is only laid to rest. Then its id is another's to use.
+            os.kill(self.pid, signal.SIGKILL)
+            self._status = os.waitpid(self.pid, 0)[1]
+        return self._status
+
+
+def _fork() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # What the node has not written out yet would be written by the child as well. Nobody may be there to read it.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    with warnings.catch_warnings():
+        # A fork of a process with threads may meet a lock that a thread held: the child takes none of the node's.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 class Evaluator:
@@ -134,20 +154,22 @@ class Evaluator:
         """The rule's verdicts about the first of the records, at least one, in order.
 
         A record that ends the process, or keeps it busy for longer than ``RULE_TIME_S``, has a failure as its verdict,
-        and those after it have none yet. ``anew``: ask in a new process, as the application's names stand now.
+        and those after it have none yet. ``anew``: ask in a new process, as the application's names stand now. Raises
+        Unavailable where there can be no process, and where the node is stopping.
         """
-        asked, blamed, idle_deaths = list(triggers), list[Verdict](), 0
+        asked, blamed, idle_deaths = _bounded(triggers), list[Verdict](), 0
         async with self._places:
             while asked:
                 try:
-                    verdicts = await self._ask(encode(Question(rule, version, asked)), anew=anew)
+                    verdicts = await self._ask(rule, encode(Question(rule, version, asked)), anew=anew)
                 except _Died as death:
                     log.warning("a rule's process ended", rule=rule, status=death.status, record=death.number)
                     if death.number == 0:
                         # It ended between two records, so no rule is to blame.
                         idle_deaths += 1
                         if idle_deaths == _IDLE_DEATHS_MAX:
-                            raise Unavailable(f"processes for rules end before they answer: {death}") from death
+                            detail = f"processes for rules end before they answer: {death}"
+                            raise Unavailable(detail, retry_after_s=1.0) from death
                     else:
                         blamed = [Verdict(failure=_blame(rule, death.status))]
                         # What came before is asked again on its own, so that it is not held up by this one.
@@ -156,13 +178,11 @@ class Evaluator:
                     return verdicts + blamed if len(verdicts) == len(asked) else verdicts
         return blamed
 
-    async def _ask(self, question: bytes, *, anew: bool) -> list[Verdict]:
-        """Raises _Died, and Unavailable where the node is stopping."""
-        if self._closed:
-            raise Unavailable("rules are not asked any more: the node is stopping", retry_after_s=1.0)
+    async def _ask(self, rule: str, question: bytes, *, anew: bool) -> list[Verdict]:
+        """Raises _Died, and Unavailable."""
         process = await self._take(anew=anew)
         try:
-            verdicts = await process.verdicts(question)
+            verdicts = await process.verdicts(rule, question)
         except _Died:
             self._busy.discard(process)
             raise
@@ -178,9 +198,21 @@ class Evaluator:
     async def _take(self, *, anew: bool) -> _Process:
         if anew and self._idle:
             self._idle.pop().end()
-        process = self._idle.pop() if self._idle and not anew else await _Process.start(self.rules, self._models)
+        process = self._idle.pop() if self._idle and not anew else await self._start()
+        if self._closed:
+            process.end()
+            raise _stopping()
         self._busy.add(process)
         return process
+
+    async def _start(self) -> _Process:
+        if self._closed:
+            raise _stopping()
+        try:
+            return await _Process.start(self.rules, self._models)
+        except OSError as error:
+            detail = f"the machine has no room for a process that rules could run in: {error}"
+            raise Unavailable(detail, retry_after_s=1.0) from error
 
     def close(self) -> None:
         """End all processes, and start no more."""
@@ -191,7 +223,23 @@ class Evaluator:
         self._busy.clear()
 
 
+def _bounded(triggers: Sequence[Trigger]) -> list[Trigger]:
+    """The first records, at least one, with not more bytes than one question may have: the others are asked later."""
+    size = 0
+    for count, each in enumerate(triggers):
+        size += each.size()
+        if count and size > RULE_QUESTION_BYTES_MAX:
+            return list(triggers[:count])
+    return list(triggers)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("rules are not asked any more: the node is stopping", retry_after_s=1.0)
+
+
 def _blame(rule: str, status: int) -> Failure:
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == OUT_OF_MEMORY:
+        return Failure(f"{rule} needed more than {RULE_MEMORY_BYTES_MAX:,} bytes of memory and was ended")
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
         return Failure(f"{rule} took longer than {RULE_TIME_S:g} s for one record and was ended")
     how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"with status {os.WEXITSTATUS(status)}"

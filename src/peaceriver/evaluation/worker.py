@@ -5,38 +5,22 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import resource
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
-import msgspec
-
 from peaceriver.actor import Actor
-from peaceriver.event import Trigger
-from peaceriver.limits import RULE_TIME_S, STEP_FOLLOW_UPS_BYTES_MAX, STEP_FOLLOW_UPS_MAX
+from peaceriver.evaluation.frames import LENGTH, PROGRESS, Question, answer_of, question_of
+from peaceriver.limits import RULE_MEMORY_BYTES_MAX, RULE_TIME_S, STEP_FOLLOW_UPS_BYTES_MAX, STEP_FOLLOW_UPS_MAX
 from peaceriver.rule import Rule
 from peaceriver.verdict import Verdict, decide
 
-#: The length of a frame, before it.
-LENGTH = struct.Struct(">I")
-#: The number of the record that a process is busy with, counted from 1; 0: none. Memory that node and process share.
-PROGRESS = struct.Struct("=q")
-
-
-class Question(msgspec.Struct, frozen=True, array_like=True):
-    """Records that one rule is asked about, in order."""
-
-    rule: str
-    version: int
-    triggers: list[Trigger]
-
-
-encode = msgspec.msgpack.Encoder().encode
-question_of = msgspec.msgpack.Decoder(Question).decode
-verdicts_of = msgspec.msgpack.Decoder(list[Verdict]).decode
+#: The status that a process ends with that a rule has filled up; whoever is asked next needs room.
+OUT_OF_MEMORY = 112
 
 
 def run(
@@ -50,14 +34,23 @@ def run(
         status = 0
     except (ConnectionError, BrokenPipeError):
         status = 0  # the node is gone, and with it whoever wanted an answer
+    except MemoryError:
+        status = OUT_OF_MEMORY
     finally:
+        _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End here, come what may: a child that got any further would go on as the node, and end the node's server."""
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
+    finally:
         os._exit(status)
 
 
 def _let_go(kept: int) -> None:
-    """Give up what belongs to the node: its files, its signals, its garbage."""
+    """Give up what belongs to the node: its files, its signals, its garbage, and most of the machine's memory."""
     gc.freeze()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which hangs up when it has stopped
@@ -65,6 +58,22 @@ def _let_go(kept: int) -> None:
         signal.signal(each, signal.SIG_DFL)
     os.closerange(3, kept)
     os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    _limit_memory()
+
+
+def _limit_memory() -> None:
+    """Let a rule run out of memory alone, before the machine does and the kernel chooses whom to end.
+
+    What the node had counts as well, so the limit lies above that; where nobody says how much that is, there is none.
+    """
+    try:
+        data_pages = int(Path("/proc/self/statm").read_text("ascii").split()[5])
+    except (OSError, ValueError, IndexError):
+        return
+    limit = data_pages * os.sysconf("SC_PAGE_SIZE") + RULE_MEMORY_BYTES_MAX
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _serve(
@@ -74,7 +83,7 @@ def _serve(
     stream = own.makefile("rb")
     while head := stream.read(LENGTH.size):
         question = question_of(stream.read(LENGTH.unpack(head)[0]))
-        answer = encode(_verdicts(question, progress, rules[question.rule], models))
+        answer = answer_of(question.rule, _verdicts(question, progress, rules[question.rule], models))
         own.sendall(LENGTH.pack(len(answer)) + answer)
 
 

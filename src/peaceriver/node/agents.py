@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import RulePage
-from peaceriver.errors import NotFound, Refused
+from peaceriver.errors import Conflict, NotFound, Refused
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.postgres import Unreachable
 from peaceriver.record import Record
@@ -27,6 +27,7 @@ from peaceriver.shard.watermark import Watermark
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
+_TRIES_MAX = 5
 #: Kinds of records that rules look at: marks and ticks wake nobody.
 _LOOKED_AT = frozenset(("received", "exception"))
 
@@ -43,6 +44,8 @@ class Agents:
         self._agents: dict[int, dict[str, Agent]] = {}
         self._followed: set[int] = set()
         self._levelling = asyncio.Lock()
+        self._moving: set[asyncio.Task[int]] = set()
+        self._stopped = False
         #: Counts how often agents were brought level with the directory: for those who wait for a rule.
         self.levelled = Watermark()
 
@@ -97,13 +100,19 @@ class Agents:
         self.levelled.advance(self.levelled.value + 1)
 
     async def _level(self, page: RulePage) -> None:
-        await _insist(page, lambda: self._level_once(page))
+        while True:
+            try:
+                await self._level_once(page)
+                return
+            except (*Unreachable, Refused, MarkMoved) as error:
+                log.warning("a rule waits to become active", rule=page.name, shard=page.at, reason=str(error))
+                await asyncio.sleep(_RETRY_PAUSE_S)
 
     async def _level_once(self, page: RulePage) -> None:
         running = self.of(page.name)
         wanted = page.kind == "follow-up" and self.runs(page)
         if running is not None and not (wanted and running.shard.code == page.at and running.subscription == page.on):
-            del self._agents[running.shard.code][page.name]
+            self._drop(running)
             await running.stop()
             running = None
         shard = self._shards.get(page.at)
@@ -133,13 +142,17 @@ class Agents:
             departments=self._directory.departments,
         )
         # Followed from here on, so that nothing falls between what it reads and what it is told.
-        at = self._agents.setdefault(shard.code, {})
-        at[page.name] = agent
+        self._agents.setdefault(shard.code, {})[page.name] = agent
         try:
             await agent.start()
         except BaseException:
-            del at[page.name]  # it does not act, so it must not look as if it did
+            # It does not act, so it must not be taken for one that does.
+            self._drop(agent)
             raise
+
+    def _drop(self, agent: Agent) -> None:
+        del self._agents[agent.shard.code][agent.rule]
+        agent.replaced()
 
     def _follow(self, shard: Shard, batch: Batch) -> None:
         agents = self.at(shard.code)
@@ -161,18 +174,28 @@ class Agents:
 
         What it made before has the same ids and is not recorded a second time. Raises NotFound where it is not active.
         """
+        # Begun, it is brought to its end, also where nobody waits any more: a rule that is stopped must act again.
+        moving = asyncio.create_task(self._replay(rule, start), name=f"replay {rule}")
+        self._moving.add(moving)
+        moving.add_done_callback(self._moved)
+        return await asyncio.shield(moving)
+
+    def _moved(self, task: asyncio.Task[int]) -> None:
+        self._moving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("a rule does not act anew", reason=str(error))
+
+    async def _replay(self, rule: str, start: Start) -> int:
         async with self._levelling:
             agent = self.of(rule)
             if agent is None:
                 raise NotFound(f"the rule {rule} is not active here; GET /directory/rules lists those that there are")
             try:
-                await agent.stop()
-                await _begin_anew(agent, start)
-                return agent.mark
+                return await _move(agent, start)
             finally:
-                # Whatever has come between, the rule acts again.
-                page = self._directory.rules[rule]
-                await _insist(page, lambda: self._run(agent.shard, page))
+                if not self._stopped:
+                    self._drop(agent)
+                    await self._level(self._directory.rules[rule])
 
     async def revived(self, shard: Shard) -> None:
         """A department is led again: its agents may have missed what its journal says."""
@@ -181,6 +204,11 @@ class Agents:
 
     async def stop(self) -> None:
         """Stop all agents, each with its mark written."""
+        self._stopped = True
+        moving = list(self._moving)
+        for task in moving:
+            task.cancel()
+        await asyncio.gather(*moving, return_exceptions=True)
         agents = [agent for each in self._agents.values() for agent in each.values()]
         self._agents.clear()
         stopped = await asyncio.gather(*(each.stop() for each in agents), return_exceptions=True)
@@ -194,25 +222,16 @@ class Agents:
         self._evaluator.close()
 
 
-async def _insist(page: RulePage, attempt: Callable[[], Awaitable[None]]) -> None:
-    """Try to let a rule act until that is done."""
-    while True:
+async def _move(agent: Agent, start: Start) -> int:
+    """Stop an agent and move its mark; answers where to. What it was appending may still move the mark once."""
+    for _ in range(_TRIES_MAX):
         try:
-            await attempt()
-            return
-        except (*Unreachable, Refused, MarkMoved) as error:
-            log.warning("a rule waits to become active", rule=page.name, shard=page.at, reason=str(error))
-            await asyncio.sleep(_RETRY_PAUSE_S)
-
-
-async def _begin_anew(agent: Agent, start: Start) -> None:
-    """Move the mark of an agent that has stopped."""
-    while True:
-        try:
+            await agent.stop()
             await _activate(agent.shard, agent.rule, start, expecting=agent.mark)
-            return
         except MarkMoved:
-            continue  # an append that the agent no longer waited for came through: it was the last one
+            continue
+        return agent.mark
+    raise Conflict(f"the mark of the rule {agent.rule} is being moved by others; look at it and try again")
 
 
 async def _activate(shard: Shard, rule: str, start: Start, *, expecting: int = 0) -> None:

@@ -7,6 +7,7 @@ its cause, so one pass over the records of a root in the order of their stamps f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,9 @@ from peaceriver.node.exceptions import Exceptions, Standing
 from peaceriver.postgres import Database
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
+from peaceriver.shard.agent import Agent
+from peaceriver.shard.exceptions import exception_id
+from peaceriver.shard.watermark import Watermark
 from peaceriver.stamp import Stamp
 
 
@@ -81,17 +85,20 @@ class Consequences:
 
         Answers at once where only exceptions are left that nobody retries by himself.
         """
-        records: list[Record] = []
-        try:
+        before = await self._consequences_of(message_id)
+        records, done = await self._looked_again(message_id, before)
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while True:
-                    seen = len(records)
-                    records = await self._consequences_of(message_id)
-                    if await self._acted_on(records) and len(records) == seen:
-                        # Everything that was there has been acted on, and nothing has come of it since.
-                        return await self._result(records, acted_on=True)
-        except TimeoutError:
-            return await self._result(records, acted_on=False)
+                while not done:
+                    await self._acted_on(records)
+                    records, done = await self._looked_again(message_id, records)
+        return await self._result(records, acted_on=done)
+
+    async def _looked_again(self, message_id: UUID, before: Sequence[Record]) -> tuple[list[Record], bool]:
+        """The consequences as they are now; and whether all that were there before were acted on, to no further end."""
+        done = all(self._is_acted_on(each) for each in before)
+        records = await self._consequences_of(message_id)
+        return records, done and len(records) == len(before)
 
     async def _result(self, records: Sequence[Record], *, acted_on: bool) -> Settled:
         waiting = await self._waiting_for(records)
@@ -103,22 +110,33 @@ class Consequences:
             positions={each.shard: each.position for each in records},
         )
 
-    async def _acted_on(self, records: Sequence[Record]) -> bool:
-        """Wait until all of the records were acted on, but for what an exception holds up that waits for somebody.
+    def _is_acted_on(self, record: Record) -> bool:
+        """Whether nothing is left to do for a record, but for what an exception holds up that waits for somebody."""
+        arrived = self._arrival(record)
+        return (arrived is None or arrived.value >= record.position) and self._busy_with(record) is None
 
-        True where there was nothing to wait for.
-        """
-        at_once = True
+    async def _acted_on(self, records: Sequence[Record]) -> None:
+        """Wait until nothing is left to do for any of the records."""
         for record in records:
-            if record.kind == "sent" and record.receiver_shard is not None and record.receiver_shard in self._shards:
-                arrived = self._shards[record.receiver_shard].delivered_from(record.shard)
-                at_once = at_once and arrived.value >= record.position
+            arrived = self._arrival(record)
+            if arrived is not None:
                 await arrived.reached(record.position)
-            for agent in self._agents.looking_at(record):
-                while not agent.has_acted_on(record) and not agent.waits_for_somebody(record):
-                    at_once = False
-                    await agent.progress(record)
-        return at_once
+            while (agent := self._busy_with(record)) is not None:
+                await agent.progress(record)
+
+    def _busy_with(self, record: Record) -> Agent | None:
+        """An agent that still has something to do for a record."""
+        for each in self._agents.looking_at(record):
+            if not each.has_acted_on(record) and not each.waits_for_somebody(record):
+                return each
+        return None
+
+    def _arrival(self, record: Record) -> Watermark | None:
+        """How far its receiver has taken in what its sender sent; None where it is sent to nobody here."""
+        if record.kind != "sent" or record.receiver_shard is None:
+            return None
+        receiver = self._shards.get(record.receiver_shard)
+        return None if receiver is None else receiver.delivered_from(record.shard)
 
     async def _waiting_for(self, records: Sequence[Record]) -> list[Standing]:
         """The exceptions that are open among the records, or that one of the records waits behind."""
@@ -166,13 +184,16 @@ class Consequences:
 
 
 def following_from(records: Iterable[Record], message_id: UUID) -> list[Record]:
-    """The records, in the order of their stamps, of a message and of all that follows from it."""
+    """The records, in the order of their stamps, of a message and of all that follows from it.
+
+    What answers a message that was refused has an id that is derived from the message's; it need not name a cause.
+    """
     ids, stamps = {message_id}, set[Stamp]()
     found: list[Record] = []
     for record in records:
         if record.message_id in ids or record.cause in stamps:
             if record.message_id is not None:
-                ids.add(record.message_id)
+                ids.update((record.message_id, exception_id(record.message_id, record.shard)))
             stamps.add(record.moment)
             found.append(record)
     return found
@@ -181,7 +202,7 @@ def following_from(records: Iterable[Record], message_id: UUID) -> list[Record]:
 def parents_of(records: Iterable[Record]) -> dict[Stamp, Record]:
     """Of records in the order of their stamps, by stamp: the one that each follows from directly.
 
-    What was received from another department follows from the record that was sent there.
+    What was received from another department, or refused there, follows from the record that was sent there.
     """
     known: dict[Stamp, Record] = {}
     sent: dict[UUID, Record] = {}
@@ -194,5 +215,5 @@ def parents_of(records: Iterable[Record]) -> dict[Stamp, Record]:
             parents[record.moment] = source
         known[record.moment] = record
         if record.kind == "sent" and record.message_id is not None:
-            sent[record.message_id] = record
+            sent[record.message_id] = sent[exception_id(record.message_id, record.shard)] = record
     return parents

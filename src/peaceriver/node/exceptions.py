@@ -10,24 +10,25 @@ from uuid import UUID
 import msgspec
 
 from peaceriver import jsontext
-from peaceriver.errors import Conflict, NotFound, Refused
-from peaceriver.message import Envelope
+from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused
+from peaceriver.message import Envelope, derived_id, same_message
 from peaceriver.node.agents import Agents
 from peaceriver.node.departments import Departments
-from peaceriver.node.identity import new_id
-from peaceriver.node.sending import Sender, read_form
+from peaceriver.node.sending import Sender, Sending
 from peaceriver.postgres import Database
 from peaceriver.record import Record, from_row, written_time
 from peaceriver.shard import journal, resolving
 from peaceriver.shard.attempt import MarkMoved, Resolved
 from peaceriver.shard.exceptions import entry_of
 from peaceriver.shard.journal import ExceptionState
-from peaceriver.shard.proposal import ExceptionEntry, Proposal
+from peaceriver.shard.proposal import ExceptionEntry, Wish, supplied
 from peaceriver.shard.shard import Shard
 
 How = Literal["retry", "skip", "answer"]
 _BECOMES = {"retry": "retried", "skip": "skipped", "answer": "answered"}
 _TRIES_MAX = 5
+#: What admission says first of the first message of a unit.
+_OF_UNIT = "message 0 of the atomic batch was refused, so none was recorded: "
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,10 +54,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 class Exceptions:
     """The exceptions of a node's departments."""
 
-    def __init__(self, database: Database, shards: Departments, agents: Agents) -> None:
+    def __init__(self, database: Database, shards: Departments, agents: Agents, sending: Sending) -> None:
         self._database = database
         self._shards = shards
         self._agents = agents
+        self._sending = sending
 
     async def listed(self, *, state: str | None, limit: int, offset: int) -> list[Standing]:
         """Exceptions, oldest first; of one state, or all."""
@@ -82,46 +84,73 @@ class Exceptions:
         the answer.
         """
         if message is not None and message.id is None:
-            message = msgspec.structs.replace(message, id=new_id())
+            # The same each time, so that an answer can be repeated by somebody who does not know whether it was heard.
+            message = msgspec.structs.replace(message, id=derived_id(exception_id, "answer"))
         for _ in range(_TRIES_MAX):
             standing = await self.at(exception_id)
             if standing.state.state != "open":
-                return _done(standing, how)
-            shard = self._shards.at(standing.opening.shard)
-            entry = entry_of(standing.opening, standing.state)
+                return await self._repeated(standing, how, message)
             try:
-                outcomes = await shard.append(self._proposal(entry, shard, how, sender, message))
+                await self._say(standing, how, sender, message)
             except (MarkMoved, Resolved):
                 # Somebody was faster, or asked for this attempt before: look at what there is now.
                 if how != "retry":
                     continue
-                outcomes = []
-            for each in outcomes:
-                if how == "answer" and isinstance(each, Refused):
-                    raise each
-            return await self._attempted(standing, sender) if how == "retry" else await self.at(exception_id)
+            now = await (self._attempted(standing, sender) if how == "retry" else self.at(exception_id))
+            return now if now.state.state == "open" else await self._repeated(now, how, message)
         raise Conflict(f"exception {exception_id} is being resolved by others; look at it and try again")
 
-    def _proposal(
-        self, entry: ExceptionEntry, shard: Shard, how: How, sender: Sender, message: Envelope | None
-    ) -> Proposal:
-        principal = sender.principal
-        if how == "retry":
-            return resolving.retry(entry, shard.code, datetime.now(UTC), principal)
+    async def _say(self, standing: Standing, how: How, sender: Sender, message: Envelope | None) -> None:
+        """Record what is to become of an open exception; raises MarkMoved or Resolved where it is open no longer."""
+        shard = self._shards.at(standing.opening.shard)
+        entry = entry_of(standing.opening, standing.state)
         if how == "skip":
-            return resolving.skip(entry, shard.code, shard.marks, principal)
-        assert message is not None
-        read_form(message, self._shards)
-        wish = resolving.answering(entry, message, shard.code, principal, sender.trace)
-        return resolving.answer(entry, shard.code, shard.marks, wish, principal)
+            await shard.append(resolving.skip(entry, shard.code, shard.marks, sender.principal))
+        elif how == "answer":
+            await self._answer(entry, shard, sender, message)
+        elif entry.message is None:
+            await shard.append(resolving.retry(entry, shard.code, shard.marks, datetime.now(UTC), sender.principal))
+        else:
+            (outcome,) = await shard.append(resolving.admission(entry, shard.code, sender.principal))
+            if isinstance(outcome, Refused):
+                await shard.append(resolving.refused_again(entry, _alone(outcome), sender.principal))
+
+    async def _answer(self, entry: ExceptionEntry, shard: Shard, sender: Sender, message: Envelope | None) -> None:
+        wish = _answering(entry, message, shard.code, sender)
+        try:
+            wish = msgspec.structs.replace(wish, value=self._sending.checked(wish.envelope))
+        except Refused as refusal:
+            refusal.message_id = str(wish.id)
+            raise
+        answer = resolving.answer(entry, shard.code, shard.marks, wish, sender.principal)
+        (outcome,) = await shard.append(answer)
+        if isinstance(outcome, Refused):
+            raise _alone(outcome)
+
+    async def _repeated(self, standing: Standing, how: How, message: Envelope | None) -> Standing:
+        """How an exception stands that was resolved; raises Conflict where that was done by saying something else."""
+        is_same = standing.state.state == _BECOMES[how]
+        if is_same and (how != "answer" or await self._was_answered_by(standing, message)):
+            return standing
+        raise Conflict(
+            f"exception {standing.state.id} was {standing.state.state} already; nothing is left to do for it"
+        )
+
+    async def _was_answered_by(self, standing: Standing, message: Envelope | None) -> bool:
+        code = standing.opening.shard
+        wish = _answering(entry_of(standing.opening, standing.state), message, code, Sender())
+        async with self._database.connection() as tx:
+            recorded = (await journal.recorded(tx, code, [wish.id])).get(wish.id)
+        said = msgspec.structs.replace(wish.envelope, actor_id=wish.key[1])
+        return recorded is not None and same_message(said, supplied(recorded))
 
     async def _attempted(self, before: Standing, sender: Sender) -> Standing:
         """How it stands after the next attempt, or when the sender's time is up."""
         rule = before.state.rule
-        agent = None if rule is None else self._agents.of(rule)
         try:
             async with asyncio.timeout(sender.timeout_s):
                 while True:
+                    agent = None if rule is None else self._agents.of(rule)
                     seen = 0 if agent is None else agent.changes.value
                     now = await self.at(before.state.id)
                     if agent is None or now.state.state != "open" or now.state.attempt > before.state.attempt:
@@ -150,9 +179,21 @@ def _standing(row: Any) -> Standing:
     return Standing(opening=opening, state=state, problem=last.get("problem", body["problem"]))
 
 
-def _done(standing: Standing, how: How) -> Standing:
-    if standing.state.state != _BECOMES[how]:
-        raise Conflict(
-            f"exception {standing.state.id} was {standing.state.state} already; nothing is left to do for it"
-        )
-    return standing
+def _answering(entry: ExceptionEntry, message: Envelope | None, code: int, sender: Sender) -> Wish:
+    """An answer as its department would get it; raises Invalid where it is none."""
+    if message is None:
+        raise Invalid("an answer is a message: say to whom, which actor and what happens to it")
+    for name, given in (("from", message.sender), ("cause", message.cause)):
+        if given is not None:
+            detail = "an answer gets it from the exception: leave it out"
+            raise Invalid(f"{name}: {detail}", errors=(Offence(f"/{name}", detail),), message_id=str(message.id))
+    return resolving.answering(entry, message, code, sender.principal, sender.trace)
+
+
+def _alone(refusal: Refused) -> Refused:
+    """The refusal of the one message of a unit, in the words for a message that came by itself."""
+    refusal.detail = refusal.detail.removeprefix(_OF_UNIT)
+    refusal.errors = tuple(
+        Offence(each.pointer.removeprefix("/0"), each.detail) for each in refusal.errors if each.pointer != "/0"
+    )
+    return refusal

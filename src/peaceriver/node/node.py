@@ -67,7 +67,7 @@ class Node:
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.sending)
         self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
-        self.exceptions = Exceptions(database, self.shards, self.agents)
+        self.exceptions = Exceptions(database, self.shards, self.agents, self.sending)
         self.consequences = Consequences(database, self.shards, self.agents, self.exceptions)
         self._clock = clock
         self._deliveries: dict[int, Delivery] = {}

@@ -58,20 +58,6 @@ class Types(Protocol):
     def __len__(self) -> int: ...
 
 
-def read_form(envelope: Envelope, shards: Departments) -> object:
-    """The decoded body of a message that departments here may be asked about; raises Refused for any other."""
-    errors = offences(envelope)
-    if errors:
-        raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors), errors=errors)
-    for pointer, code in (("/to", envelope.to), ("/from", envelope.sender)):
-        if code is not None:
-            shards.at(code, pointer)
-    try:
-        return body_value(envelope)
-    except UnicodeEncodeError as error:
-        raise Malformed(f"the body holds a lone surrogate at letter {error.start}") from None
-
-
 class Sending:
     """The door of a node: takes messages for any department it serves."""
 
@@ -141,7 +127,7 @@ class Sending:
 
         Raises NotFound where no department here has seen it. A message that was sent is told by its sender's journal.
         """
-        answers = [exception_id(message_id, each) for each in (None, *self._shards)]
+        answers = [exception_id(message_id, each) for each in self._shards]
         async with self._database.reading() as tx:
             rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, *answers])
         found = [from_row(row) for row in rows]
@@ -225,13 +211,21 @@ class Sending:
         async with self._database.reading() as tx:
             return await causes_at(tx, list(stamps))
 
-    def _wish(self, message_id: UUID, envelope: Envelope, sender: Sender, causes: Mapping[Stamp, Cause]) -> Wish:
-        value = read_form(envelope, self._shards)
+    def checked(self, envelope: Envelope) -> object:
+        """The decoded body of a message from outside, checked as far as can be without its department.
+
+        Whatever way a message comes in, it comes through here. Raises Refused.
+        """
+        value = _read_form(envelope, self._shards)
         if envelope.sender == CONTROL and envelope.to != CONTROL:
             detail = "the control shard sends nothing: name the department that does, or none"
             raise Invalid(detail, errors=(Offence("/from", detail),))
         self._room.check()
         self._check_form(envelope, value)
+        return value
+
+    def _wish(self, message_id: UUID, envelope: Envelope, sender: Sender, causes: Mapping[Stamp, Cause]) -> Wish:
+        value = self.checked(envelope)
         root, received = message_id, 0
         if envelope.cause is not None:
             cause = self._cause(envelope.cause, causes)
@@ -293,6 +287,20 @@ class Sending:
         if atomic:
             raise refusal
         return msgspec.structs.replace(wish, refusal=refusal)
+
+
+def _read_form(envelope: Envelope, shards: Departments) -> object:
+    """The decoded body of a message that departments here may be asked about; raises Refused for any other."""
+    errors = offences(envelope)
+    if errors:
+        raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors), errors=errors)
+    for pointer, code in (("/to", envelope.to), ("/from", envelope.sender)):
+        if code is not None:
+            shards.at(code, pointer)
+    try:
+        return body_value(envelope)
+    except UnicodeEncodeError as error:
+        raise Malformed(f"the body holds a lone surrogate at letter {error.start}") from None
 
 
 def _parts(messages: Sequence[Envelope | Refused]) -> Iterator[Sequence[Envelope | Refused]]:

@@ -120,7 +120,10 @@ class Agent:
         return parked.exception.id
 
     async def progress(self, record: Record) -> None:
-        """Wait until something has come of a record that was not acted on, or of what holds it up."""
+        """Wait until something has come of a record that was not acted on, or of what holds it up.
+
+        Or until another agent acts in this one's place: look again which one it is.
+        """
         if record.position > self.acted.value:
             await self.acted.reached(record.position)
         else:
@@ -168,6 +171,11 @@ class Agent:
                 await self._write_mark(self.acted.value)
             except MarkMoved:
                 continue  # an append that nobody waited for any more came through: look where the mark is now
+
+    def replaced(self) -> None:
+        """Another agent acts from now on, or none."""
+        self.acted.give_up()
+        self.changes.give_up()
 
     def offer(self, record: Record, documents: journal.Documents | None, chain: bytes) -> None:
         """A record was appended that may concern the rule."""
@@ -265,7 +273,7 @@ class Agent:
         if not self._was_refused:
             return verdicts
         made = [each for verdict in verdicts for each in verdict.follow_ups]
-        ids = {each.id: exception_id(each.id, each.sender) for each in made if each.id is not None}
+        ids = {each.id: exception_id(each.id, each.recorded_in) for each in made if each.id is not None}
         known = await self._states(list(ids.values()))
         refused = {message for message, exception in ids.items() if exception in known}
         return [
@@ -314,8 +322,9 @@ class Agent:
     async def _go_on(self, key: type_and_id) -> None:
         """Try again what an actor waits for, and go on with what waits behind it."""
         parked = self.parked[key]
-        waiting = await self._triggers.of_actor(key, parked.position, self.acted.value)
-        is_all = len(waiting) < STEP_RECORDS_MAX
+        until = self.acted.value
+        waiting, passed = await self._triggers.of_actor(key, parked.position, until)
+        is_all = passed == until
         tried = None if parked.exception is None else await self._entry(parked.exception)
         asked = waiting if tried is None else waiting[:1]
         if asked:
@@ -331,7 +340,7 @@ class Agent:
             )
         else:
             plan = empty_plan()
-            plan.marks.append(self.stand.behind(key, parked.position, ended=True))
+            plan.marks.append(self.stand.behind(key, passed, ended=is_all))
         await self._append(plan, (reader_behind(self.rule, key), self.shard.code, parked.position))
 
     async def _resolving(self, verdicts: Sequence[Verdict]) -> Callable[[Resolve, Trigger], Proposal | None]:
@@ -345,7 +354,7 @@ class Agent:
             if entry is None:
                 return None
             if wanted.how == "retry":
-                return resolution.retry(entry, code, datetime.now(UTC), principal)
+                return resolution.retry(entry, code, self.shard.marks, datetime.now(UTC), principal)
             if wanted.message is None:
                 return resolution.skip(entry, code, self.shard.marks, principal)
             wish = wish_of(self.stand, trigger, wanted.message)

@@ -12,6 +12,7 @@ from peaceriver.shard.admission import Admitted, Rules, admit, note_side_effects
 from peaceriver.shard.journal import Batch
 from peaceriver.shard.ledger import Ledger
 from peaceriver.shard.proposal import Answer, Proposal
+from peaceriver.shard.validation import Unasked
 from peaceriver.shard.waiting import Place
 
 log = structlog.get_logger()
@@ -83,10 +84,13 @@ class Attempt:
                 moved = f"{reader} of {self.ledger.shard} has acted on {source} up to {at}, not {position}"
                 return MarkMoved(moved)
         for entry in proposal.exceptions:
-            if self.ledger.seen(entry.record_id) is not None:
+            # What is resolved stays resolved: no other entry comes after that one.
+            if self.ledger.seen(entry.record_id) is not None or self.ledger.seen(entry.resolved_id) is not None:
                 return Resolved(f"exception {entry.id} of department {self.ledger.shard} was {entry.state} before")
         try:
             return admit(proposal, self.ledger, rules, wall)
+        except Unasked as error:
+            return Unavailable(f"{error}; it is tried again", retry_after_s=1.0)
         except Exception as error:  # outermost: a bug that one message meets must not stop the department
             log.exception("a proposal could not be judged", shard=self.ledger.shard)
             return Unavailable(f"department {self.ledger.shard} could not judge the message: {error!r}")

@@ -21,9 +21,12 @@ from peaceriver.shard.journal import ExceptionState
 from peaceriver.shard.proposal import ExceptionEntry, Wish
 
 
-def exception_id(message_id: UUID, sender: int | None) -> UUID:
-    """The id of the exception that answers a message from a sender: others may have used its id as well."""
-    return derived_id(message_id, "exception", "" if sender is None else str(sender))
+def exception_id(message_id: UUID, recorded_in: int) -> UUID:
+    """The id of the exception that answers a message, by the department that recorded it first.
+
+    A message id is one of its kind in one department only: others may have used it as well.
+    """
+    return derived_id(message_id, "exception", str(recorded_in))
 
 
 def refused(wish: Wish, refusal: Refused) -> ExceptionEntry:
@@ -34,7 +37,7 @@ def refused(wish: Wish, refusal: Refused) -> ExceptionEntry:
     envelope = wish.envelope
     actor_type, actor_id = wish.key
     return ExceptionEntry(
-        id=exception_id(wish.id, envelope.sender),
+        id=exception_id(wish.id, envelope.recorded_in),
         state="open",
         attempt=1,
         actor_type=actor_type,

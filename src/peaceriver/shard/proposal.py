@@ -54,10 +54,15 @@ class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
     def record_id(self) -> UUID:
         """The message id of this entry's record: the journal lets an exception be opened and resolved once."""
         if self.state != "open":
-            return derived_id(self.id, "resolved")
+            return self.resolved_id
         if self.asked:
             return derived_id(self.id, "asked", str(self.attempt))
         return self.id if self.attempt == 1 else derived_id(self.id, "attempt", str(self.attempt))
+
+    @property
+    def resolved_id(self) -> UUID:
+        """The message id of the record that ends the exception."""
+        return derived_id(self.id, "resolved")
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from peaceriver.errors import Refused
 from peaceriver.jsontext import write
 from peaceriver.message import Envelope, moment
 from peaceriver.shard.exceptions import asked, resolved
@@ -16,14 +17,47 @@ from peaceriver.shard.proposal import ExceptionEntry, Proposal, Wish, kind_of
 from peaceriver.shard.steps import reader_behind
 from peaceriver.stamp import Stamp
 
+#: Where no mark ever is.
+_NOWHERE = -1
 
-def retry(entry: ExceptionEntry, shard: int, now: datetime, principal: str | None) -> Proposal:
-    """Try again: a refused message is admitted now; a rule is asked again as soon as it hears of this entry."""
+
+def retry(
+    entry: ExceptionEntry, shard: int, marks: Mapping[tuple[str, int], int], now: datetime, principal: str | None
+) -> Proposal:
+    """Try again: a refused message is admitted now; a rule is asked again as soon as it hears of this entry.
+
+    Nobody asks for another attempt at what was resolved meanwhile: then the actor's mark has moved.
+    """
     if entry.message is None:
-        return Proposal(exceptions=(asked(entry, now, principal),))
+        expecting = (_expected(entry, shard, marks),)
+        return Proposal(exceptions=(asked(entry, now, principal),), expecting=expecting)
+    retries = msgspec.structs.replace(entry, principal=principal or entry.principal)
+    wish = msgspec.structs.replace(_once_more(entry, shard), records_refusal=True, retries=retries)
+    return Proposal(wishes=(wish,))
+
+
+def admission(entry: ExceptionEntry, shard: int, principal: str | None) -> Proposal:
+    """Admit a refused message and resolve its exception: both are recorded, or neither."""
+    entries = (resolved(entry, "retried", principal),)
+    return Proposal(wishes=(_once_more(entry, shard),), atomic=True, exceptions=entries)
+
+
+def refused_again(entry: ExceptionEntry, refusal: Refused, principal: str | None) -> Proposal:
+    """A refused message was tried again in vain."""
+    again = msgspec.structs.replace(
+        entry,
+        attempt=entry.attempt + 1,
+        principal=principal or entry.principal,
+        problem=refusal.problem(),
+    )
+    return Proposal(exceptions=(again,))
+
+
+def _once_more(entry: ExceptionEntry, shard: int) -> Wish:
+    """A refused message at the department's door again."""
     envelope = _refused_message(entry)
     assert envelope.id is not None, "what was refused had an id"
-    wish = Wish(
+    return Wish(
         id=envelope.id,
         envelope=envelope,
         kind="received" if envelope.to == shard else kind_of(envelope),
@@ -35,10 +69,7 @@ def retry(entry: ExceptionEntry, shard: int, now: datetime, principal: str | Non
         rule_version=entry.rule_version,
         source_position=entry.source_position,
         received_time=_time_of(entry),
-        records_refusal=True,
-        retries=msgspec.structs.replace(entry, principal=principal or entry.principal),
     )
-    return Proposal(wishes=(wish,))
 
 
 def skip(entry: ExceptionEntry, shard: int, marks: Mapping[tuple[str, int], int], principal: str | None) -> Proposal:
@@ -77,13 +108,20 @@ def _passed(
     entry: ExceptionEntry, shard: int, marks: Mapping[tuple[str, int], int]
 ) -> tuple[tuple[Mark, ...], tuple[tuple[str, int, int], ...]]:
     """The parked actor's mark beyond the record of the exception, and where it must stand now."""
-    if entry.message is not None or entry.rule is None or entry.source_position is None:
+    if entry.message is not None:
         return (), ()
+    reader, _, position = expected = _expected(entry, shard, marks)
+    if position == _NOWHERE:
+        return (), ()
+    assert entry.source_position is not None, "a rule's exception tells at which record"
+    return (Mark(reader, shard, entry.source_position, b""),), (expected,)
+
+
+def _expected(entry: ExceptionEntry, shard: int, marks: Mapping[tuple[str, int], int]) -> tuple[str, int, int]:
+    """The mark of the actor that waits behind a rule's exception, where it is now; where there is none, it is moved."""
+    assert entry.rule is not None, "an exception without a message is a rule's"
     reader = reader_behind(entry.rule, (entry.actor_type, entry.actor_id))
-    position = marks.get((reader, shard))
-    if position is None:
-        return (), ()
-    return (Mark(reader, shard, entry.source_position, b""),), ((reader, shard, position),)
+    return reader, shard, marks.get((reader, shard), _NOWHERE)
 
 
 def _time_of(entry: ExceptionEntry) -> int:

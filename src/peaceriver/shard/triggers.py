@@ -51,7 +51,7 @@ class Triggers:
             return False
         trigger = trigger_of(record, documents or NO_DOCUMENTS, chain)
         self._kept.append(trigger)
-        self._kept_bytes += _bytes(trigger)
+        self._kept_bytes += trigger.size()
         if len(self._kept) > TRIGGERS_KEPT_MAX or self._kept_bytes > _KEPT_BYTES_MAX:
             # The rule is far behind: it reads what it missed from the journal.
             self._kept.clear()
@@ -79,11 +79,11 @@ class Triggers:
         size = 0
         while self._kept and self._kept[0].position <= after:
             passed = self._kept.popleft()
-            self._kept_bytes -= _bytes(passed)
+            self._kept_bytes -= passed.size()
             # Whoever goes back to before it finds it in the journal.
             self._complete_from = passed.position
         for trigger in self._kept:
-            size += _bytes(trigger)
+            size += trigger.size()
             if taken and (len(taken) >= STEP_RECORDS_MAX or size > APPEND_BYTES_MAX):
                 return taken, taken[-1].position
             taken.append(trigger)
@@ -109,8 +109,8 @@ class Triggers:
         is_all = len(taken) == len(rows) < STEP_RECORDS_MAX
         return triggers, until if is_all else taken[-1]["position"]
 
-    async def of_actor(self, key: tuple[str, str], after: int, until: int) -> list[Trigger]:
-        """What one actor has for the rule between two positions, so much as a step takes."""
+    async def of_actor(self, key: tuple[str, str], after: int, until: int) -> tuple[list[Trigger], int]:
+        """The same as ``next`` for one actor, from the journal and no further than ``until``."""
         await self._shard.folded.reached(until)
         async with self._shard.database.connection() as tx:
             rows = await journal.sql.triggers_of.rows(
@@ -124,7 +124,10 @@ class Triggers:
                 what=self._what,
                 records=STEP_RECORDS_MAX,
             )
-            return await self._with_documents(tx, _bounded(rows))
+            taken = _bounded(rows)
+            triggers = await self._with_documents(tx, taken)
+        is_all = len(taken) == len(rows) < STEP_RECORDS_MAX
+        return triggers, until if is_all else taken[-1]["position"]
 
     @property
     def _what(self) -> str | None:
@@ -186,10 +189,6 @@ def trigger_of(record: Record, documents: Documents, chain: bytes) -> Trigger:
         document=documents.after,
         chain=chain,
     )
-
-
-def _bytes(trigger: Trigger) -> int:
-    return len(trigger.body) + len(trigger.before or "") + len(trigger.document or "")
 
 
 def _bounded(rows: Sequence[Row]) -> Sequence[Row]:

@@ -7,19 +7,26 @@ judged again with their answers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import msgspec
 
-from peaceriver.errors import Offence, Unavailable
+from peaceriver.errors import Offence, PeaceRiverError, Unavailable
 from peaceriver.event import Trigger
-from peaceriver.limits import STEP_RECORDS_MAX
+from peaceriver.limits import STEP_RECORDS_MAX, VALIDATION_TIME_S
 from peaceriver.rule import Subscription
 from peaceriver.shard.asks import Asks
 from peaceriver.shard.journal import ActorState
 from peaceriver.shard.proposal import Wish
 from peaceriver.verdict import Verdict
+
+_RETRY_AFTER_S = 1.0
+
+
+class Unasked(PeaceRiverError):
+    """A rule could not be asked now about a message that no client waits for: whoever brings it tries again."""
 
 
 class Validating(msgspec.Struct, frozen=True):
@@ -43,11 +50,17 @@ class Validations:
         self._shard = shard
         self._active = active
         self._asks = asks
-        self._verdicts: dict[tuple[str, _Judged], Verdict] = {}
+        #: Unavailable where a rule could not be asked.
+        self._verdicts: dict[tuple[str, _Judged], Verdict | Unavailable] = {}
+        #: Those that no client waits for and would send again.
+        self._unsent: set[_Judged] = set()
         self._unknown: dict[Validating, dict[_Judged, Trigger]] = {}
 
     def offences(self, wish: Wish, before: ActorState | None, document: str, wall: int) -> tuple[Offence, ...]:
-        """Why the rules refuse a message, as far as they were asked; raises Unavailable where one cannot judge."""
+        """Why the rules refuse a message, as far as they were asked; raises Unavailable where one cannot judge.
+
+        And Unasked where one may judge later.
+        """
         active = self._active()
         if not active:
             return ()
@@ -58,12 +71,20 @@ class Validations:
             if not rule.on.covers(envelope.actor_type, envelope.action, envelope.message_type):
                 continue
             if not rule.runs:
-                raise Unavailable(f"the validation rule {rule.name} is Python code that this node was not started with")
+                detail = f"the validation rule {rule.name} is Python code that this node was not started with"
+                raise Unavailable(detail, retry_after_s=_RETRY_AFTER_S)
             verdict = self._verdicts.get((rule.name, judged))
             if verdict is None:
                 self._unknown.setdefault(rule, {})[judged] = self._candidate(wish, before, document, wall)
+                if wish.records_refusal:
+                    self._unsent.add(judged)
+            elif isinstance(verdict, Unavailable):
+                if wish.records_refusal:
+                    raise Unasked(verdict.detail)
+                raise Unavailable(verdict.detail, retry_after_s=_RETRY_AFTER_S)
             elif verdict.failure is not None:
-                raise Unavailable(f"{envelope.message_type} cannot be judged: {verdict.failure.detail}")
+                detail = f"{envelope.message_type} cannot be judged: {verdict.failure.detail}"
+                raise Unavailable(detail, retry_after_s=_RETRY_AFTER_S)
             else:
                 found.extend(verdict.offences)
         return tuple(found)
@@ -74,21 +95,46 @@ class Validations:
         return bool(self._active())
 
     async def learn(self) -> bool:
-        """Ask the rules about what turned up since; True where there was something, so the batch is judged again."""
+        """Ask the rules about what turned up since; True where there was something, so the batch is judged again.
+
+        Where rules take too long, the rest is not judged: a department cannot wait for each message of a batch.
+        """
         unknown, self._unknown = self._unknown, {}
+        until = asyncio.get_running_loop().time() + VALIDATION_TIME_S
         for rule, candidates in unknown.items():
             waiting = list(candidates.items())
             while waiting:
-                asked = waiting[:STEP_RECORDS_MAX]
-                verdicts = await self._asks.verdicts(rule.name, rule.version, [each for _, each in asked])
-                for (judged, _), verdict in zip(asked, verdicts, strict=False):
-                    self._verdicts[rule.name, judged] = verdict
-                waiting = waiting[len(verdicts) :]
+                if asyncio.get_running_loop().time() > until:
+                    waiting = self._without_clients(rule, waiting)
+                waiting = waiting[await self._ask(rule, waiting) :]
         return bool(unknown)
+
+    async def _ask(self, rule: Validating, waiting: Sequence[tuple[_Judged, Trigger]]) -> int:
+        """Learn what a rule says of the first that wait; answers of how many."""
+        asked = waiting[:STEP_RECORDS_MAX]
+        verdicts: Sequence[Verdict | Unavailable] = ()
+        if asked:
+            try:
+                verdicts = await self._asks.verdicts(rule.name, rule.version, [each for _, each in asked])
+            except Unavailable as refusal:
+                # Messages that no rule judges go on all the same.
+                verdicts = [refusal] * len(asked)
+        for (judged, _), verdict in zip(asked, verdicts, strict=False):
+            self._verdicts[rule.name, judged] = verdict
+        return len(verdicts)
+
+    def _without_clients(
+        self, rule: Validating, waiting: Sequence[tuple[_Judged, Trigger]]
+    ) -> list[tuple[_Judged, Trigger]]:
+        """The time is up: clients send again what was not judged. What nobody would send again is judged still."""
+        late = Unavailable(f"{rule.name} has taken {VALIDATION_TIME_S:g} s for what was sent before; send it again")
+        self._verdicts.update({(rule.name, judged): late for judged, _ in waiting if judged not in self._unsent})
+        return [(judged, trigger) for judged, trigger in waiting if judged in self._unsent]
 
     def forget(self) -> None:
         """The batch is judged: nothing needs to be remembered."""
         self._verdicts.clear()
+        self._unsent.clear()
 
     def _candidate(self, wish: Wish, before: ActorState | None, document: str, wall: int) -> Trigger:
         envelope = wish.envelope

@@ -27,6 +27,13 @@ class Watermark:
             if not future.done():
                 future.set_result(None)
 
+    def give_up(self) -> None:
+        """Wake everybody, wherever the mark stands: it moves no more, and they look elsewhere."""
+        for _, _, future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+        self._waiting.clear()
+
     async def reached(self, value: int) -> None:
         """Return once the mark is at ``value`` or beyond; use asyncio.timeout for a bound."""
         if self.value >= value:
