@@ -345,6 +345,22 @@ async def test_whenever_somebody_stops_waiting_no_process_is_left(turns: int) ->
     assert children() == before
 
 
+async def test_closed_while_a_rule_is_busy_it_blames_no_rule(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def busy(event: Event) -> None:
+        begun.touch()
+        time.sleep(60)
+
+    async with asking(busy) as asked:
+        waiting = asyncio.create_task(told(asked, "a"))
+        while not begun.exists():  # noqa: ASYNC110  # what the other process has done tells
+            await asyncio.sleep(0.001)
+        asked.close()
+        with pytest.raises(Unavailable, match="the node is stopping"):
+            await waiting
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 4, 8])
 async def test_closed_in_the_middle_it_answers_that_it_is_stopping_and_leaves_nobody(turns: int) -> None:
     before = children()

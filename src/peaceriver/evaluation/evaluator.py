@@ -163,6 +163,8 @@ class Evaluator:
                 try:
                     verdicts = await self._ask(rule, encode(Question(rule, version, asked)), anew=anew)
                 except _Died as death:
+                    if self._closed:
+                        raise _stopping() from death  # we ended it, and no rule is to blame
                     log.warning("a rule's process ended", rule=rule, status=death.status, record=death.number)
                     if death.number == 0:
                         # It ended between two records, so no rule is to blame.
