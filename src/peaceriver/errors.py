@@ -65,6 +65,13 @@ class Refused(PeaceRiverError):
         self.message_id = message_id
         self.retry_after_s = retry_after_s
 
+    def of_batch(self, index: int) -> Refused:
+        """This refusal of one message as that of the atomic batch it came in: pointers begin with its index."""
+        pointed = tuple(Offence(f"/{index}{each.pointer}", each.detail) for each in self.errors)
+        self.errors = pointed or (Offence(f"/{index}", self.detail),)
+        self.detail = f"message {index} of the atomic batch was refused, so none was recorded: {self.detail}"
+        return self
+
     def problem(self) -> dict[str, Any]:
         """The RFC 9457 members of this error, without null ones."""
         members: dict[str, Any] = {

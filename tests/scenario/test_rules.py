@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,8 +20,10 @@ from peaceriver.errors import Conflict, Invalid, NotFound, Unavailable
 from peaceriver.evaluation import worker
 from peaceriver.node.publishing import Publishing
 from peaceriver.shard import agent as agents
-from peaceriver.shard import steps, triggers, validation
+from peaceriver.shard import resolving, steps, triggers, validation
 from peaceriver.shard.agent import Agent
+from peaceriver.shard.attempt import Resolved
+from peaceriver.shard.exceptions import entry_of
 from peaceriver.shard.verify import verify
 
 
@@ -383,6 +386,30 @@ async def test_a_refused_follow_up_is_an_exception_where_it_was_refused_and_can_
         assert (await cluster.resolve(found["id"], "retry"))["state"] == "retried"
         assert (await cluster.settled(receipt)).settled
         assert (await cluster.get(Check, "a")).document == Check(amount=3)
+        await sound(cluster)
+
+
+@pytest.mark.parametrize("admissible", [True, False])
+async def test_a_rule_and_a_person_that_try_again_at_the_same_moment_do_it_once(
+    started: Started, *, admissible: bool
+) -> None:
+    async with started() as cluster:
+        receipt = await cluster.send(credit.modify("Check/late", {"amount": 7}, sender=sales))
+        (opened,) = (await cluster.settled(receipt)).exceptions
+        if admissible:
+            await cluster.send(credit.create(Check(amount=1), id="late"))
+        assert cluster.node is not None
+        shard, epoch = cluster.node.shards[110], cluster.node.shards[110].epoch
+        standing = await cluster.node.exceptions.at(UUID(opened["id"]))
+        entry = entry_of(standing.opening, standing.state)
+        by_rule = resolving.retry(entry, 110, shard.marks, datetime.now(UTC), "rule:mend")
+        by_person = resolving.admission(entry, 110, "ada")
+        again = resolving.refused_again(entry, Conflict("not yet"), "ada")
+        answers = await shard.propose([by_rule, by_person if admissible else again, by_rule]).answered()
+        assert [type(each) for each in answers] == [list, Resolved, Resolved]
+        assert shard.epoch == epoch
+        assert len(await records(cluster, 110, kind="received", type="Check.modify")) == admissible
+        assert (await cluster.exceptions()) == () if admissible else (await cluster.exceptions())[0]["attempt"] == 2
         await sound(cluster)
 
 

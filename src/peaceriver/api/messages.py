@@ -14,7 +14,7 @@ from peaceriver import jsontext
 from peaceriver.api import answers
 from peaceriver.api.asked import Asked, uuid_of
 from peaceriver.api.context import Context
-from peaceriver.errors import Invalid, Malformed, Offence, Refused
+from peaceriver.errors import Invalid, Malformed, Refused
 from peaceriver.limits import BATCH_BYTES_MAX
 from peaceriver.message import Envelope, read, read_batch, read_lines
 from peaceriver.node.identity import new_id
@@ -78,7 +78,7 @@ async def _sent_atomic(context: Context, messages: Sequence[Envelope | Refused],
     envelopes: list[Envelope] = []
     for index, each in enumerate(messages):
         if isinstance(each, Refused):
-            raise _at(each, index)
+            raise each.of_batch(index)
         envelopes.append(each)
     started = time.perf_counter()
     try:
@@ -88,15 +88,6 @@ async def _sent_atomic(context: Context, messages: Sequence[Envelope | Refused],
         raise
     context.metrics.sent(outcomes, time.perf_counter() - started)
     return outcomes
-
-
-def _at(refusal: Refused, index: int) -> Refused:
-    """The refusal of one message as that of the atomic batch: pointers begin with the message's index."""
-    refusal.errors = tuple(Offence(f"/{index}{each.pointer}", each.detail) for each in refusal.errors) or (
-        Offence(f"/{index}", refusal.detail),
-    )
-    refusal.detail = f"message {index} of the atomic batch was refused, so none was recorded: {refusal.detail}"
-    return refusal
 
 
 def _read(text: bytes) -> Envelope | Refused:

@@ -27,8 +27,6 @@ from peaceriver.shard.shard import Shard
 How = Literal["retry", "skip", "answer"]
 _BECOMES = {"retry": "retried", "skip": "skipped", "answer": "answered"}
 _TRIES_MAX = 5
-#: What admission says first of the first message of a unit.
-_OF_UNIT = "message 0 of the atomic batch was refused, so none was recorded: "
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +111,7 @@ class Exceptions:
         else:
             (outcome,) = await shard.append(resolving.admission(entry, shard.code, sender.principal))
             if isinstance(outcome, Refused):
-                await shard.append(resolving.refused_again(entry, _alone(outcome), sender.principal))
+                await shard.append(resolving.refused_again(entry, outcome, sender.principal))
 
     async def _answer(self, entry: ExceptionEntry, shard: Shard, sender: Sender, message: Envelope | None) -> None:
         wish = _answering(entry, message, shard.code, sender)
@@ -125,7 +123,7 @@ class Exceptions:
         answer = resolving.answer(entry, shard.code, shard.marks, wish, sender.principal)
         (outcome,) = await shard.append(answer)
         if isinstance(outcome, Refused):
-            raise _alone(outcome)
+            raise outcome
 
     async def _repeated(self, standing: Standing, how: How, message: Envelope | None) -> Standing:
         """How an exception stands that was resolved; raises Conflict where that was done by saying something else."""
@@ -188,12 +186,3 @@ def _answering(entry: ExceptionEntry, message: Envelope | None, code: int, sende
             detail = "an answer gets it from the exception: leave it out"
             raise Invalid(f"{name}: {detail}", errors=(Offence(f"/{name}", detail),), message_id=str(message.id))
     return resolving.answering(entry, message, code, sender.principal, sender.trace)
-
-
-def _alone(refusal: Refused) -> Refused:
-    """The refusal of the one message of a unit, in the words for a message that came by itself."""
-    refusal.detail = refusal.detail.removeprefix(_OF_UNIT)
-    refusal.errors = tuple(
-        Offence(each.pointer.removeprefix("/0"), each.detail) for each in refusal.errors if each.pointer != "/0"
-    )
-    return refusal

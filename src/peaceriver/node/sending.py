@@ -109,7 +109,7 @@ class Sending:
         causes = await self._causes(messages)
         for index, each in enumerate(self._prepared(messages, sender, causes)):
             if isinstance(each, Refused):
-                raise _at(each, index)
+                raise each.of_batch(index)
             wishes.append(each)
         await self._await_causes(wishes, causes, atomic=True)
         proposal = Proposal(wishes=tuple(wishes), atomic=True)
@@ -119,7 +119,8 @@ class Sending:
             raise _unanswered(shard, wishes[0], answer, sender)
         for outcome in answer:
             if isinstance(outcome, Refused):
-                raise outcome
+                # All have the refusal of the first bad one.
+                raise outcome.of_batch([str(each.id) for each in wishes].index(str(outcome.message_id)))
         return answer
 
     async def receipt(self, message_id: UUID) -> tuple[str, Receipt | Record]:
@@ -319,12 +320,3 @@ def _unanswered(shard: Shard, wish: Wish, answer: PeaceRiverError | None, sender
     # Many may have been given this very answer.
     assert isinstance(answer, Refused), answer
     return type(answer)(answer.detail, retry_after_s=answer.retry_after_s, message_id=str(wish.id))
-
-
-def _at(refusal: Refused, index: int) -> Refused:
-    """A refusal inside an array: its pointers begin with the message's index."""
-    refusal.errors = tuple(Offence(f"/{index}{each.pointer}", each.detail) for each in refusal.errors) or (
-        Offence(f"/{index}", refusal.detail),
-    )
-    refusal.detail = f"message {index} of the atomic batch was refused, so none was recorded: {refusal.detail}"
-    return refusal

@@ -70,7 +70,8 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
             refusal.message_id = str(wish.id)
             refuses = True
             if proposal.atomic:
-                return Admitted(_spoiled(proposal, len(outcomes), refusal), Unit(ledger, 0), [], refuses)
+                # Recorded whole or not at all: each of its messages gets the refusal of the first bad one.
+                return Admitted([refusal] * len(proposal.wishes), Unit(ledger, 0), [], refuses)
             if wish.records_refusal:
                 record, state = _noted(unit, refused(wish, refusal), wish.received_time)
                 outcomes.append(record)
@@ -98,14 +99,6 @@ def note_side_effects(proposal: Proposal, admitted: Admitted, batch: Batch) -> N
         if record.kind == "timer":
             assert record.due is not None
             batch.timers.append((record.position, record.due))
-
-
-def _spoiled(proposal: Proposal, index: int, refusal: Refused) -> list[Outcome]:
-    """An atomic batch is recorded whole or not at all: each of its messages gets the refusal of the first bad one."""
-    pointed = tuple(Offence(f"/{index}{each.pointer}", each.detail) for each in refusal.errors)
-    refusal.errors = pointed or (Offence(f"/{index}", refusal.detail),)
-    refusal.detail = f"message {index} of the atomic batch was refused, so none was recorded: {refusal.detail}"
-    return [refusal] * len(proposal.wishes)
 
 
 def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules, wall: int) -> Receipt | Record:

@@ -234,7 +234,9 @@ class Appender:
         }
         entries = [entry for each in taken for entry in each.proposal.exceptions]
         missing |= {key for entry in entries if (key := (entry.actor_type, entry.actor_id)) not in self._actors}
-        given = [*(wish.id for wish in wishes), *(entry.record_id for entry in entries)] if ids else []
+        given = [wish.id for wish in wishes] if ids else []
+        for each in taken if ids else ():
+            given += each.proposal.exception_ids
         if not missing and not given:
             return {}
         while True:

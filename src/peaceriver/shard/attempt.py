@@ -60,9 +60,11 @@ class Attempt:
     def consider(self, place: Place, rules: Rules, wall: int) -> bool:
         """Decide about one proposal and take it.
 
-        False, and nothing taken, where it looks like a conflict and may be a message that was recorded before: nobody
-        has looked yet.
+        False, and nothing taken, where nobody has looked yet and that matters: it looks like a conflict and may be a
+        message that was recorded before, or it adds to an exception that may be resolved.
         """
+        if not self.looked_up and place.proposal.exception_ids:
+            return False
         judged = self._judged(place.proposal, rules, wall)
         if isinstance(judged, Admitted):
             if judged.refuses and not self.looked_up:
@@ -83,10 +85,10 @@ class Attempt:
             if at != position:
                 moved = f"{reader} of {self.ledger.shard} has acted on {source} up to {at}, not {position}"
                 return MarkMoved(moved)
-        for entry in proposal.exceptions:
+        for record_id in proposal.exception_ids:
             # What is resolved stays resolved: no other entry comes after that one.
-            if self.ledger.seen(entry.record_id) is not None or self.ledger.seen(entry.resolved_id) is not None:
-                return Resolved(f"exception {entry.id} of department {self.ledger.shard} was {entry.state} before")
+            if (before := self.ledger.seen(record_id)) is not None:
+                return Resolved(f"department {self.ledger.shard} told of this exception at {before.position} before")
         try:
             return admit(proposal, self.ledger, rules, wall)
         except Unasked as error:

@@ -60,6 +60,11 @@ class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
         return self.id if self.attempt == 1 else derived_id(self.id, "attempt", str(self.attempt))
 
     @property
+    def next_id(self) -> UUID:
+        """The message id of the record of its next attempt, if that is in vain."""
+        return derived_id(self.id, "attempt", str(self.attempt + 1))
+
+    @property
     def resolved_id(self) -> UUID:
         """The message id of the record that ends the exception."""
         return derived_id(self.id, "resolved")
@@ -148,7 +153,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     #: Readers' marks that move with it, and where each must still stand.
     marks: tuple[Mark, ...] = ()
     expecting: tuple[tuple[str, int, int], ...] = ()
-    #: Entries of exceptions; where one of them is in the journal already, nothing of the unit is appended.
+    #: Entries of exceptions; where one of them, or the end of its exception, is in the journal already, nothing of the
+    #: unit is appended.
     exceptions: tuple[ExceptionEntry, ...] = ()
     #: A record of the system itself: kind and body (epoch, tick).
     system: tuple[tuple[Kind, str], ...] = ()
@@ -156,6 +162,17 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     promoted: tuple[UUID, ...] = ()
     #: Later than everything that the unit follows from.
     received_time: int = 0
+
+    @property
+    def exception_ids(self) -> list[UUID]:
+        """Of exceptions: the records that it makes, and those after which it must not make them."""
+        ids: list[UUID] = []
+        for entry in self.exceptions:
+            ids += (entry.record_id, entry.resolved_id)
+        for wish in self.wishes:
+            if wish.retries is not None:
+                ids += (wish.retries.next_id, wish.retries.resolved_id)
+        return ids
 
     @property
     def records(self) -> int:
