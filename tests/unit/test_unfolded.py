@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from peaceriver.record import Record
+from peaceriver.record import Kind, Record
 from peaceriver.shard import unfolded
 from peaceriver.shard.journal import Batch, Documents, Tip
 from peaceriver.shard.unfolded import Stretch, Unfolded
 
 
-def batch(first: int, last: int, kind: str = "received") -> Batch:
+def batch(first: int, last: int, kind: Kind = "received") -> Batch:
     positions = range(first, last + 1)
-    records = [Record(100, each, last, 1, each * 10, kind) for each in positions]  # type: ignore[arg-type]  # parametrised
+    records = [Record(100, each, last, 1, each * 10, kind) for each in positions]
     documents = [Documents(None, f'{{"n":{each}}}') for each in positions]
     return Batch(Tip(1, last, last * 10, b""), records, [b""] * len(records), documents, {}, {}, [], [], [], [], [])
 
