@@ -24,7 +24,7 @@ from peaceriver.stamp import Stamp, wall_of
 _exact: Callable[[str], Any] = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
-class Trigger(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A record that a rule may act on, with its actor's documents at that record."""
 
     shard: int

@@ -31,7 +31,7 @@ MESSAGE_BYTES_MAX = BODY_BYTES_MAX + 64 * 1024
 _DERIVED = UUID("6f0d2c3e-5d1b-5f0c-9a53-70656163652e")
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """What a client supplied. ``body`` is JSON text, kept byte for byte."""
 
     to: int

@@ -28,7 +28,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     triggers: list[Trigger]
 
 
-encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
 question_of = msgspec.msgpack.Decoder(Question).decode
 _verdicts_of = msgspec.msgpack.Decoder(list[Verdict]).decode
 _verdict_of = msgspec.msgpack.Decoder(Verdict).decode
