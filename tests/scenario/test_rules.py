@@ -182,10 +182,22 @@ async def test_a_rule_from_the_start_does_what_it_would_have_done_and_replayed_i
         await sound(cluster)
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("_READ_RECORDS", 2000),
+        ("_READ_RECORDS", 7),
+        ("STEP_RECORDS_MAX", 3),
+        ("APPEND_BYTES_MAX", 40),
+        ("RULE_QUESTION_BYTES_MAX", 100),
+        ("_STRETCH_POSITIONS", 11),
+    ],
+)
 async def test_far_behind_it_reads_from_the_journal_what_it_could_not_keep(
-    started: Started, monkeypatch: pytest.MonkeyPatch
+    started: Started, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:
     monkeypatch.setattr(triggers, "TRIGGERS_KEPT_MAX", 5)
+    monkeypatch.setattr(triggers, limit, value)
 
     @rule(on=Order.modified, at=sales)
     def seen(event: Event) -> Iterator[Envelope]:

@@ -240,26 +240,35 @@ class Agent:
             return
 
     async def _steps(self) -> None:
-        """Act on everything that waits: the next records are asked about while the last step is being appended."""
-        position, appending = self.acted.value, None
+        """Act on everything that waits: the next records are asked about while a step is decided about and appended."""
+        position, ahead = self.acted.value, None
         try:
             while self._triggers.waiting(position):
-                triggers, passed = await self._triggers.next(position)
-                asked = [each for each in triggers if each.key not in self.parked]
-                verdicts = await self._verdicts(asked) if asked else []
-                if appending is not None:
-                    await appending
+                triggers, passed, asked, verdicts = await (ahead[0] if ahead else self._ask(position))
+                if ahead:
+                    await ahead[1]
                 if self.mark > position:
                     # An append that nobody waited for any more came through after all.
                     raise MarkMoved(f"{self.rule} has acted up to {self.mark} already, and not to {position}")
                 plan = await self._plan(triggers, asked, verdicts, {})
                 position = passed if not triggers or plan.last is triggers[-1] else _last(plan)
-                appending = asyncio.ensure_future(self._append_step(plan, position, triggers, asked, verdicts))
-            if appending is not None:
-                await appending
+                appending = self._append_step(plan, position, triggers, asked, verdicts)
+                if self._triggers.waiting(position):
+                    # The question goes out first, so that the rule's process is at work meanwhile.
+                    ahead = asyncio.ensure_future(self._ask(position)), asyncio.ensure_future(appending)
+                else:
+                    ahead = None
+                    await appending
         finally:
-            if appending is not None:
-                appending.cancel()
+            for each in ahead or ():
+                each.cancel()
+            await asyncio.gather(*(ahead or ()), return_exceptions=True)
+
+    async def _ask(self, position: int) -> tuple[list[Trigger], int, list[Trigger], list[Verdict]]:
+        """The next records after a position, up to where that is all there is; those that the rule was asked about."""
+        triggers, passed = await self._triggers.next(position)
+        asked = [each for each in triggers if each.key not in self.parked]
+        return triggers, passed, asked, await self._verdicts(asked) if asked else []
 
     async def _verdicts(self, triggers: Sequence[Trigger], *, anew: bool = False) -> list[Verdict]:
         verdicts = await self._asks.verdicts(self.rule, self.version, triggers, anew=anew)

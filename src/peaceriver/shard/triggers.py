@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from itertools import takewhile
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from peaceriver import jsontext
 from peaceriver.event import Trigger
-from peaceriver.limits import APPEND_BYTES_MAX, STEP_RECORDS_MAX, TRIGGERS_KEPT_MAX
-from peaceriver.postgres import Row, Transaction
+from peaceriver.limits import APPEND_BYTES_MAX, RULE_QUESTION_BYTES_MAX, STEP_RECORDS_MAX, TRIGGERS_KEPT_MAX
+from peaceriver.postgres import Statement, Transaction
 from peaceriver.record import Record, from_row
 from peaceriver.rule import FAILED, Subscription
 from peaceriver.shard import journal, view_tables
@@ -22,6 +25,25 @@ if TYPE_CHECKING:
 #: How many positions one look into the journal passes, however few of them concern the rule.
 _STRETCH_POSITIONS = 20_000
 _KEPT_BYTES_MAX = 32 * 1024 * 1024
+#: How many records are read from the journal at a time: enough for some steps, so that few of them wait for that.
+_READ_RECORDS = 4 * STEP_RECORDS_MAX
+
+
+class _Read(NamedTuple):
+    """What was read from the journal: all there is after a position, up to another one."""
+
+    after: int
+    until: int
+    triggers: list[Trigger]
+
+    def next(self, after: int) -> tuple[list[Trigger], int]:
+        """What comes after a position, so much as a step takes; and the position up to which that is all there is."""
+        first = bisect_right(self.triggers, after, key=attrgetter("position"))
+        taken = self.triggers[first : first + STEP_RECORDS_MAX]
+        return taken, self.until if first + len(taken) == len(self.triggers) else taken[-1].position
+
+
+_NOTHING = _Read(0, 0, [])
 
 
 class Triggers:
@@ -37,6 +59,7 @@ class Triggers:
         self._complete_from = 0
         #: The last position that was offered.
         self._heard = 0
+        self._read = _NOTHING
         self.forget()
 
     def forget(self) -> None:
@@ -44,6 +67,7 @@ class Triggers:
         self._kept.clear()
         self._kept_bytes = 0
         self._complete_from = self._heard = self._shard.tip.position
+        self._read = _NOTHING
 
     def offer(self, record: Record, documents: Documents | None, chain: bytes) -> bool:
         """A record was appended; True where the rule looks at such records."""
@@ -74,7 +98,9 @@ class Triggers:
     async def next(self, after: int) -> tuple[list[Trigger], int]:
         """What comes after a position, so much as a step takes; and the position up to which that is all there is."""
         if after < self._complete_from:
-            return await self._from_journal(after)
+            if not self._read.after <= after < self._read.until:
+                self._read = await self._from_journal(after)
+            return self._read.next(after)
         taken: list[Trigger] = []
         size = 0
         while self._kept and self._kept[0].position <= after:
@@ -89,65 +115,61 @@ class Triggers:
             taken.append(trigger)
         return taken, max(after, self._heard)
 
-    async def _from_journal(self, after: int) -> tuple[list[Trigger], int]:
+    async def _from_journal(self, after: int) -> _Read:
         until = min(after + _STRETCH_POSITIONS, self._complete_from)
-        # The documents come from the views, so these must have passed what is read.
-        await self._shard.folded.reached(until)
-        async with self._shard.database.connection() as tx:
-            rows = await journal.sql.triggers.rows(
-                tx,
-                shard=self._shard.code,
-                after=after,
-                until=until,
-                kind=self._subscription.kind,
-                actor_type=self._subscription.actor_type,
-                what=self._what,
-                records=STEP_RECORDS_MAX,
-            )
-            taken = _bounded(rows)
-            triggers = await self._with_documents(tx, taken)
-        is_all = len(taken) == len(rows) < STEP_RECORDS_MAX
-        return triggers, until if is_all else taken[-1]["position"]
+        actor_type, what = self._subscription.actor_type, self._what
+        return await self._look(journal.sql.triggers, after, until, _READ_RECORDS, actor_type=actor_type, what=what)
 
     async def of_actor(self, key: tuple[str, str], after: int, until: int) -> tuple[list[Trigger], int]:
         """The same as ``next`` for one actor, from the journal and no further than ``until``."""
+        statement, what = journal.sql.triggers_of, self._what
+        return (
+            await self._look(statement, after, until, STEP_RECORDS_MAX, actor_type=key[0], actor_id=key[1], what=what)
+        ).next(after)
+
+    async def _look(self, statement: Statement, after: int, until: int, records: int, **wanted: str | None) -> _Read:
+        # The documents come from the views, so these must have passed what is read.
         await self._shard.folded.reached(until)
         async with self._shard.database.connection() as tx:
-            rows = await journal.sql.triggers_of.rows(
+            rows = await statement.rows(
                 tx,
                 shard=self._shard.code,
-                actor_type=key[0],
-                actor_id=key[1],
                 after=after,
                 until=until,
                 kind=self._subscription.kind,
-                what=self._what,
-                records=STEP_RECORDS_MAX,
+                records=records,
+                bytes=APPEND_BYTES_MAX,
+                **wanted,
             )
-            taken = _bounded(rows)
-            triggers = await self._with_documents(tx, taken)
-        is_all = len(taken) == len(rows) < STEP_RECORDS_MAX
-        return triggers, until if is_all else taken[-1]["position"]
+            documents = await self._documents(tx, [from_row(row) for row in rows])
+        taken = list(takewhile(lambda row: row["position"] in documents, rows))
+        is_all = len(taken) == len(rows) < records and (not rows or rows[-1]["size"] < APPEND_BYTES_MAX)
+        triggers = [
+            trigger_of(record, documents[record.position], row["chain"])
+            for row in taken
+            if (record := from_row(row)).kind == "received" or _tells_of_failure(record)
+        ]
+        return _Read(after, until if is_all else taken[-1]["position"], triggers)
+
+    async def _documents(self, tx: Transaction, records: Sequence[Record]) -> dict[int, Documents]:
+        """The documents at records, by position, of the first ones: as many as may be asked about at a time."""
+        documents: dict[int, Documents] = {}
+        for actor_type in {each.actor_type for each in records}:
+            of_type = [each for each in records if each.actor_type == actor_type]
+            table = None if actor_type is None else self._tables.get(actor_type)
+            if table is None:
+                documents |= {each.position: NO_DOCUMENTS for each in of_type}
+            else:
+                moments = [(each.actor_id or "", each.stamp) for each in of_type]
+                found = await view_tables.documents_at(
+                    tx, table, self._shard.code, moments, bytes_max=RULE_QUESTION_BYTES_MAX
+                )
+                documents |= {each.position: pair for each, pair in zip(of_type, found, strict=False)}
+        return documents
 
     @property
     def _what(self) -> str | None:
         return None if self._subscription.what == FAILED else self._subscription.what
-
-    async def _with_documents(self, tx: Transaction, rows: Sequence[Row]) -> list[Trigger]:
-        records = [from_row(row) for row in rows]
-        documents: dict[int, Documents] = {}
-        for actor_type in {each.actor_type for each in records if each.actor_type is not None}:
-            table = self._tables.get(actor_type)
-            of_type = [each for each in records if each.actor_type == actor_type]
-            if table is not None:
-                moments = [(each.actor_id or "", each.stamp) for each in of_type]
-                found = await view_tables.documents_at(tx, table, self._shard.code, moments)
-                documents |= {each.position: pair for each, pair in zip(of_type, found, strict=True)}
-        return [
-            trigger_of(each, documents.get(each.position, NO_DOCUMENTS), row["chain"])
-            for each, row in zip(records, rows, strict=True)
-            if each.kind == "received" or _tells_of_failure(each)
-        ]
 
 
 def wants(subscription: Subscription, record: Record) -> bool:
@@ -189,16 +211,6 @@ def trigger_of(record: Record, documents: Documents, chain: bytes) -> Trigger:
         document=documents.after,
         chain=chain,
     )
-
-
-def _bounded(rows: Sequence[Row]) -> Sequence[Row]:
-    """The first rows, at least one, with not more bytes of bodies than one step may hold."""
-    size = 0
-    for count, row in enumerate(rows):
-        size += len(row["body"])
-        if count and size > APPEND_BYTES_MAX:
-            return rows[:count]
-    return rows
 
 
 def _tells_of_failure(record: Record) -> bool:

@@ -233,20 +233,27 @@ async def actor_version(
 
 
 async def documents_at(
-    tx: Transaction, table: ViewTable, shard: int, moments: Sequence[tuple[str, int]]
+    tx: Transaction, table: ViewTable, shard: int, moments: Sequence[tuple[str, int]], *, bytes_max: int
 ) -> list[Documents]:
-    """What actors (id, logical time) were right before a time and at it, in the order asked for."""
+    """What actors (id, logical time) were right before a time and at it, in the order asked for.
+
+    The first ones, at least one, until they are so many bytes.
+    """
     rows = await tx.fetch(
-        f"select was.document as before, now.document as document"
+        f"select before, document from ("
+        f" select at.place, was.document as before, now.document as document,"
+        f"  sum(coalesce(octet_length(was.document::text), 0) + coalesce(octet_length(now.document::text), 0))"
+        f"   over (order by at.place rows between unbounded preceding and 1 preceding) as size"
         f" from unnest($2::text[], $3::bigint[]) with ordinality as at (id, time, place)"
         f" left join lateral (select document from {table.relation} where actor_shard = $1 and actor_id = at.id"
         f"  and actor_from < at.time order by actor_from desc limit 1) as was on true"
         f" left join lateral (select document from {table.relation} where actor_shard = $1 and actor_id = at.id"
         f"  and actor_from <= at.time order by actor_from desc limit 1) as now on true"
-        f" order by at.place",
+        f") as found where coalesce(size, 0) < $4 order by place",
         shard,
         [each[0] for each in moments],
         [each[1] for each in moments],
+        bytes_max,
     )
     return [Documents(row["before"], row["document"]) for row in rows]
 

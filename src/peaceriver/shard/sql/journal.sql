@@ -170,19 +170,30 @@ where shard = :shard and actor_type = :actor_type and actor_id = :actor_id and k
 order by position limit :records;
 
 -- triggers --
--- What a rule may act on in a stretch of the journal, in order.
-select * from journal
-where shard = :shard and position > :after and position <= :until and kind = :kind
-  and (:actor_type::text is null or actor_type = :actor_type)
-  and (:what::text is null or action = :what or message_type = :what)
-order by position limit :records;
+-- What a rule may act on in a stretch of the journal, in order; the first ones, until their bodies are so many bytes.
+select * from (
+    select j.*, sum(octet_length(j.body)) over (order by j.position) as size
+    from journal j
+    where j.shard = :shard and j.position > :after and j.position <= :until and j.kind = :kind
+      and (:actor_type::text is null or j.actor_type = :actor_type)
+      and (:what::text is null or j.action = :what or j.message_type = :what)
+    order by j.position limit :records
+) as waiting
+where size - octet_length(body) < :bytes
+order by position;
 
 -- triggers_of --
 -- The same for one actor: what waits behind an exception.
-select * from journal
-where shard = :shard and actor_type = :actor_type and actor_id = :actor_id and position > :after and position <= :until
-  and kind = :kind and (:what::text is null or action = :what or message_type = :what)
-order by position limit :records;
+select * from (
+    select j.*, sum(octet_length(j.body)) over (order by j.position) as size
+    from journal j
+    where j.shard = :shard and j.actor_type = :actor_type and j.actor_id = :actor_id
+      and j.position > :after and j.position <= :until
+      and j.kind = :kind and (:what::text is null or j.action = :what or j.message_type = :what)
+    order by j.position limit :records
+) as waiting
+where size - octet_length(body) < :bytes
+order by position;
 
 -- exceptions --
 -- Exceptions by their opening records, the oldest first, with what became of them.
