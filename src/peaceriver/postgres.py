@@ -35,7 +35,9 @@ class Transaction(Protocol):
         self, table: str, *, schema_name: str, columns: Sequence[str], records: Iterable[Sequence[Any]]
     ) -> str: ...
     def cursor(self, query: str, *values: Any, prefetch: int) -> AsyncIterable[Row]: ...
-    def transaction(self) -> AbstractAsyncContextManager[object]: ...
+    def transaction(
+        self, *, isolation: str | None = None, readonly: bool = False
+    ) -> AbstractAsyncContextManager[object]: ...
     async def close(self) -> None: ...
 
 
@@ -121,13 +123,62 @@ class Statements:
             raise AttributeError(name) from None
 
 
+class _Connections:
+    """A bounded number of connections, each handed on from one user to the next.
+
+    Giving one back to the driver's pool takes as long as a short statement, so that is done only with one that is not
+    fit for use any more, or where somebody waits for it.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._idle: list[asyncpg.pool.PoolConnectionProxy] = []
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Transaction]:
+        connection = await self._take()
+        try:
+            yield connection
+        except BaseException:
+            # A statement may still be under way on it.
+            await self._pool.release(connection)
+            raise
+        if self._waiting == 0 and _is_fit(connection):
+            self._idle.append(connection)
+        else:
+            await self._pool.release(connection)
+
+    async def _take(self) -> asyncpg.pool.PoolConnectionProxy:
+        while self._idle:
+            connection = self._idle.pop()
+            if _is_fit(connection):
+                return connection
+            await self._pool.release(connection)
+        self._waiting += 1
+        try:
+            return await self._pool.acquire()
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._pool.terminate()
+
+
+def _is_fit(connection: asyncpg.pool.PoolConnectionProxy) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False  # it was lost, and the pool has taken it back
+
+
 class Database:
     """A node's one database, through the running role: it appends and reads, and can do nothing else to a journal.
 
     Readers have connections of their own, so that no load of theirs holds up an append, nor the other way round.
     """
 
-    def __init__(self, work: asyncpg.Pool, readers: asyncpg.Pool) -> None:
+    def __init__(self, work: _Connections, readers: _Connections) -> None:
         self._work = work
         self._readers = readers
 
@@ -139,38 +190,38 @@ class Database:
             readers = await _pool(connection, READER_CONNECTIONS_MAX)
         except (*Unreachable, asyncpg.PostgresError) as error:
             raise StartFailed(f"the database cannot be opened: {error}") from error
-        return cls(work, readers)
+        return cls(_Connections(work), _Connections(readers))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Transaction]:
         """A connection for the node's own work, in autocommit: each statement is its own transaction."""
-        async with self._work.acquire() as connection:
+        async with self._work.use() as connection:
             yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A read-write transaction, READ COMMITTED, committed at the end of the block."""
-        async with self._work.acquire() as connection, connection.transaction():
+        async with self._work.use() as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
         """A connection for somebody's read, in autocommit."""
-        async with self._readers.acquire() as connection:
+        async with self._readers.use() as connection:
             yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:
         """A read-only transaction in which every statement sees the same snapshot."""
         async with (
-            self._readers.acquire() as connection,
+            self._readers.use() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
 
     async def close(self) -> None:
-        self._work.terminate()
-        self._readers.terminate()
+        self._work.close()
+        self._readers.close()
 
 
 async def _pool(connection: Mapping[str, Any], connections_max: int) -> asyncpg.Pool:
