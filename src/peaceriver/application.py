@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -35,7 +36,7 @@ def load(app: ModuleType | Path | str | None) -> Application:
     if app is None:
         return Application("", (), {}, {})
     module = app if isinstance(app, ModuleType) else _imported(str(app))
-    departments = {each.code: each for each in vars(module).values() if isinstance(each, Department)}
+    departments = _departments(module)
     rules = _rules(module)
     models: dict[str, type[Actor]] = {}
     for each in vars(module).values():
@@ -50,17 +51,30 @@ def load(app: ModuleType | Path | str | None) -> Application:
     return Application(module.__name__, tuple(departments[code] for code in sorted(departments)), models, rules)
 
 
+def _departments(module: ModuleType) -> dict[int, Department]:
+    found: dict[int, Department] = {}
+    for each in _defined(module):
+        if isinstance(each, Department):
+            if found.get(each.code, each) is not each:
+                raise StartFailed(f"{module.__name__} has two departments {each.code}; give one of them another code")
+            found[each.code] = each
+    return found
+
+
 def _rules(module: ModuleType) -> dict[str, Rule]:
-    """The module's rules, also those in its lists and tuples: one function may serve many departments."""
     found: dict[str, Rule] = {}
-    for value in vars(module).values():
-        for each in value if isinstance(value, list | tuple) else (value,):
-            if not isinstance(each, Rule):
-                continue
+    for each in _defined(module):
+        if isinstance(each, Rule):
             if found.get(each.name, each) is not each:
                 raise StartFailed(f"{module.__name__} has two rules called {each.name}; give one of them another name=")
             found[each.name] = each
     return found
+
+
+def _defined(module: ModuleType) -> Iterator[object]:
+    """What has a name in the module, also within its lists and tuples: many departments may be alike."""
+    for value in vars(module).values():
+        yield from value if isinstance(value, list | tuple) else (value,)
 
 
 def is_file(app: str) -> bool:

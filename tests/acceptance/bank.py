@@ -28,4 +28,3 @@ class Deposit(Message[Account], action="modify"):
 
 
 branches = [Department(code, f"Branch {code}", receives=[Account]) for code in range(100, 110)]
-(b0, b1, b2, b3, b4, b5, b6, b7, b8, b9) = branches

@@ -17,7 +17,6 @@ class Transfer(Actor):
 
 
 branches = [Department(code, f"Branch {code}", receives=[Account, Transfer]) for code in range(100, 110)]
-(b0, b1, b2, b3, b4, b5, b6, b7, b8, b9) = branches
 _by_code = {each.code: each for each in branches}
 
 

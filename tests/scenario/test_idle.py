@@ -1,0 +1,41 @@
+"""Departments with rules and nothing to do: they sleep."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import ModuleType
+
+from peaceriver import Actor, Cluster, Department, Event, rule
+
+
+class Order(Actor):
+    total: int
+
+
+def look(event: Event) -> None:
+    """A rule that nothing comes of."""
+
+
+async def test_a_hundred_idle_departments_cost_next_to_nothing_and_wake_for_a_record() -> None:
+    departments = [Department(code, f"Department {code}") for code in range(100, 200)]
+    application = ModuleType("company")
+    vars(application).update(Order=Order, departments=departments)
+    application.rules = [rule(on=Order.created, at=each, name=f"look_{each.code}")(look) for each in departments]
+    async with Cluster.embedded(application) as cluster:
+        await cluster.send(departments[0].create(Order(total=1), id="a"))
+        assert cluster.node is not None
+        for shard in cluster.node.shards.values():
+            await shard.folded.reached(shard.complete.value)
+        # What follows a start, connections that settle among it, is not what an idle department costs.
+        await asyncio.sleep(0.5)
+        ends = {code: shard.tip.position for code, shard in cluster.node.shards.items()}
+        used, began = time.process_time(), time.monotonic()
+        await asyncio.sleep(2)
+        assert (time.process_time() - used) / (time.monotonic() - began) < 0.02
+        assert ends == {code: shard.tip.position for code, shard in cluster.node.shards.items()}
+        receipt = await cluster.send(departments[99].create(Order(total=1), id="b"))
+        assert (await cluster.settled(receipt)).settled
+        agent = cluster.node.agents.of("look_199")
+        assert agent is not None
+        assert agent.acted.value >= receipt.position
