@@ -8,9 +8,10 @@ time and still has room for records that share a microsecond. It follows Kulkarn
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import total_ordering
+
+import msgspec
 
 from peaceriver.errors import Invalid, Offence
 
@@ -25,8 +26,7 @@ _WRITTEN = re.compile(r"([0-9a-f]{20})\.(0|-?[1-9][0-9]{0,9})")
 
 
 @total_ordering
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When and where a record was made: totally ordered, and written as a string that sorts the same way."""
 
     time: int
