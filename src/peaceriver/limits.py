@@ -45,8 +45,8 @@ RULE_MEMORY_BYTES_MAX = 1024 * 1024 * 1024
 RULE_QUESTION_BYTES_MAX = 32 * 1024 * 1024
 #: Records of one department that a rule keeps in memory until it acts on them; beyond, it reads them from the journal.
 TRIGGERS_KEPT_MAX = 4_000
-#: Bytes of documents that one department's views keep in memory until they are folded; beyond, they read the journal.
-UNFOLDED_BYTES_MAX = 8 * 1024 * 1024
+#: What one department's views keep in memory until they fold it, in bytes; beyond, they read the journal.
+UNFOLDED_BYTES_MAX = 16 * 1024 * 1024
 #: Records without an effect after which a rule's mark is written all the same.
 MARK_RECORDS_MAX = 10_000
 #: Records that one explanation, or one wait for a message to be settled, looks at.

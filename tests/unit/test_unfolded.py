@@ -77,12 +77,19 @@ def test_one_large_batch_is_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_bytes_are_left_to_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unfolded, "UNFOLDED_BYTES_MAX", 20)
+    monkeypatch.setattr(unfolded, "UNFOLDED_BYTES_MAX", 5_000)
     fresh = offered(batch(1, 2), batch(3, 3))
     assert fresh.next(0, 3) is None
     fresh.offer(batch(4, 4))
     assert fresh.until(0, 4) == 3
     assert positions(fresh.next(3, 4)) == [4]
+
+
+def test_so_are_too_many_records_that_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfolded, "UNFOLDED_BYTES_MAX", 5_000)
+    fresh = offered(*(batch(each, each, "tick") for each in range(1, 8)))
+    assert fresh.next(0, 7) is None
+    assert fresh.until(0, 7) == 6
 
 
 def test_records_that_change_no_actor_move_the_mark_all_the_same() -> None:

@@ -9,6 +9,9 @@ from peaceriver.limits import STEP_RECORDS_MAX, UNFOLDED_BYTES_MAX
 from peaceriver.record import Record
 from peaceriver.shard.journal import Batch, Documents
 
+#: What a record and its parts take beside the document, roughly.
+_OVERHEAD_BYTES = 1_000
+
 #: A received record, and its actor's document before and after it.
 Change: TypeAlias = tuple[Record, Documents]
 
@@ -77,4 +80,5 @@ class Unfolded:
 
 
 def _bytes(stretch: Stretch) -> int:
-    return sum([len(documents.after or "") for _, documents in stretch.changes])
+    documents = sum([len(documents.after or "") for _, documents in stretch.changes])
+    return documents + _OVERHEAD_BYTES * (1 + len(stretch.changes))
