@@ -85,6 +85,16 @@ def sleeps(event: Event) -> None:
     time.sleep(60)
 
 
+def switches_its_alarm_off(event: Event) -> None:
+    signal.alarm(0)
+    time.sleep(60)
+
+
+def ignores_its_alarm(event: Event) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    time.sleep(60)
+
+
 def counts(event: Event) -> None:
     sum(range(10**12))  # one call into C that looks at no signal
 
@@ -151,6 +161,8 @@ def wants_too_much_memory(event: Event) -> None:
 
 MISDEEDS: list[tuple[Callable[[Event], Any], str]] = [
     (sleeps, "tell took longer than 0.2 s for one record and was ended"),
+    (switches_its_alarm_off, "tell took longer than 0.2 s for one record and was ended"),
+    (ignores_its_alarm, "tell took longer than 0.2 s for one record and was ended"),
     (counts, "tell took longer than 0.2 s for one record and was ended"),
     (backtracks, "tell took longer than 0.2 s for one record and was ended"),
     (spins_and_catches_everything, "tell took longer than 0.2 s for one record and was ended"),

@@ -26,6 +26,8 @@ from peaceriver.verdict import Failure, Verdict
 
 log = structlog.get_logger()
 _IDLE_DEATHS_MAX = 3
+#: How much longer than the time limit of one record the node waits before it ends the process itself.
+_GRACE_S = 0.5
 
 
 class _Died(Exception):
@@ -78,6 +80,8 @@ class _Process:
         self.pid = pid
         self._line = line
         self._progress = progress
+        self._seen = 0
+        self._watch: asyncio.TimerHandle | None = None
         self._status: int | None = None
 
     @classmethod
@@ -104,11 +108,30 @@ class _Process:
 
     async def verdicts(self, rule: str, question: bytes) -> list[Verdict]:
         """Raises _Died."""
+        self._seen = 0
+        self._look_later()
         try:
             return verdicts_of(rule, await self._line.ask(question))
         except ConnectionError as error:
             number = PROGRESS.unpack_from(self._progress)[0]
             raise _Died(number, self.end()) from error
+        finally:
+            assert self._watch is not None
+            self._watch.cancel()
+
+    def _look_later(self) -> None:
+        self._watch = asyncio.get_running_loop().call_later(RULE_TIME_S + _GRACE_S, self._look)
+
+    def _look(self) -> None:
+        """End a process that is busy with one record for too long: a rule may have switched its own alarm off."""
+        number = PROGRESS.unpack_from(self._progress)[0]
+        if number != 0 and number == self._seen:
+            self.end()
+            # As if its alarm had gone off.
+            self._status = signal.SIGALRM
+        else:
+            self._seen = number
+            self._look_later()
 
     def end(self) -> int:
         """End the process, if it has not ended itself; answers its wait status."""
