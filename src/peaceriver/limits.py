@@ -49,6 +49,8 @@ TRIGGERS_KEPT_MAX = 4_000
 UNFOLDED_BYTES_MAX = 16 * 1024 * 1024
 #: Records without an effect after which a rule's mark is written all the same.
 MARK_RECORDS_MAX = 10_000
+#: How long after such a record it is written at the latest.
+MARK_PAUSE_S = 1.0
 #: Records that one explanation, or one wait for a message to be settled, looks at.
 CONSEQUENCES_MAX = 50_000
 #: Records or items in one HTTP answer.

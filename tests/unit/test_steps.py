@@ -70,7 +70,7 @@ def stepped(
 def went_on(
     records: list[Trigger], verdicts: list[Verdict], tried: ExceptionEntry | None = None, *, is_all: bool = True
 ) -> Plan:
-    return go_on(STAND, records, verdicts, tried, is_all=is_all, resolving=nobody, now=NOW)
+    return go_on(STAND, records, verdicts, tried, known={}, is_all=is_all, resolving=nobody, now=NOW)
 
 
 def made(plan: Plan) -> list[str | None]:

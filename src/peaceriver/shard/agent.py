@@ -17,7 +17,7 @@ import structlog
 
 from peaceriver.errors import Refused
 from peaceriver.event import Resolve, Trigger
-from peaceriver.limits import MARK_RECORDS_MAX, STEP_RECORDS_MAX
+from peaceriver.limits import MARK_PAUSE_S, MARK_RECORDS_MAX, STEP_RECORDS_MAX
 from peaceriver.postgres import Unreachable
 from peaceriver.record import Record
 from peaceriver.rule import Subscription
@@ -27,9 +27,19 @@ from peaceriver.shard.asks import Asks
 from peaceriver.shard.attempt import MarkMoved, Resolved
 from peaceriver.shard.exceptions import entry_of, exception_id
 from peaceriver.shard.journal import Batch, ExceptionState, Mark, type_and_id
+from peaceriver.shard.parking import Parking
 from peaceriver.shard.proposal import ExceptionEntry, Proposal
 from peaceriver.shard.shard import Shard
-from peaceriver.shard.steps import Plan, Stand, empty_plan, go_on, parked_key, reader_behind, reader_of, step, wish_of
+from peaceriver.shard.steps import (
+    Plan,
+    Stand,
+    empty_plan,
+    go_on,
+    not_looked_at,
+    reader_behind,
+    reader_of,
+    step,
+)
 from peaceriver.shard.triggers import Triggers, wants
 from peaceriver.shard.view_tables import ViewTable
 from peaceriver.shard.watermark import Watermark
@@ -38,22 +48,6 @@ from peaceriver.verdict import Verdict, addressed
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
 _FAILED_PAUSE_S = 5.0
-
-
-class Parked(msgspec.Struct):
-    """An actor that waits for a rule."""
-
-    #: The rule has acted on the actor's records up to here; what comes after, up to the rule's own mark, waits.
-    position: int
-    #: The exception that the next record is; None where that is resolved, and the rest can go on.
-    exception: ExceptionState | None = None
-    #: Somebody asked for the next attempt.
-    asked: bool = False
-
-    def due(self, now: datetime) -> bool:
-        if self.exception is None:
-            return True
-        return self.exception.retry_at is not None and self.exception.retry_at <= now
 
 
 class Agent:
@@ -80,7 +74,10 @@ class Agent:
         self._triggers = Triggers(shard, tables, subscription)
         #: mark <= acted: the rule has nothing left to do up to here, but for parked actors.
         self.acted = Watermark()
-        self.parked: dict[type_and_id, Parked] = {}
+        self.parked = Parking(rule)
+        self._exceptions_heard = 0
+        #: Since when there are records that nothing came of beyond the mark, by the loop's clock.
+        self._unmarked_since: float | None = None
         #: Whether the department has ever refused a message that the rule made.
         self._was_refused = False
         #: Counts what became of parked actors: for those who wait for it.
@@ -107,14 +104,14 @@ class Agent:
 
     def waits_for_somebody(self, record: Record) -> bool:
         """Whether an exception holds a record up that is not tried again before somebody asks for it."""
-        parked = self.parked.get((record.actor_type or "", record.actor_id or ""))
+        parked = self.parked.of(record)
         if record.position > self.acted.value or parked is None or parked.exception is None:
             return False
         return record.position > parked.position and parked.exception.retry_at is None
 
     def held_up_by(self, record: Record) -> UUID | None:
         """The exception that a record is, or waits behind; None where there is none."""
-        parked = self.parked.get((record.actor_type or "", record.actor_id or ""))
+        parked = self.parked.of(record)
         if parked is None or parked.exception is None or record.position <= parked.position:
             return None
         return parked.exception.id
@@ -133,7 +130,7 @@ class Agent:
         """Whether the rule has nothing left to do for a record that it looks at."""
         if record.position > self.acted.value:
             return False
-        parked = self.parked.get((record.actor_type or "", record.actor_id or ""))
+        parked = self.parked.of(record)
         return parked is None or record.position <= parked.position
 
     async def start(self) -> None:
@@ -145,18 +142,14 @@ class Agent:
         """Take up what the journal says, also of records that this agent was not told of."""
         self._triggers.forget()
         self.acted.advance(self.mark)
-        async with self.shard.database.connection() as tx:
-            rows = await journal.sql.open_of.rows(tx, shard=self.shard.code, rule=self.rule)
-            self._was_refused = await journal.sql.was_refused.value(tx, shard=self.shard.code, rule=self.rule)
-        states = [journal.exception_state(row) for row in rows]
-        self.parked.clear()
-        for (reader, _), position in self.shard.marks.items():
-            key = parked_key(self.rule, reader)
-            if key is not None:
-                self.parked[key] = Parked(position)
-        for state in states:
-            if state.key in self.parked:
-                self.parked[state.key].exception = state
+        while True:
+            heard = self._exceptions_heard
+            async with self.shard.database.connection() as tx:
+                rows = await journal.sql.open_of.rows(tx, shard=self.shard.code, rule=self.rule)
+                self._was_refused = await journal.sql.was_refused.value(tx, shard=self.shard.code, rule=self.rule)
+            if heard == self._exceptions_heard:
+                break  # and nothing was recorded meanwhile that these rows do not know of
+        self.parked.load(self.shard.marks, [journal.exception_state(row) for row in rows])
         self._wake.set()
 
     async def stop(self) -> None:
@@ -185,25 +178,10 @@ class Agent:
     def follow(self, batch: Batch) -> None:
         """Everything of a batch was offered; fold what it says of parked actors."""
         self._triggers.heard(batch.tip.position)
+        self._exceptions_heard += bool(batch.exceptions)
         if batch.exceptions and any(each.kind == "exception" and each.rule == self.rule for each in batch.records):
             self._was_refused = True
-        changed = False
-        for mark in batch.marks:
-            key = parked_key(self.rule, mark.reader)
-            if key is None:
-                continue
-            changed = True
-            if mark.ended:
-                self.parked.pop(key, None)
-            else:
-                self.parked.setdefault(key, Parked(mark.position)).position = mark.position
-        for state in batch.exceptions:
-            parked = self.parked.get(state.key) if state.rule == self.rule else None
-            if parked is not None:
-                changed = True
-                parked.asked = state.asked
-                parked.exception = state if state.state == "open" else None
-        if changed:
+        if self.parked.follow(batch):
             self.changes.advance(self.changes.value + 1)
             self._wake.set()
 
@@ -212,10 +190,11 @@ class Agent:
             self._wake.clear()
             try:
                 await self._steps()
-                due = [key for key, each in self.parked.items() if each.due(datetime.now(UTC))]
-                for key in due[:STEP_RECORDS_MAX]:
+                for key in self.parked.due(datetime.now(UTC))[:STEP_RECORDS_MAX]:
                     await self._go_on(key)
                     self._wake.set()
+                    # Whoever is not parked does not wait for those who are.
+                    await self._steps()
                 await self._sleep()
             except (*Unreachable, Refused, MarkMoved, Resolved) as error:
                 # Nothing of the step was appended: it is made again, from the mark as it stands.
@@ -230,14 +209,15 @@ class Agent:
 
     async def _sleep(self) -> None:
         """Until there is something to do: a record, somebody's word about an exception, or a retry that is due."""
-        times = [each.exception.retry_at for each in self.parked.values() if each.exception is not None]
-        first = min((each for each in times if each is not None), default=None)
+        first = self.parked.first_due()
         pause_s = None if first is None else max((first - datetime.now(UTC)) / timedelta(seconds=1), 0.0)
+        if self._unmarked_since is not None:
+            pause_s = MARK_PAUSE_S if pause_s is None else min(pause_s, MARK_PAUSE_S)
         try:
             async with asyncio.timeout(pause_s):
                 await self._wake.wait()
         except TimeoutError:
-            return
+            await self._mark_in_time()
 
     async def _steps(self) -> None:
         """Act on everything that waits: the next records are asked about while a step is decided about and appended."""
@@ -308,79 +288,96 @@ class Agent:
         )
 
     async def _append_step(
-        self,
-        plan: Plan,
-        position: int,
-        triggers: Sequence[Trigger],
-        asked: Sequence[Trigger],
-        verdicts: Sequence[Verdict],
+        self, plan: Plan, position: int, triggers: Sequence[Trigger], asked: Sequence[Trigger], verdicts: list[Verdict]
     ) -> None:
         """Append what a step comes to, and know that everything up to ``position`` is acted on."""
+        known: dict[UUID, ExceptionState] = {}
         while not plan.idle:
             try:
                 await self._append(plan, (reader_of(self.rule), self.shard.code, self.mark))
+                self._unmarked_since = None
                 break
             except Resolved:
                 # An earlier run over the same records opened an exception here, or somebody resolved one: look again.
-                known = await self._states([each.id for each in plan.exceptions])
+                known |= await self._learnt(plan, known)
                 plan = await self._plan(triggers, asked, verdicts, known)
         self.acted.advance(position)
-        if self.acted.value - self.mark >= MARK_RECORDS_MAX:
+        if triggers and plan.idle and self._unmarked_since is None:
+            self._unmarked_since = asyncio.get_running_loop().time()
+        await self._mark_in_time()
+
+    async def _mark_in_time(self) -> None:
+        """Write down how far the rule has come without any effect: a new version does not look there again."""
+        now, since = asyncio.get_running_loop().time(), self._unmarked_since
+        if self.acted.value - self.mark >= MARK_RECORDS_MAX or (since is not None and now - since >= MARK_PAUSE_S):
             await self._write_mark(self.acted.value)
+
+    async def _learnt(self, plan: Plan, known: Mapping[UUID, ExceptionState]) -> dict[UUID, ExceptionState]:
+        """What became of a plan's exceptions that are in the journal already; raises Resolved where that is no news."""
+        found = await self._states([each.id for each in plan.exceptions])
+        if found.keys() <= known.keys():
+            raise Resolved(f"an exception of {self.rule} was resolved at this moment")
+        return found
 
     async def _go_on(self, key: type_and_id) -> None:
         """Try again what an actor waits for, and go on with what waits behind it."""
-        parked = self.parked[key]
-        until = self.acted.value
+        parked, until = self.parked[key], self.acted.value
         waiting, passed = await self._triggers.of_actor(key, parked.position, until)
         is_all = passed == until
         tried = None if parked.exception is None else await self._entry(parked.exception)
+        own = reader_behind(self.rule, key), self.shard.code, parked.position
+        if tried is not None and not (waiting and waiting[0].position == tried.source_position):
+            await self._append(not_looked_at(self.stand, tried, datetime.now(UTC)), own)
+            return
         asked = waiting if tried is None else waiting[:1]
-        if asked:
-            verdicts = await self._verdicts(asked, anew=parked.asked)
+        verdicts = await self._verdicts(asked, anew=parked.asked) if asked else []
+        known: dict[UUID, ExceptionState] = {}
+        while True:
             plan = go_on(
                 self.stand,
                 asked,
                 verdicts,
                 tried,
+                known=known,
                 is_all=is_all and len(asked) == len(waiting),
                 resolving=await self._resolving(verdicts),
                 now=datetime.now(UTC),
             )
-        else:
-            plan = empty_plan()
-            plan.marks.append(self.stand.behind(key, passed, ended=is_all))
-        await self._append(plan, (reader_behind(self.rule, key), self.shard.code, parked.position))
+            if not waiting:
+                plan.marks.append(self.stand.behind(key, passed, ended=is_all))
+            if any(each.ended for each in plan.marks) and until > self.mark:
+                # Nothing but the rule's own mark keeps another version from acting on these records again.
+                plan.marks.append(await self._mark_at(until))
+                plan.expecting.append((reader_of(self.rule), self.shard.code, self.mark))
+            try:
+                await self._append(plan, own)
+                break
+            except Resolved:
+                known |= await self._learnt(plan, known)
+        if plan.behind is not None:
+            # Met again after a replay: it is open still, and what comes after it waits for it.
+            parked.exception = plan.behind
 
     async def _resolving(self, verdicts: Sequence[Verdict]) -> Callable[[Resolve, Trigger], Proposal | None]:
         """How the exceptions that verdicts resolve are resolved, as they stand now."""
         ids = {each.exception for verdict in verdicts for each in verdict.resolutions}
         states = await self._states(list(ids)) if ids else {}
         entries = {each.id: await self._entry(each) for each in states.values() if each.state == "open"}
-
-        def resolving(wanted: Resolve, trigger: Trigger) -> Proposal | None:
-            entry, code, principal = entries.pop(wanted.exception, None), self.shard.code, f"rule:{self.rule}"
-            if entry is None:
-                return None
-            if wanted.how == "retry":
-                return resolution.retry(entry, code, self.shard.marks, datetime.now(UTC), principal)
-            if wanted.message is None:
-                return resolution.skip(entry, code, self.shard.marks, principal)
-            wish = wish_of(self.stand, trigger, wanted.message)
-            return resolution.answer(entry, code, self.shard.marks, wish, principal)
-
-        return resolving
+        return resolution.by_rule(entries, self.stand, self.shard.marks, datetime.now(UTC))
 
     async def _append(self, plan: Plan, expecting: tuple[str, int, int]) -> None:
         await self.shard.append(plan.proposal(expecting), bounded=False)
 
-    async def _write_mark(self, position: int) -> None:
+    async def _mark_at(self, position: int) -> Mark:
         async with self.shard.database.connection() as tx:
             chain = await journal.sql.chain_at.value(tx, shard=self.shard.code, position=position)
-        mark = Mark(reader_of(self.rule), self.shard.code, position, chain)
+        return Mark(reader_of(self.rule), self.shard.code, position, chain)
+
+    async def _write_mark(self, position: int) -> None:
         plan = empty_plan()
-        plan.marks.append(mark)
+        plan.marks.append(await self._mark_at(position))
         await self._append(plan, (reader_of(self.rule), self.shard.code, self.mark))
+        self._unmarked_since = None
 
     async def _states(self, ids: Sequence[UUID]) -> dict[UUID, ExceptionState]:
         async with self.shard.database.connection() as tx:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from peaceriver.errors import Refused
+from peaceriver.event import Resolve, Trigger
 from peaceriver.jsontext import write
 from peaceriver.message import Envelope, moment
 from peaceriver.shard.exceptions import asked, resolved
 from peaceriver.shard.journal import Mark
 from peaceriver.shard.proposal import ExceptionEntry, Proposal, Wish, kind_of
-from peaceriver.shard.steps import reader_behind
+from peaceriver.shard.steps import Stand, reader_behind, wish_of
 from peaceriver.stamp import Stamp
 
 #: Where no mark ever is.
@@ -102,6 +103,25 @@ def answering(entry: ExceptionEntry, envelope: Envelope, shard: int, principal: 
         trace=trace,
         received_time=_time_of(entry),
     )
+
+
+def by_rule(
+    entries: Mapping[UUID, ExceptionEntry], stand: Stand, marks: Mapping[tuple[str, int], int], now: datetime
+) -> Callable[[Resolve, Trigger], Proposal | None]:
+    """How a rule resolves exceptions that are open: each once; None where one is open no longer."""
+    left, principal = dict(entries), f"rule:{stand.rule}"
+
+    def resolving(wanted: Resolve, trigger: Trigger) -> Proposal | None:
+        entry = left.pop(wanted.exception, None)
+        if entry is None:
+            return None
+        if wanted.how == "retry":
+            return retry(entry, stand.shard, marks, now, principal)
+        if wanted.message is None:
+            return skip(entry, stand.shard, marks, principal)
+        return answer(entry, stand.shard, marks, wish_of(stand, trigger, wanted.message), principal)
+
+    return resolving
 
 
 def _passed(

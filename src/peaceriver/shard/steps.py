@@ -79,6 +79,8 @@ class Plan(msgspec.Struct, kw_only=True):
     expecting: list[tuple[str, int, int]]
     #: The last record that was acted on, or whose actor is parked; None where there was none.
     last: Trigger | None = None
+    #: The open exception that it stopped before, opened in an earlier run; None where there was none.
+    behind: ExceptionState | None = None
 
     @property
     def idle(self) -> bool:
@@ -154,21 +156,28 @@ def go_on(
     verdicts: Sequence[Verdict],
     tried: ExceptionEntry | None,
     *,
+    known: Mapping[UUID, ExceptionState],
     is_all: bool,
     resolving: Callable[[Resolve, Trigger], Proposal | None],
     now: datetime,
 ) -> Plan:
     """Act on what waits behind an exception, in order, until the rule fails again or nothing waits any more.
 
-    ``tried``: the exception that the first record is; None where it was resolved. ``is_all``: behind ``triggers``
-    nothing waits.
+    ``tried``: the exception that the first record is; None where it was resolved. ``known``: as for ``step``.
+    ``is_all``: behind ``triggers`` nothing waits.
     """
     plan = empty_plan()
     for number, (trigger, verdict) in enumerate(zip(triggers, verdicts, strict=False)):
         again = tried if number == 0 else None
         if verdict.failure is not None:
             entry = _opened(stand, trigger, verdict.failure, now)
-            plan.exceptions.append(entry if again is None else _failed_again(again, verdict.failure, now))
+            if again is None and entry.id in known and known[entry.id].state != "open":
+                plan.last = trigger
+                continue
+            if again is None and entry.id in known:
+                plan.behind = known[entry.id]
+            else:
+                plan.exceptions.append(entry if again is None else _failed_again(again, verdict.failure, now))
             break
         plan.wishes.extend(wish_of(stand, trigger, each) for each in verdict.follow_ups)
         for each in verdict.resolutions:
@@ -179,6 +188,14 @@ def go_on(
     if plan.last is not None:
         is_done = is_all and plan.last is triggers[-1]
         plan.marks.append(stand.behind(plan.last.key, plan.last.position, ended=is_done))
+    return plan
+
+
+def not_looked_at(stand: Stand, tried: ExceptionEntry, now: datetime) -> Plan:
+    """An attempt at a record that the rule does not look at any more: in vain, and somebody has to say what to do."""
+    plan = empty_plan()
+    detail = f"{stand.rule} waits for other events now and does not look at this one: skip it, or answer it"
+    plan.exceptions.append(_failed_again(tried, Failure(detail, lasting=True), now))
     return plan
 
 
