@@ -73,6 +73,8 @@ class Subscription:
         actor_type, dot, what = text.partition(".")
         if actor_type == "*" and what == FAILED:
             return cls(actor_type=None, what=FAILED)
+        if what in _ACTIONS:
+            raise ValueError(f"{text[:80]!r} is no event: as a text it is written {actor_type}.{_ACTIONS[what]}")
         # A message's default type is written as its actor's and its action's name, and means every such message.
         if not dot or not ACTOR_TYPE.fullmatch(actor_type) or not _MESSAGE_TYPE.fullmatch(what):
             raise ValueError(f"{text[:80]!r} is no event: write a type and what happens, as in Order.create")

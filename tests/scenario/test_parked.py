@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from peaceriver import Actor, Cluster, Department, Envelope, Event, Receipt, rule
+from peaceriver import Actor, Cluster, Department, Envelope, Event, Receipt, exceptions, rule
+from peaceriver.errors import Conflict
 from peaceriver.evaluation import evaluator, worker
 from peaceriver.node.publishing import Publishing
 from peaceriver.shard import steps
@@ -225,3 +226,41 @@ async def test_an_exception_of_an_event_that_the_rule_has_left_is_never_called_d
         await cluster.resolve(found["id"], "skip")
         assert (await cluster.settled(last)).settled
         assert await noted(cluster) == ["two"]
+
+
+async def test_rules_that_fail_at_exceptions_do_not_wake_each_other(started: Started) -> None:
+    @rule(on="Claim.modify", at=claims)
+    def tell(event: Event) -> None:
+        raise ValueError("cannot")
+
+    @rule(on=exceptions(), at=claims)
+    def mend(event: Event) -> None:
+        raise ValueError("cannot mend")
+
+    @rule(on=exceptions(Claim), at=claims)
+    def mend_claims(event: Event) -> None:
+        raise ValueError("cannot mend claims")
+
+    async with started(tell, mend, mend_claims) as cluster:
+        await cluster.send(claims.create(Claim(), id="a"))
+        last = await say(cluster, "a", "one")
+        settled = await cluster.settled(last)
+        assert not settled.settled
+        assert sorted(each["rule"] for each in await cluster.exceptions()) == ["mend", "mend_claims", "tell"]
+        for _ in range(3):
+            await cluster.resolve((await cluster.exceptions())[0]["id"], "skip")
+        assert (await cluster.settled(last)).settled
+        assert len(await cluster.exceptions("all")) == 3
+
+
+async def test_what_no_rule_tries_again_any_more_is_not_said_to_have_been_tried(started: Started) -> None:
+    async with started(telling(lambda text: True)) as cluster:
+        await cluster.send(claims.create(Claim(), id="a"))
+        last = await say(cluster, "a", "one")
+        await cluster.settled(last)
+        (found,) = await cluster.exceptions()
+    async with started() as cluster:
+        with pytest.raises(Conflict, match="the rule tell is not active here"):
+            await cluster.resolve(found["id"], "retry")
+        await cluster.resolve(found["id"], "skip")
+        assert not await cluster.exceptions()

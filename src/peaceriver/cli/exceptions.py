@@ -44,7 +44,9 @@ def exceptions(
         elif not found:
             say("none" if state is Shown.ALL else f"none is {state.value}")
         else:
-            shown = table("exception", "shard", "actor", "rule", "state", "attempts", "tried again", "why")
+            shown = table(
+                "exception", "shard", "actor", "rule", "state", "attempts", "tried again", "why", ids=("exception",)
+            )
             for each in found:
                 shown.add_row(*_cells(each))
             console.print(shown)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -25,6 +25,7 @@ EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130
 #: The width of tables where nobody looks: a file, a pipe.
 WIDTH_UNSEEN = 160
+_ID_LETTERS = 36
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_UNSEEN)
 errors_console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -108,9 +109,10 @@ def say_raw(text: bytes) -> None:
     typer.echo(text)
 
 
-def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table; ``right`` are the columns of numbers."""
+def table(*columns: str, right: tuple[str, ...] = (), ids: tuple[str, ...] = ()) -> Table:
+    """An empty table; ``right`` are the columns of numbers, and ``ids`` those that are never cut: people copy them."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        made.add_column(column, justify=justify, min_width=_ID_LETTERS if column in ids else None)
     return made

@@ -107,6 +107,10 @@ class Exceptions:
         elif how == "answer":
             await self._answer(entry, shard, sender, message)
         elif entry.message is None:
+            if self._agents.of(str(entry.rule)) is None:
+                raise Conflict(
+                    f"the rule {entry.rule} is not active here, so nobody tries again; skip it, or answer it"
+                )
             await shard.append(resolving.retry(entry, shard.code, shard.marks, datetime.now(UTC), sender.principal))
         else:
             (outcome,) = await shard.append(resolving.admission(entry, shard.code, sender.principal))

@@ -20,7 +20,7 @@ from peaceriver.event import Resolve, Trigger
 from peaceriver.limits import MARK_PAUSE_S, MARK_RECORDS_MAX, STEP_RECORDS_MAX
 from peaceriver.postgres import Unreachable
 from peaceriver.record import Record
-from peaceriver.rule import Subscription
+from peaceriver.rule import FAILED, Subscription
 from peaceriver.shard import journal
 from peaceriver.shard import resolving as resolution
 from peaceriver.shard.asks import Asks
@@ -91,7 +91,8 @@ class Agent:
 
     @property
     def stand(self) -> Stand:
-        return Stand(shard=self.shard.code, rule=self.rule, version=self.version, mark=self.mark)
+        mends = self.subscription.what == FAILED
+        return Stand(shard=self.shard.code, rule=self.rule, version=self.version, mark=self.mark, mends=mends)
 
     @property
     def waiting(self) -> int:

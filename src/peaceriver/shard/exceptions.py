@@ -88,6 +88,8 @@ def written(entry: ExceptionEntry) -> dict[str, Any]:
     body: dict[str, Any] = {"exception": str(entry.id), "state": entry.state, "attempt": entry.attempt}
     if entry.message is None:
         body["rule"] = entry.rule
+    if entry.at_exception:
+        body["at_exception"] = True
     if entry.asked:
         body["asked"] = True
     if entry.retry_at is not None:
@@ -158,6 +160,7 @@ def entry_of(opening: Record, state: ExceptionState) -> ExceptionEntry:
         hops=opening.hops,
         rule=opening.rule,
         rule_version=opening.rule_version,
+        at_exception=body.get("at_exception", False),
         sender=opening.sender_shard,
         receiver=opening.receiver_shard,
         source_position=opening.source_position,

@@ -47,6 +47,8 @@ class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
     source_position: int | None = None
     #: What went wrong (RFC 9457); None where it is resolved.
     problem: dict[str, Any] | None = None
+    #: What could not be acted on was an exception itself: such a one wakes no rule.
+    at_exception: bool = False
     #: The refused message, as ``POST /messages`` takes it.
     message: dict[str, Any] | None = None
 

@@ -59,6 +59,8 @@ class Stand(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     version: int
     mark: int
+    #: It looks at exceptions.
+    mends: bool = False
 
     def at(self, trigger: Trigger) -> Mark:
         """The rule's mark at a record that it has acted on."""
@@ -236,6 +238,7 @@ def _opened(stand: Stand, trigger: Trigger, failure: Failure, now: datetime) -> 
         rule=stand.rule,
         rule_version=stand.version,
         source_position=trigger.position,
+        at_exception=stand.mends,
         problem=_problem(failure),
     )
 

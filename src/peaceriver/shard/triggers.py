@@ -214,5 +214,9 @@ def trigger_of(record: Record, documents: Documents, chain: bytes) -> Trigger:
 
 
 def _tells_of_failure(record: Record) -> bool:
-    """Whether a record of an exception says that something failed, and not what became of it."""
-    return "problem" in jsontext.read(record.body.encode())
+    """Whether a record of an exception says that something failed, and not what became of it.
+
+    What failed at an exception is for a person: rules that mend what others left would wake each other for ever.
+    """
+    body = jsontext.read(record.body.encode())
+    return "problem" in body and not body.get("at_exception")
