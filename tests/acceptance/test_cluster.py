@@ -11,8 +11,10 @@ import pytest
 from peaceriver import Cluster
 from peaceriver.errors import NotFound, Refused, VersionConflict
 from tests.acceptance import bank
-from tests.acceptance.bank import Account, Deposit, b0, b1
+from tests.acceptance.bank import Account, Deposit, branches
 from tests.acceptance.processes import running
+
+b0, b1 = branches[:2]
 
 
 @pytest.fixture(params=["embedded", "connected"])
