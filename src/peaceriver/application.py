@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import msgspec
 
@@ -15,6 +17,9 @@ from peaceriver.actor import Actor
 from peaceriver.department import Department
 from peaceriver.errors import StartFailed
 from peaceriver.rule import Rule
+
+T = TypeVar("T")
+K = TypeVar("K", int, str)
 
 
 class Application(msgspec.Struct, frozen=True):
@@ -36,8 +41,8 @@ def load(app: ModuleType | Path | str | None) -> Application:
     if app is None:
         return Application("", (), {}, {})
     module = app if isinstance(app, ModuleType) else _imported(str(app))
-    departments = _departments(module)
-    rules = _rules(module)
+    departments = _unique(module, Department, attrgetter("code"), "departments", "code")
+    rules = _unique(module, Rule, attrgetter("name"), "rules called", "name=")
     models: dict[str, type[Actor]] = {}
     for each in vars(module).values():
         if isinstance(each, type) and issubclass(each, Actor) and each is not Actor:
@@ -51,23 +56,15 @@ def load(app: ModuleType | Path | str | None) -> Application:
     return Application(module.__name__, tuple(departments[code] for code in sorted(departments)), models, rules)
 
 
-def _departments(module: ModuleType) -> dict[int, Department]:
-    found: dict[int, Department] = {}
+def _unique(module: ModuleType, kind: type[T], key: Callable[[T], K], twice: str, advice: str) -> dict[K, T]:
+    """What a module defines of one kind, by its key; raises StartFailed where two share one."""
+    found: dict[K, T] = {}
     for each in _defined(module):
-        if isinstance(each, Department):
-            if found.get(each.code, each) is not each:
-                raise StartFailed(f"{module.__name__} has two departments {each.code}; give one of them another code")
-            found[each.code] = each
-    return found
-
-
-def _rules(module: ModuleType) -> dict[str, Rule]:
-    found: dict[str, Rule] = {}
-    for each in _defined(module):
-        if isinstance(each, Rule):
-            if found.get(each.name, each) is not each:
-                raise StartFailed(f"{module.__name__} has two rules called {each.name}; give one of them another name=")
-            found[each.name] = each
+        if isinstance(each, kind):
+            name = key(each)
+            if found.get(name, each) is not each:
+                raise StartFailed(f"{module.__name__} has two {twice} {name}; give one of them another {advice}")
+            found[name] = each
     return found
 
 

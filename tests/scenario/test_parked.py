@@ -87,6 +87,20 @@ def telling(fails: Callable[[str], bool], prefix: str = "") -> Any:
     return tell
 
 
+def two_fails(flag: Path) -> Any:
+    """It cannot note "two", nor "one" while its flag is there."""
+    return telling(lambda text: text == "two" or (text == "one" and flag.exists()))
+
+
+async def one_and_two(cluster: Cluster) -> Receipt:
+    """Both said of one claim, and looked at; answers the receipt of the second."""
+    await cluster.send(claims.create(Claim(), id="a"))
+    await say(cluster, "a", "one")
+    last = await say(cluster, "a", "two")
+    await cluster.settled(last)
+    return last
+
+
 async def test_whatever_was_skipped_is_passed_over_when_the_rule_acts_anew(started: Started) -> None:
     async with started(telling(lambda text: text == "bad")) as cluster:
         await cluster.send(claims.create(Claim(), id="a"))
@@ -105,11 +119,8 @@ async def test_whatever_was_skipped_is_passed_over_when_the_rule_acts_anew(start
 
 async def test_whatever_was_skipped_is_passed_over_behind_what_is_retried(started: Started, tmp_path: Path) -> None:
     flag = tmp_path / "away"
-    async with started(telling(lambda text: text == "two" or (text == "one" and flag.exists()))) as cluster:
-        await cluster.send(claims.create(Claim(), id="a"))
-        await say(cluster, "a", "one")
-        last = await say(cluster, "a", "two")
-        await cluster.settled(last)
+    async with started(two_fails(flag)) as cluster:
+        last = await one_and_two(cluster)
         await resolved(cluster, "skip")
         assert (await cluster.settled(last)).settled
         flag.touch()
@@ -126,11 +137,8 @@ async def test_an_open_exception_that_is_met_again_behind_another_waits_for_some
     started: Started, tmp_path: Path
 ) -> None:
     flag = tmp_path / "away"
-    async with started(telling(lambda text: text == "two" or (text == "one" and flag.exists()))) as cluster:
-        await cluster.send(claims.create(Claim(), id="a"))
-        await say(cluster, "a", "one")
-        last = await say(cluster, "a", "two")
-        await cluster.settled(last)
+    async with started(two_fails(flag)) as cluster:
+        await one_and_two(cluster)
         (two,) = await cluster.exceptions()
         await cluster.resolve(two["id"], "retry")
         assert (await cluster.exceptions())[0]["id"] == two["id"]

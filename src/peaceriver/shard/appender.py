@@ -236,7 +236,7 @@ class Appender:
         missing |= {key for entry in entries if (key := (entry.actor_type, entry.actor_id)) not in self._actors}
         given = [wish.id for wish in wishes] if ids else []
         for each in taken if ids else ():
-            given += each.proposal.exception_ids
+            given += each.exception_ids
         if not missing and not given:
             return {}
         while True:

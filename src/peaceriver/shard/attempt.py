@@ -63,9 +63,9 @@ class Attempt:
         False, and nothing taken, where nobody has looked yet and that matters: it looks like a conflict and may be a
         message that was recorded before, or it adds to an exception that may be resolved.
         """
-        if not self.looked_up and place.proposal.exception_ids:
+        if not self.looked_up and place.exception_ids:
             return False
-        judged = self._judged(place.proposal, rules, wall)
+        judged = self._judged(place, rules, wall)
         if isinstance(judged, Admitted):
             if judged.refuses and not self.looked_up:
                 return False
@@ -79,13 +79,14 @@ class Attempt:
         self._room.take(place)
         return True
 
-    def _judged(self, proposal: Proposal, rules: Rules, wall: int) -> Admitted | PeaceRiverError:
+    def _judged(self, place: Place, rules: Rules, wall: int) -> Admitted | PeaceRiverError:
+        proposal = place.proposal
         for reader, source, position in proposal.expecting:
             at = self.ledger.mark(reader, source)
             if at != position:
                 moved = f"{reader} of {self.ledger.shard} has acted on {source} up to {at}, not {position}"
                 return MarkMoved(moved)
-        for record_id in proposal.exception_ids:
+        for record_id in place.exception_ids:
             # What is resolved stays resolved: no other entry comes after that one.
             if (before := self.ledger.seen(record_id)) is not None:
                 return Resolved(f"department {self.ledger.shard} told of this exception at {before.position} before")

@@ -32,8 +32,7 @@ def exception_id(message_id: UUID, recorded_in: int) -> UUID:
 def refused(wish: Wish, refusal: Refused) -> ExceptionEntry:
     """A message that admission refuses and nobody waits for: what happened, and the message itself."""
     if wish.retries is not None:
-        problem = refusal.problem()
-        return msgspec.structs.replace(wish.retries, attempt=wish.retries.attempt + 1, problem=problem)
+        return failed_again(wish.retries, refusal.problem())
     envelope = wish.envelope
     actor_type, actor_id = wish.key
     return ExceptionEntry(
@@ -74,6 +73,20 @@ def resolved(entry: ExceptionEntry, state: Resolution, principal: str | None = N
         retry_at=None,
         asked=False,
         problem=None,
+    )
+
+
+def failed_again(
+    entry: ExceptionEntry, problem: dict[str, Any], *, retry_at: datetime | None = None, principal: str | None = None
+) -> ExceptionEntry:
+    """The entry of an attempt that was in vain; ``retry_at``: when the next one is made by itself."""
+    return msgspec.structs.replace(
+        entry,
+        attempt=entry.attempt + 1,
+        retry_at=retry_at,
+        asked=False,
+        principal=principal or entry.principal,
+        problem=problem,
     )
 
 

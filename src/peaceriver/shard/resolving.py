@@ -12,7 +12,7 @@ from peaceriver.errors import Refused
 from peaceriver.event import Resolve, Trigger
 from peaceriver.jsontext import write
 from peaceriver.message import Envelope, moment
-from peaceriver.shard.exceptions import asked, resolved
+from peaceriver.shard.exceptions import asked, failed_again, resolved
 from peaceriver.shard.journal import Mark
 from peaceriver.shard.proposal import ExceptionEntry, Proposal, Wish, kind_of
 from peaceriver.shard.steps import Stand, reader_behind, wish_of
@@ -45,13 +45,7 @@ def admission(entry: ExceptionEntry, shard: int, principal: str | None) -> Propo
 
 def refused_again(entry: ExceptionEntry, refusal: Refused, principal: str | None) -> Proposal:
     """A refused message was tried again in vain."""
-    again = msgspec.structs.replace(
-        entry,
-        attempt=entry.attempt + 1,
-        principal=principal or entry.principal,
-        problem=refusal.problem(),
-    )
-    return Proposal(exceptions=(again,))
+    return Proposal(exceptions=(failed_again(entry, refusal.problem(), principal=principal),))
 
 
 def _once_more(entry: ExceptionEntry, shard: int) -> Wish:

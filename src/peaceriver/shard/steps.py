@@ -20,7 +20,7 @@ from peaceriver.errors import RuleFailed
 from peaceriver.event import Resolve, Trigger
 from peaceriver.limits import RETRY_PAUSES_S
 from peaceriver.message import Envelope, derived_id
-from peaceriver.shard.exceptions import resolved
+from peaceriver.shard.exceptions import failed_again, resolved
 from peaceriver.shard.journal import ExceptionState, Mark, type_and_id
 from peaceriver.shard.proposal import ExceptionEntry, Proposal, Wish, kind_of
 from peaceriver.verdict import Failure, Verdict
@@ -244,10 +244,7 @@ def _opened(stand: Stand, trigger: Trigger, failure: Failure, now: datetime) -> 
 
 
 def _failed_again(tried: ExceptionEntry, failure: Failure, now: datetime) -> ExceptionEntry:
-    attempt = tried.attempt + 1
-    return msgspec.structs.replace(
-        tried, attempt=attempt, retry_at=_retry_at(attempt, failure, now), asked=False, problem=_problem(failure)
-    )
+    return failed_again(tried, _problem(failure), retry_at=_retry_at(tried.attempt + 1, failure, now))
 
 
 def _problem(failure: Failure) -> dict[str, Any]:

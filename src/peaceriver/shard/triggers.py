@@ -141,15 +141,16 @@ class Triggers:
                 bytes=APPEND_BYTES_MAX,
                 **wanted,
             )
-            documents = await self._documents(tx, [from_row(row) for row in rows])
-        taken = list(takewhile(lambda row: row["position"] in documents, rows))
+            found = [from_row(row) for row in rows]
+            documents = await self._documents(tx, found)
+        taken = list(takewhile(lambda record: record.position in documents, found))
         is_all = len(taken) == len(rows) < records and (not rows or rows[-1]["size"] < APPEND_BYTES_MAX)
         triggers = [
             trigger_of(record, documents[record.position], row["chain"])
-            for row in taken
-            if (record := from_row(row)).kind == "received" or _tells_of_failure(record)
+            for record, row in zip(taken, rows, strict=False)
+            if record.kind == "received" or _tells_of_failure(record)
         ]
-        return _Read(after, until if is_all else taken[-1]["position"], triggers)
+        return _Read(after, until if is_all else taken[-1].position, triggers)
 
     async def _documents(self, tx: Transaction, records: Sequence[Record]) -> dict[int, Documents]:
         """The documents at records, by position, of the first ones: as many as may be asked about at a time."""

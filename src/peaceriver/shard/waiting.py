@@ -53,7 +53,7 @@ class Waiting:
 class Place:
     """One proposal in the queue: what it is, with whom it came, and how much it is."""
 
-    __slots__ = ("_index", "_waiting", "bytes", "proposal", "records")
+    __slots__ = ("_index", "_waiting", "bytes", "exception_ids", "proposal", "records")
 
     def __init__(self, waiting: Waiting, index: int) -> None:
         self._waiting = waiting
@@ -61,6 +61,7 @@ class Place:
         self.proposal = waiting.proposals[index]
         self.records = self.proposal.records
         self.bytes = self.proposal.bytes
+        self.exception_ids = self.proposal.exception_ids
 
     def answer(self, answer: Answer) -> None:
         """Tell whoever waits."""
