@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from peaceriver.postgres import Row, Statements, Transaction
-from peaceriver.record import Record, Resolution, from_row
+from peaceriver.record import Record, Resolution, Tip, from_row
 from peaceriver.stamp import Stamp
 
 sql = Statements("peaceriver.shard", "journal")
@@ -84,15 +84,6 @@ _EXCEPTION_COLUMNS = tuple(name for name in ExceptionState.__struct_fields__ if 
 def exception_state(row: Row) -> ExceptionState:
     """What a row of the table says."""
     return ExceptionState(**{name: row[name] for name in _EXCEPTION_COLUMNS})
-
-
-class Tip(msgspec.Struct, frozen=True):
-    """Where a journal stands. Positions 1 to ``position`` exist; the next record builds on ``stamp`` and ``chain``."""
-
-    epoch: int
-    position: int
-    stamp: int
-    chain: bytes
 
 
 class Batch(msgspec.Struct):
