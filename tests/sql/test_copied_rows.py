@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from peaceriver import postgres
 from peaceriver.embedded import Server
 from peaceriver.errors import Damaged
 from peaceriver.limits import PULL_RECORDS_MAX
@@ -219,4 +220,15 @@ async def test_an_answer_that_is_not_wanted_leaves_the_connection_usable(here: T
 
     with pytest.raises(Damaged, match="enough"):
         await Statement("many", "select generate_series(1, 100000)").copy_out(here, refuse)
+    assert await here.fetchval("select 1") == 1
+
+
+async def test_a_copy_that_takes_too_long_is_given_up(here: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "COMMAND_TIMEOUT_S", 0.1)
+
+    async def take(piece: bytes) -> None:
+        pass
+
+    with pytest.raises(TimeoutError):
+        await Statement("slow", "select pg_sleep(60)").copy_out(here, take)
     assert await here.fetchval("select 1") == 1
