@@ -100,6 +100,13 @@ GOALS = (
         sense="at most",
     ),
     Goal(
+        says="pull with chain check to raw COPY between two servers",
+        case="pull",
+        ours=names.PULL,
+        base=(names.RAW_PULL,),
+        bound=0.5,
+    ),
+    Goal(
         says="append to a long journal to append to a short one",
         case="growth",
         ours=names.LONG_JOURNAL,

@@ -19,6 +19,8 @@ RULE_BACKLOG = "product, backlog of a rule"
 RULE_FOLLOW_UP = "product, trigger to follow-up"
 SHORT_JOURNAL = "product, short journal"
 LONG_JOURNAL = "product, long journal"
+RAW_PULL = "raw COPY, one server to another"
+PULL = "product, pull with chain check"
 
 EVENTSOURCING_BATCHES = ("eventsourcing, batches of 100", "eventsourcing functions, batches of 100")
 EVENTSOURCING_SINGLES = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from bench.cases import appends, growth, http, reads, refold, rules
+from bench.cases import appends, growth, http, pull, reads, refold, rules
 from bench.place import Place
 from bench.rounds import Contestant
 
@@ -22,5 +22,6 @@ def cases(*, long_records: int) -> dict[str, Case]:
         "rules": rules.rules,
         "refold": refold.refold,
         "reads": reads.reads,
+        "pull": pull.pull,
         "growth": partial(growth.growth, long_records=long_records),
     }

@@ -7,15 +7,17 @@ never glued.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 import asyncpg
+from asyncpg import protocol
 from asyncpg.pgproto import pgproto
 
 from peaceriver.errors import StartFailed
@@ -33,6 +35,22 @@ class Transaction(Protocol):
     async def execute(self, query: str, *values: Any) -> str: ...
     async def copy_records_to_table(
         self, table: str, *, schema_name: str, columns: Sequence[str], records: Iterable[Sequence[Any]]
+    ) -> str: ...
+    async def copy_from_query(
+        self,
+        query: str,
+        *values: Any,
+        output: Callable[[bytes], Awaitable[None]],
+        format: str,
+        timeout: object,  # noqa: ASYNC109 - the driver's own
+    ) -> str: ...
+    async def copy_to_table(
+        self,
+        table: str,
+        *,
+        source: AsyncIterable[bytes],
+        format: str,
+        timeout: object = None,  # noqa: ASYNC109 - the driver's own
     ) -> str: ...
     def cursor(self, query: str, *values: Any, prefetch: int) -> AsyncIterable[Row]: ...
     def transaction(
@@ -66,6 +84,7 @@ DATABASE = "peaceriver"
 #: Connections of one node, whatever the number of its departments.
 WORK_CONNECTIONS_MAX = 12
 READER_CONNECTIONS_MAX = 8
+#: Of a COPY it is ours to keep: the driver would start a task for every piece, which takes as long as the piece does.
 COMMAND_TIMEOUT_S = 60.0
 
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
@@ -106,6 +125,18 @@ class Statement:
 
     async def run(self, tx: Transaction, **values: Any) -> None:
         await tx.execute(self.text, *self.bound(values))
+
+    async def copy_out(self, tx: Transaction, into: Callable[[bytes], Awaitable[None]], **values: Any) -> None:
+        """COPY the statement's rows out, binary: ``into`` gets the bytes in pieces that end anywhere.
+
+        The next piece is read when ``into`` is done with the last one, so memory does not grow with the answer. Raises
+        TimeoutError where not all of it is over within ``COMMAND_TIMEOUT_S``. COPY takes no parameters: the driver has
+        the server quote each value as a literal and puts it into the statement's text.
+        """
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            await tx.copy_from_query(
+                self.text, *self.bound(values), output=into, format="binary", timeout=protocol.NO_TIMEOUT
+            )
 
 
 class Statements:
@@ -243,6 +274,21 @@ async def copy_in(
 ) -> None:
     """COPY rows into a table, binary."""
     await tx.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
+
+
+async def copy_rows_in(tx: Transaction, table: str, copied: Iterable[bytes]) -> None:
+    """COPY a binary COPY into a table that has the same columns in the same order; ``copied`` are pieces of it.
+
+    They are taken as fast as the server takes them. Raises DatabaseError where the server finds that they are no such
+    rows (a COPY that ends early it takes for whole), and TimeoutError after ``COMMAND_TIMEOUT_S``.
+    """
+    async with asyncio.timeout(COMMAND_TIMEOUT_S):
+        await tx.copy_to_table(table, source=_each(copied), format="binary", timeout=protocol.NO_TIMEOUT)
+
+
+async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 def quoted(identifier: str) -> str:

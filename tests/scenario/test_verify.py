@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peaceriver.postgres import DATABASE, connect
+from peaceriver.shard import verify as verify_module
 from peaceriver.shard.verify import Finding, verify
 from tests.scenario.words import create, modify
 from tests.scenario.world import Restart, World
@@ -47,6 +48,7 @@ async def test_an_honest_department_has_nothing_to_hide(own_world: Restart) -> N
         "update journal set valid_at = now() where shard = {code} and position = 9",
         "update journal set body = 'zz' where shard = {code} and position = 9",
         "update journal set chain = sha256(chain) where shard = {code} and position = 9",
+        "update journal set chain = '\\x00' where shard = {code} and position = 9",
     ],
 )
 async def test_an_altered_row_is_named(own_world: Restart, change: str) -> None:
@@ -62,6 +64,23 @@ async def test_an_altered_row_is_named(own_world: Restart, change: str) -> None:
     assert ("journal", "9") in found
     assert {where for where, _ in found} == {"journal"}
     assert {place for _, place in found} <= {"9", "10"}
+
+
+@pytest.mark.parametrize("rows", [1, 4, 9])
+async def test_a_journal_of_many_copies_is_walked_to_its_end(
+    own_world: Restart, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(verify_module, "_COPIED_ROWS", rows)
+    world = await own_world()
+    code = await filled(world)
+    assert await findings(world, code) == []
+    await as_superuser(
+        world,
+        f"alter table journal_{code} disable trigger append_only",
+        f"update journal set trace = 't' where shard = {code} and position in (9, 20)",
+        f"delete from journal where shard = {code} and position between 12 and 14",
+    )
+    assert await findings(world, code) == [("journal", place) for place in ("9", "12", "20")]
 
 
 async def test_a_row_that_was_removed_is_named(own_world: Restart) -> None:
