@@ -43,7 +43,7 @@ class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
     rule_version: int | None = None
     sender: int | None = None
     receiver: int | None = None
-    #: Of a refused message: its place in the sender's journal; of a rule's: the record that it could not act on.
+    #: Of a refused message: its wish's; of a rule's: the record that it could not act on.
     source_position: int | None = None
     #: What went wrong (RFC 9457); None where it is resolved.
     problem: dict[str, Any] | None = None
@@ -55,21 +55,26 @@ class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def record_id(self) -> UUID:
         """The message id of this entry's record: the journal lets an exception be opened and resolved once."""
-        if self.state != "open":
-            return self.resolved_id
-        if self.asked:
-            return derived_id(self.id, "asked", str(self.attempt))
-        return self.id if self.attempt == 1 else derived_id(self.id, "attempt", str(self.attempt))
+        return entry_id(self.id, self.state, self.attempt, asked=self.asked)
 
     @property
     def next_id(self) -> UUID:
         """The message id of the record of its next attempt, if that is in vain."""
-        return derived_id(self.id, "attempt", str(self.attempt + 1))
+        return entry_id(self.id, "open", self.attempt + 1)
 
     @property
     def resolved_id(self) -> UUID:
         """The message id of the record that ends the exception."""
-        return derived_id(self.id, "resolved")
+        return entry_id(self.id, "retried", self.attempt)
+
+
+def entry_id(exception: UUID, state: Resolution, attempt: int, *, asked: bool = False) -> UUID:
+    """The message id of the record of an exception's entry: of its opening the exception's own, of its end one only."""
+    if state != "open":
+        return derived_id(exception, "resolved")
+    if asked:
+        return derived_id(exception, "asked", str(attempt))
+    return exception if attempt == 1 else derived_id(exception, "attempt", str(attempt))
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +93,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     #: The rule that made it, and its version; None for a message from outside.
     rule: str | None = None
     rule_version: int | None = None
-    #: Where a delivered message stands in the sender's journal.
+    #: Where a delivered message stands in the sender's journal, or in our own the timer that released it.
     source_position: int | None = None
     #: Later than everything this message follows from.
     received_time: int = 0
