@@ -13,13 +13,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from peaceriver import Actor, Cluster, Department, Envelope, Event, Receipt, order_to_cash, rule
+from peaceriver.directory.directory import Directory
 from peaceriver.embedded import Server
 from peaceriver.jsontext import write
 from peaceriver.node.sending import Sender
 from peaceriver.order_to_cash.load import generate
 from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, Row, Transaction, connect, migrate
 from peaceriver.record import Record, from_row
-from peaceriver.shard.documents import ModelAt
 
 #: The standing: what is folded from the journal, and by which rows are told apart.
 TABLES = {"actor": "type, id", "mark": "reader, source_shard", "timer": "position", "exception": "id"}
@@ -41,9 +41,9 @@ notes = Department(110, "Notes")
 class History:
     """A server with the records of a node that has stopped, and the models that they were folded with."""
 
-    def __init__(self, server: Server, models: ModelAt, codes: list[int]) -> None:
+    def __init__(self, server: Server, directory: Directory, codes: list[int]) -> None:
         self.server = server
-        self.models = models
+        self.directory = directory
         self.codes = codes
 
     @asynccontextmanager
@@ -192,7 +192,7 @@ async def trade(data: Path) -> AsyncIterator[History]:
 
 
 @asynccontextmanager
-async def _kept(data: Path, directory: Any, codes: list[int]) -> AsyncIterator[History]:
+async def _kept(data: Path, directory: Directory, codes: list[int]) -> AsyncIterator[History]:
     server = await Server.start(data / "postgres")
     try:
         yield History(server, directory, codes)

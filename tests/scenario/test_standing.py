@@ -7,13 +7,17 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from peaceriver.postgres import DatabaseError
 from peaceriver.record import Record
 from peaceriver.shard import standing
+from peaceriver.shard.exceptions import exception_id
 from peaceriver.shard.journal import Effects
+from peaceriver.shard.offering import groups
+from peaceriver.shard.proposal import ANYTHING, supplied
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.standing import StandingMoved, catch_up, fold_standing
 from peaceriver.shard.stranding import Stranded, strand
@@ -46,7 +50,9 @@ async def fold_anew(copy: Copy, code: int, chance: random.Random) -> None:
     """Fold a department's standing from nothing, in steps of random sizes."""
     last = (await copy.state(code))["last_position"]
     await copy.empty(code)
-    assert await catch_up(copy.database, code, copy.history.models, records=chance.choice((1, 2, 7, 40, 500))) == last
+    assert (
+        await catch_up(copy.database, code, copy.history.directory, records=chance.choice((1, 2, 7, 40, 500))) == last
+    )
 
 
 async def test_the_history_has_everything_in_it_that_is_folded(history: History) -> None:
@@ -76,7 +82,7 @@ async def test_the_standing_is_what_the_journal_makes_it(history: History, seed:
 async def test_a_follower_folds_the_same_as_records_become_complete(history: History, seed: int) -> None:
     chance = random.Random(seed)
     async with history.copy() as led, history.journals_alone() as copied:
-        views = Views(history.models)
+        views = Views(history.directory)
         for code in history.codes:
             shard = Shard(copied.database, code, None, None)  # type: ignore[arg-type]  # it appends nothing
             folder = Folder(shard, views)
@@ -88,7 +94,7 @@ async def test_a_follower_folds_the_same_as_records_become_complete(history: His
                 assert (await copied.state(code))["standing_position"] == shard.standing == end
             await folder.stop()
             # It takes over: what is not complete yet counts from here on.
-            shard.standing = await catch_up(copied.database, code, history.models)
+            shard.standing = await catch_up(copied.database, code, history.directory)
             assert shard.standing == ends[-1]
             folder = Folder(shard, views)
             await folder.start()
@@ -119,7 +125,7 @@ async def cut(copy: Copy, code: int, after: int) -> Stranded | None:
             epoch=state["promised"] + 1,
             position=state["last_position"],
             chain=state["last_chain"],
-            models=copy.history.models,
+            models=copy.history.directory,
         )
 
 
@@ -175,7 +181,7 @@ async def test_a_follower_that_has_not_folded_its_tail_has_nothing_to_undo(histo
         ends = group_ends(await copy.records(code))
         middle, later = ends[len(ends) // 3], ends[2 * len(ends) // 3]
         await copy.admin.execute("update shard_state set last_position = $2 where shard = $1", code, middle)
-        await catch_up(copy.database, code, history.models)
+        await catch_up(copy.database, code, history.directory)
         before = await copy.standing(code)
         await copy.admin.execute("update shard_state set last_position = $2 where shard = $1", code, ends[-1])
         assert await cut(copy, code, later) is not None
@@ -194,7 +200,7 @@ async def test_nothing_is_taken_back_that_has_moved_or_is_promised_to_a_later_ep
             (state["promised"] - 1, state["last_position"], state["last_chain"]),
         ):
             async with copy.database.transaction() as tx:
-                models = history.models
+                models = history.directory
                 assert await strand(tx, code, 0, epoch=epoch, position=position, chain=chain, models=models) is None
         assert (await copy.state(code))["last_position"] == state["last_position"]
 
@@ -226,3 +232,52 @@ async def test_it_is_refused_to_take_back_what_is_complete_or_a_part_of_a_group(
             with pytest.raises(DatabaseError, match=r"not the end of a group|are complete"):
                 await try_to(after)
         assert len(await copy.records(code)) == state["last_position"]
+
+
+async def test_whatever_came_from_outside_is_kept_to_the_letter_and_offered_again(history: History) -> None:
+    async with history.copy() as copy:
+        for code in history.codes:
+            records = await copy.records(code)
+            last: dict[tuple[str | None, str | None], UUID | None] = {}
+            expected: list[tuple[Record, object]] = []
+            for each in records:
+                based_on = last.get((each.actor_type, each.actor_id)) if each.kind == "received" else ANYTHING
+                if from_outside([each]):
+                    expected.append((each, based_on))
+                if each.kind == "received":
+                    last[each.actor_type, each.actor_id] = each.message_id
+            await cut(copy, code, 0)
+            rows = await copy.admin.fetch("select * from pending where shard = $1 order by random()", code)
+            found = [(wish, group) for group in groups(rows) for wish in group.wishes]
+            assert [wish.id for wish, _ in found] == [record.message_id for record, _ in expected]
+            for (wish, group), (record, based_on) in zip(found, expected, strict=True):
+                assert (wish.envelope, wish.kind, wish.root) == (supplied(record), record.kind, record.root)
+                assert (wish.principal, wish.trace, wish.hops) == (record.principal, record.trace, record.hops)
+                assert (wish.based_on, wish.rule, wish.source_position) == (based_on, None, None)
+                assert wish.received_time >= record.stamp
+                together = {each.group_end for each, _ in expected if each.message_id in {w.id for w in group.wishes}}
+                assert together == {record.group_end}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_nothing_that_was_acknowledged_is_lost_when_it_is_offered_again(history: History, seed: int) -> None:
+    chance = random.Random(seed)
+    async with history.copy() as copy:
+        code = history.codes[1]
+        records = await copy.records(code)
+        after = chance.choice(group_ends(records))
+        await cut(copy, code, after)
+        shard = Shard(copy.database, code, history.directory.rules_for(code), lambda: 0)
+        await shard.start()
+        for group in groups(await copy.admin.fetch("select * from pending where shard = $1", code)):
+            for _ in range(2):
+                await shard.append(group)
+        recorded = {each.message_id: each for each in await copy.records(code)}
+        for each in from_outside(records[after:]):
+            assert each.message_id is not None
+            again = recorded.get(each.message_id) or recorded[exception_id(each.message_id, code)]
+            assert again.stamp > each.stamp
+        await shard.stop()
+        appended = await copy.standing(code)
+        await fold_anew(copy, code, chance)
+        assert await copy.standing(code) == appended

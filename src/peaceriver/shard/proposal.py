@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -77,6 +77,10 @@ def entry_id(exception: UUID, state: Resolution, attempt: int, *, asked: bool = 
     return exception if attempt == 1 else derived_id(exception, "attempt", str(attempt))
 
 
+#: A message is based on no record in particular: whatever its actor has become, it may be admitted.
+ANYTHING: Final = msgspec.UNSET
+
+
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """A message at the door of one department, with what the node knows about it."""
 
@@ -105,6 +109,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     retries: ExceptionEntry | None = None
     #: The decoded body, where whoever made the wish has read it: it is not read again.
     value: Any = UNREAD
+    #: Of a message that is offered again: the message id of the record that must be its actor's last; None: the actor
+    #: must not exist.
+    based_on: UUID | msgspec.UnsetType | None = ANYTHING
 
     @property
     def key(self) -> type_and_id:
@@ -157,6 +164,9 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     wishes: tuple[Wish, ...] = ()
     atomic: bool = False
+    #: An earlier leader had recorded its messages, and maybe acknowledged them: all are admitted, or none is, and each
+    #: is answered by an exception.
+    offered: bool = False
     #: Readers' marks that move with it, and where each must still stand.
     marks: tuple[Mark, ...] = ()
     expecting: tuple[tuple[str, int, int], ...] = ()
