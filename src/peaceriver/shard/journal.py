@@ -9,13 +9,17 @@ from uuid import UUID
 
 import msgspec
 
-from peaceriver.postgres import Row, Statements, Transaction
-from peaceriver.record import Record, Resolution, from_row
+from peaceriver.limits import PULL_RECORDS_MAX
+from peaceriver.postgres import Row, Statements, Transaction, copy_rows_in
+from peaceriver.record import Record, Resolution, Tip, from_row
+from peaceriver.shard import rows as copied
 from peaceriver.stamp import Stamp
 
 sql = Statements("peaceriver.shard", "journal")
 
 _STREAMED_ROWS = 2_000
+#: What a usual row has besides its body, in bytes.
+_REST_BYTES = 300
 _columns_of = msgspec.structs.astuple
 
 
@@ -84,15 +88,6 @@ _EXCEPTION_COLUMNS = tuple(name for name in ExceptionState.__struct_fields__ if 
 def exception_state(row: Row) -> ExceptionState:
     """What a row of the table says."""
     return ExceptionState(**{name: row[name] for name in _EXCEPTION_COLUMNS})
-
-
-class Tip(msgspec.Struct, frozen=True):
-    """Where a journal stands. Positions 1 to ``position`` exist; the next record builds on ``stamp`` and ``chain``."""
-
-    epoch: int
-    position: int
-    stamp: int
-    chain: bytes
 
 
 class Batch(msgspec.Struct):
@@ -194,6 +189,37 @@ async def recorded(tx: Transaction, shard: int, ids: Iterable[UUID]) -> dict[UUI
 async def following(tx: Transaction, shard: int, *, after: int, until: int, records: int) -> list[Row]:
     """Rows after a position, in order, up to and including ``until``; each has its ``chain``."""
     return await sql.following.rows(tx, shard=shard, after=after, until=until, records=records)
+
+
+async def rows_after(tx: Transaction, shard: int, after: int, until: int, bytes_max: int) -> list[bytes]:
+    """Rows after a position as bytes (``shard/rows.py``): whole groups, up to ``until`` and to about ``bytes_max``.
+
+    There are at least those of the first group, whatever its size, and none only where no whole group is there. Run it
+    where all statements see one snapshot of the journal, or where nothing is taken out of it meanwhile.
+    """
+    stretch = {"shard": shard, "after": after}
+    end = await sql.groups_within.value(
+        tx, **stretch, until=until, bytes=bytes_max, rest_bytes=_REST_BYTES, records=PULL_RECORDS_MAX
+    )
+    if end is None:
+        return []
+    found: list[bytes] = []
+    incoming = copied.Incoming()
+
+    async def take(piece: bytes) -> None:
+        found.extend(incoming.feed(piece))
+
+    await sql.rows_after.copy_out(tx, take, **stretch, until=end, records=end - after)
+    incoming.end()
+    return found
+
+
+async def insert_rows(tx: Transaction, rows: Sequence[bytes]) -> None:
+    """Add rows to the journal as they are; whoever calls has checked them and moves the state row with them.
+
+    Raises UniqueViolation where one of them is there already, DatabaseError where they are no journal rows.
+    """
+    await copy_rows_in(tx, "journal", copied.stream(rows))
 
 
 async def at_stamps(tx: Transaction, stamps: Iterable[Stamp]) -> dict[Stamp, Record]:
