@@ -20,6 +20,8 @@ PART_MESSAGES_MAX = 250
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 #: Records that one step of a reader (delivery, views) takes.
 STEP_RECORDS_MAX = 500
+#: Records that one pull of a follower takes, but for a group of more, which is taken whole.
+PULL_RECORDS_MAX = 5_000
 #: Rules in a row that one message may lead to.
 HOPS_MAX = 32
 #: Messages that a rule may make of one record, and their bytes.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
@@ -34,6 +34,10 @@ class Transaction(Protocol):
     async def copy_records_to_table(
         self, table: str, *, schema_name: str, columns: Sequence[str], records: Iterable[Sequence[Any]]
     ) -> str: ...
+    async def copy_from_query(
+        self, query: str, *values: Any, output: Callable[[bytes], Awaitable[None]], format: str
+    ) -> str: ...
+    async def copy_to_table(self, table: str, *, source: AsyncIterable[bytes], format: str) -> str: ...
     def cursor(self, query: str, *values: Any, prefetch: int) -> AsyncIterable[Row]: ...
     def transaction(
         self, *, isolation: str | None = None, readonly: bool = False
@@ -106,6 +110,15 @@ class Statement:
 
     async def run(self, tx: Transaction, **values: Any) -> None:
         await tx.execute(self.text, *self.bound(values))
+
+    async def copy_out(self, tx: Transaction, into: Callable[[bytes], Awaitable[None]], **values: Any) -> None:
+        """COPY the statement's rows out, binary: ``into`` gets the bytes in pieces that end anywhere.
+
+        The next piece is read when ``into`` is done with the last one, so memory does not grow with the answer; all of
+        it must be over within ``COMMAND_TIMEOUT_S``. COPY takes no parameters: the driver has the server quote each
+        value as a literal and puts it into the statement's text.
+        """
+        await tx.copy_from_query(self.text, *self.bound(values), output=into, format="binary")
 
 
 class Statements:
@@ -243,6 +256,19 @@ async def copy_in(
 ) -> None:
     """COPY rows into a table, binary."""
     await tx.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
+
+
+async def copy_rows_in(tx: Transaction, table: str, copied: Iterable[bytes]) -> None:
+    """COPY a binary COPY into a table that has the same columns in the same order; ``copied`` are pieces of it.
+
+    They are taken as fast as the server takes them. Raises DatabaseError where they are no such rows.
+    """
+    await tx.copy_to_table(table, source=_each(copied), format="binary")
+
+
+async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 def quoted(identifier: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from peaceriver.record import Kind, Record
+from peaceriver.record import Kind, Record, Tip
 from peaceriver.shard import unfolded
-from peaceriver.shard.journal import Batch, Documents, Tip
+from peaceriver.shard.journal import Batch, Documents
 from peaceriver.shard.unfolded import Stretch, Unfolded
 
 

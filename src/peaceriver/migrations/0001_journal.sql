@@ -87,8 +87,11 @@ create index journal_actor on journal (shard, actor_type, actor_id, position) wh
 create index journal_sent on journal (shard, receiver_shard, position) where kind = 'sent';
 -- How far a reader had acted, and since when: cuts a cross-shard read so that no effect shows without its cause.
 create index journal_mark on journal (shard, sender_shard, source_position) where kind = 'mark';
--- The last mark of one reader before a position: where its mark stands again when what came after it is taken back.
-create index journal_reader on journal (shard, sender_shard, (body::json ->> 'reader'), position) where kind = 'mark';
+-- The last mark of one reader: where its mark stands again when what came after it is taken back. A body begins with
+-- the reader's name, which may be long: its hash is enough to find it by.
+create index journal_reader
+    on journal (shard, sender_shard, hashtextextended(split_part(body, ',"chain":', 1), 0), position)
+    where kind = 'mark';
 create index journal_exception on journal (shard, position) where kind = 'exception';
 -- The consequences of a message: all records that go back to it, the message's own apart, whose id is the root.
 create index journal_root on journal (shard, root) where root <> message_id;

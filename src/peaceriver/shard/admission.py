@@ -361,6 +361,7 @@ def _noted(unit: Unit, entry: ExceptionEntry, received_time: int = 0) -> tuple[R
 
 def _mark(mark: Mark, unit: Unit) -> Record:
     """A mark is history too: whose it is, how far it has read, and the source's chain there."""
+    # In this order: the journal finds the marks of a reader by how their bodies begin (see ``standing.beginning_of``).
     body = {"reader": mark.reader, "chain": mark.chain.hex()} | ({"ended": True} if mark.ended else {})
     record = _of_the_system(unit, "mark", jsontext.write(body))
     return msgspec.structs.replace(record, sender_shard=mark.source, source_position=mark.position)

@@ -17,11 +17,12 @@ import structlog
 from peaceriver.errors import Busy, Fenced, OutcomeUnknown, Refused, Unavailable
 from peaceriver.limits import QUEUE_MESSAGES_MAX
 from peaceriver.postgres import Database, DatabaseError, UniqueViolation, Unreachable
+from peaceriver.record import Tip
 from peaceriver.shard import journal
 from peaceriver.shard.admission import Rules, offered_ids
 from peaceriver.shard.attempt import Attempt, Room, answer_all
 from peaceriver.shard.cache import ActorCache
-from peaceriver.shard.journal import Batch, Tip
+from peaceriver.shard.journal import Batch
 from peaceriver.shard.ledger import Ledger
 from peaceriver.shard.proposal import Proposal
 from peaceriver.shard.waiting import Place, Waiting

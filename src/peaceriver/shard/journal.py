@@ -9,8 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from peaceriver.postgres import Row, Statements, Transaction
-from peaceriver.record import Record, Resolution, from_row
+from peaceriver.limits import PULL_RECORDS_MAX
+from peaceriver.postgres import Row, Statements, Transaction, copy_rows_in
+from peaceriver.record import Record, Resolution, Tip, from_row
+from peaceriver.shard import rows as copied
 from peaceriver.stamp import Stamp
 
 sql = Statements("peaceriver.shard", "journal")
@@ -18,6 +20,8 @@ sql = Statements("peaceriver.shard", "journal")
 _STREAMED_ROWS = 2_000
 #: More than any group may hold: a group is never cut.
 _GROUP_RECORDS_MAX = 1_000_000
+#: What a usual row has besides its body, in bytes.
+_REST_BYTES = 300
 _columns_of = msgspec.structs.astuple
 
 
@@ -86,15 +90,6 @@ _EXCEPTION_COLUMNS = tuple(name for name in ExceptionState.__struct_fields__ if 
 def exception_state(row: Row) -> ExceptionState:
     """What a row of the table says."""
     return ExceptionState(**{name: row[name] for name in _EXCEPTION_COLUMNS})
-
-
-class Tip(msgspec.Struct, frozen=True):
-    """Where a journal stands. Positions 1 to ``position`` exist; the next record builds on ``stamp`` and ``chain``."""
-
-    epoch: int
-    position: int
-    stamp: int
-    chain: bytes
 
 
 class Effects(msgspec.Struct, kw_only=True):
@@ -220,6 +215,37 @@ async def whole_groups(tx: Transaction, shard: int, *, after: int, until: int, r
     if rows and (end := rows[-1]["group_end"]) > rows[-1]["position"]:
         rows += await following(tx, shard, after=rows[-1]["position"], until=end, records=_GROUP_RECORDS_MAX)
     return rows
+
+
+async def rows_after(tx: Transaction, shard: int, after: int, until: int, bytes_max: int) -> list[bytes]:
+    """Rows after a position as bytes (``shard/rows.py``): whole groups, up to ``until`` and to about ``bytes_max``.
+
+    There are at least those of the first group, whatever its size, and none only where no whole group is there. Run it
+    where all statements see one snapshot of the journal, or where nothing is taken out of it meanwhile.
+    """
+    stretch = {"shard": shard, "after": after}
+    end = await sql.groups_within.value(
+        tx, **stretch, until=until, bytes=bytes_max, rest_bytes=_REST_BYTES, records=PULL_RECORDS_MAX
+    )
+    if end is None:
+        return []
+    found: list[bytes] = []
+    incoming = copied.Incoming()
+
+    async def take(piece: bytes) -> None:
+        found.extend(incoming.feed(piece))
+
+    await sql.rows_after.copy_out(tx, take, **stretch, until=end, records=end - after)
+    incoming.end()
+    return found
+
+
+async def insert_rows(tx: Transaction, rows: Sequence[bytes]) -> None:
+    """Add rows to the journal as they are; whoever calls has checked them and moves the state row with them.
+
+    Raises UniqueViolation where one of them is there already, DatabaseError where they are no journal rows.
+    """
+    await copy_rows_in(tx, "journal", copied.stream(rows))
 
 
 async def at_stamps(tx: Transaction, stamps: Iterable[Stamp]) -> dict[Stamp, Record]:

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from msgspec.structs import force_setattr
 
-from peaceriver.record import Record, chained
-from peaceriver.shard.journal import ActorState, Batch, Documents, Tip, type_and_id
+from peaceriver.record import Record, Tip, chained
+from peaceriver.shard.journal import ActorState, Batch, Documents, type_and_id
 from peaceriver.stamp import following
 
 

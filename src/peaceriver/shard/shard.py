@@ -10,10 +10,11 @@ from peaceriver import jsontext
 from peaceriver.errors import PeaceRiverError, Unavailable
 from peaceriver.postgres import Database
 from peaceriver.protocol.completeness import complete_position
+from peaceriver.record import Tip
 from peaceriver.shard import journal
 from peaceriver.shard.admission import Rules
 from peaceriver.shard.appender import Appender, Clock
-from peaceriver.shard.journal import Batch, Tip
+from peaceriver.shard.journal import Batch
 from peaceriver.shard.proposal import Outcome, Proposal
 from peaceriver.shard.waiting import Waiting
 from peaceriver.shard.watermark import Watermark

@@ -61,6 +61,11 @@ def mark_in(record: Record) -> Mark:
     return Mark(body["reader"], record.sender_shard, record.source_position, chain, body.get("ended", False))
 
 
+def beginning_of(reader: str) -> str:
+    """How the body of a mark of a reader begins, up to its chain: the journal finds it by that."""
+    return '{"reader":' + jsontext.write(reader)
+
+
 def release_id(timer: Record) -> UUID:
     """The id of the message that a timer holds: a release that is repeated repeats the id."""
     assert timer.message_id is not None

@@ -19,7 +19,7 @@ from peaceriver.shard.documents import ModelAt, key_of
 from peaceriver.shard.exceptions import entry_ids, exception_id, state_in
 from peaceriver.shard.journal import ActorState, Effects, ExceptionState, type_and_id
 from peaceriver.shard.rebuild import intervals
-from peaceriver.shard.standing import fold_standing, mark_in, release_id, released_by, sql
+from peaceriver.shard.standing import beginning_of, fold_standing, mark_in, release_id, released_by, sql
 from peaceriver.stamp import OPEN_END
 
 _ROWS_AT_A_TIME = 2_000
@@ -108,7 +108,8 @@ async def _fold_again(tx: Transaction, shard: int, after: int, touched: Touched,
     await journal.sql.end_marks.run(tx, shard=shard, readers=readers, sources=sources)
     await journal.sql.release_timers.run(tx, shard=shard, positions=list(touched.timers))
     await sql.forget_exceptions.run(tx, shard=shard, ids=list(touched.exceptions))
-    marks = await sql.last_marks.rows(tx, shard=shard, readers=readers, sources=sources)
+    beginnings = [beginning_of(each) for each in readers]
+    marks = await sql.last_marks.rows(tx, shard=shard, beginnings=beginnings, sources=sources)
     effects = Effects(
         marks=[mark_in(from_row(row)) for row in marks],
         timers=[(each.position, each.due) for each in await _waiting(tx, shard, touched.timers) if each.due],

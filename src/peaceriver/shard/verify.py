@@ -11,11 +11,13 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from peaceriver.errors import Damaged
 from peaceriver.postgres import Database, Statements, Transaction
-from peaceriver.record import CHAIN_START, chained, from_row
+from peaceriver.record import CHAIN_START, Tip, from_row
 from peaceriver.shard import journal, view_tables
 from peaceriver.shard.journal import ActorState, Effects, Mark
 from peaceriver.shard.rebuild import intervals
+from peaceriver.shard.rows import Incoming, faults, follow, tip_of
 from peaceriver.shard.standing import effects_of
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Views
@@ -28,6 +30,9 @@ _Keyed: TypeAlias = tuple[tuple[str, int], T]
 sql = Statements("peaceriver.shard", "verify")
 
 _ROWS_AT_A_TIME = 2_000
+#: Rows of one COPY: few enough for it to end in good time, however large their bodies are.
+_COPIED_ROWS = 10_000
+_POSITION_MAX = 2**63 - 1
 #: Enough to see what happened; a ruined table must not fill the answer.
 _FINDINGS_MAX = 1_000
 
@@ -79,32 +84,48 @@ async def verify(database: Database, views: Views, codes: Iterable[int]) -> list
 
 
 async def _verify_journal(tx: Transaction, code: int) -> tuple[int, list[Finding]]:
-    findings: list[Finding] = []
-    chain, position, stamp = CHAIN_START, 0, 0
-    whole = sql.whole
-    async for row in tx.cursor(whole.text, *whole.bound({"shard": code}), prefetch=_ROWS_AT_A_TIME):
-        record = from_row(row)
-        if record.position != position + 1:
-            findings.append(
-                _in_journal(code, position + 1, f"positions {position + 1} to {record.position - 1} are missing")
-            )
-        elif chained(chain, record) != row["chain"]:
-            findings.append(_in_journal(code, record.position, "the row does not fit the chain: it was altered"))
-        if record.stamp <= stamp:
-            findings.append(_in_journal(code, record.position, "its stamp is not later than the one before"))
-        # Go on from the chain that is kept, so that each altered row is named and not everything after it.
-        chain, position, stamp = row["chain"], record.position, record.stamp
-        if len(findings) >= _FINDINGS_MAX:
-            break
+    walk = _Walk(code)
+    while await walk.goes_on(tx):
+        pass
+    tip, findings = walk.tip, walk.findings
     state = await sql.tip.row(tx, shard=code)
-    if state is not None and (state["last_position"], bytes(state["last_chain"])) != (position, bytes(chain)):
-        detail = f"the journal ends at {position}, its state says {state['last_position']} or another chain"
-        findings.append(Finding(code, "state", str(position), detail))
-    return position, findings
+    if state is not None and (state["last_position"], bytes(state["last_chain"])) != (tip.position, tip.chain):
+        detail = f"the journal ends at {tip.position}, its state says {state['last_position']} or another chain"
+        findings.append(Finding(code, "state", str(tip.position), detail))
+    return tip.position, findings
 
 
-def _in_journal(code: int, position: int, detail: str) -> Finding:
-    return Finding(code, "journal", str(position), detail)
+class _Walk:
+    """A walk along a journal, from its first record to its last, over its rows as bytes."""
+
+    def __init__(self, code: int) -> None:
+        self.tip = Tip(0, 0, 0, CHAIN_START)
+        self.findings: list[Finding] = []
+        self._code = code
+        self._incoming = Incoming()
+
+    async def goes_on(self, tx: Transaction) -> bool:
+        """Walk along the next stretch; False where there is none, or where there is no point in going on."""
+        after, self._incoming = self.tip.position, Incoming()
+        await journal.sql.rows_after.copy_out(
+            tx, self._take, shard=self._code, after=after, until=_POSITION_MAX, records=_COPIED_ROWS
+        )
+        self._incoming.end()
+        return self.tip.position > after and len(self.findings) < _FINDINGS_MAX
+
+    async def _take(self, piece: bytes) -> None:
+        rows = self._incoming.feed(piece)
+        try:
+            self.tip = follow(rows, self._code, self.tip)
+        except Damaged:
+            for row in rows:
+                self._look_at(row)
+
+    def _look_at(self, row: bytes) -> None:
+        for fault in faults(row, self._code, self.tip):
+            self.findings.append(Finding(self._code, "journal", str(fault.position), fault.detail))
+        # Go on from the chain that is kept, so that each altered row is named and not everything after it.
+        self.tip = tip_of(row)
 
 
 #: What the standing says, but for actors: by table and key.

@@ -65,6 +65,31 @@ select * from journal
 where shard = :shard and position > :after and position <= :until
 order by position limit :records;
 
+-- rows_after --
+-- A stretch of the journal for COPY: the columns that the chain is made over, in their order, and the chain. One that
+-- somebody has made longer or shorter would leave no row where another one is looked for; as zeros, it fits nowhere.
+select shard, position, group_end, epoch, stamp, kind, message_id, actor_type, actor_id, action, message_type,
+    actor_version, model_version, sender_shard, receiver_shard, source_position, cause_time, cause_shard, root,
+    correlation, rule, rule_version, principal, trace, valid_at, due, if_version, hops, body,
+    case when octet_length(chain) = 32 then chain else decode(repeat('00', 32), 'hex') end
+from journal
+where shard = :shard and position > :after and position <= :until
+order by position limit :records;
+
+-- groups_within --
+-- The end of the last group within so many bytes and records after a position, or of the first group, whatever its
+-- size; null where no group ends by then. Of a row, the body is what counts, and a usual size of all the rest.
+select coalesce(
+    max(position) filter (where position = group_end and size <= :bytes),
+    min(group_end) filter (where group_end <= :until)) as position
+from (
+    select position, group_end,
+        sum(octet_length(body) + :rest_bytes::integer) over (order by position rows unbounded preceding) as size
+    from journal
+    where shard = :shard and position > :after and position <= :until
+    order by position limit :records
+) as waiting;
+
 -- chain_at --
 -- The chain after a position.
 select chain from journal where shard = :shard and position = :position;

@@ -1,0 +1,79 @@
+"""Following: whom a replica pulls from, what it asks for, and what it makes of the answer.
+
+A candidate pulls too, from the one with the longest journal among those who have promised; that one's journal stands
+still for it.
+"""
+
+from __future__ import annotations
+
+from peaceriver.protocol.effects import Apply, Complete, Effect, Forget, Strand
+from peaceriver.protocol.messages import Answer, Diverged, Fetch, NotLeading, Regressed, Rows
+from peaceriver.protocol.state import State
+
+
+def source(state: State) -> str | None:
+    """Whom it pulls from now."""
+    if state.campaign is not None:
+        return state.campaign.source
+    return state.leader if state.reign is None else None
+
+
+def fetch(state: State) -> Fetch:
+    """What to ask the source for."""
+    state.fetches += 1
+    return Fetch(
+        number=state.fetches, promised=state.promised, after=state.probe or state.end, recovering=state.recovering
+    )
+
+
+def announced(state: State, node: str, epoch: int, now: float) -> list[Effect]:
+    """A node says that it leads an epoch."""
+    if epoch < state.promised or node == state.node:
+        return []
+    effects: list[Effect] = []
+    if state.reign is not None:
+        if epoch <= state.reign.epoch:
+            return []
+        effects = state.step_down(now, f"{node} leads epoch {epoch}")
+    if epoch >= state.leader_epoch:
+        state.drop_campaign()
+        state.follow(node, epoch, now)
+    return effects
+
+
+def answered(state: State, answer: Answer, now: float) -> list[Effect]:
+    """The source's answer to a fetch. One that does not fit what is asked for by now is an old one, and ignored."""
+    match answer:
+        case NotLeading():
+            if state.campaign is None and answer.promised > state.leader_epoch:
+                state.leave()
+        case Regressed():
+            if answer.epoch == state.leader_epoch:
+                return [Forget(f"position {answer.acknowledged} was acknowledged, and the journal ends at {state.end}")]
+        case Diverged():
+            if obeys(state, answer.epoch) and answer.after == (state.probe or state.end):
+                return [Strand(answer.at, answer.epoch)]
+        case Rows():
+            if obeys(state, answer.epoch) and answer.after == state.end:
+                state.probe = None
+                if state.campaign is None:
+                    state.heard_at = now
+                return agreed(state, answer) if answer.end == answer.after else [Apply(answer)]
+    return []
+
+
+def obeys(state: State, epoch: int) -> bool:
+    """Whether whoever speaks in an epoch's name is followed."""
+    if state.campaign is not None:
+        return epoch == state.campaign.epoch == state.promised
+    return epoch == state.leader_epoch and epoch >= state.promised
+
+
+def agreed(state: State, rows: Rows) -> list[Effect]:
+    """The source's journal begins with this one."""
+    state.agrees_with = rows.epoch
+    complete = min(rows.complete, state.end.position)
+    if complete <= state.complete:
+        return []
+    state.complete = complete
+    return [Complete(complete)]

@@ -1,0 +1,237 @@
+"""Journal rows as bytes: what replicas exchange, and what is hashed.
+
+A row is one tuple of PostgreSQL's binary COPY format (documented under "COPY", the same since version 8.4): the number
+of columns as two bytes, then of each column its length as four bytes and its value, NULL as a length of -1. The first
+29 columns are the record's canonical bytes, the last one is the chain. So rows are told apart, ordered, checked and
+passed on without being read. There is no I/O here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import accumulate
+from struct import Struct
+from typing import Final, NamedTuple, get_args
+from uuid import UUID
+
+import msgspec
+
+from peaceriver.errors import Damaged
+from peaceriver.record import COLUMNS, Record, Tip, canonical, chain_after
+
+#: What stands before the rows of a COPY: its signature, no flags, no extension.
+HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+#: What stands after them: a number of columns that no row has.
+TRAILER: Final = b"\xff\xff"
+#: More than a row may have: what is longer and still no row will never be one.
+ROW_BYTES_MAX: Final = 32 * 1024 * 1024
+
+_COUNT = (len(COLUMNS) + 1).to_bytes(2, "big")
+_CHAIN_BYTES = 32
+_CHAIN_LENGTH = _CHAIN_BYTES.to_bytes(4, "big")
+#: What of a row comes before the canonical bytes, and what after them.
+_BEFORE, _AFTER = len(_COUNT), len(_CHAIN_LENGTH) + _CHAIN_BYTES
+#: How a row begins: the number of columns, and the length of the first one.
+_START = _COUNT + b"\x00\x00\x00\x04"
+#: Rows that are handed to a COPY at a time.
+_PIECE_ROWS = 500
+
+#: Integer columns of eight bytes; the others have four.
+_BIGINTS = {"position", "group_end", "stamp", "source_position", "cause_time"}
+
+
+def _pattern(name: str, kind: object) -> bytes:
+    """What a column of a row looks like."""
+    alternatives = get_args(kind)
+    if int in (kind, *alternatives):
+        width = 8 if name in _BIGINTS else 4
+    else:
+        width = next((size for each, size in ((UUID, 16), (datetime, 8)) if each in alternatives), 0)
+    # A text holds neither 0x00 (PostgreSQL refuses it) nor 0xff (no byte of UTF-8), and a length begins with one of the
+    # two: so a text ends where the next length begins. Of the body, which the chain follows, that is always 0x00.
+    text = rb"\x00.{3}[^\x00]*+" if name == COLUMNS[-1] else rb"\x00.{3}[^\x00\xff]*+"
+    value = rb"\x00\x00\x00\x%02x.{%d}" % (width, width) if width else text
+    return rb"(?:%b|\xff\xff\xff\xff)" % value if type(None) in alternatives else value
+
+
+_fields = msgspec.structs.fields(Record)
+_row_pattern = b"".join(
+    [
+        *(b"\\x%02x" % byte for byte in _COUNT),
+        *(_pattern(each.name, each.type) for each in _fields),
+        *(b"\\x%02x" % byte for byte in _CHAIN_LENGTH),
+        b".{%d}" % _CHAIN_BYTES,
+    ]
+)
+#: One call finds all rows of a chunk: many times faster than going from length to length in Python.
+_rows_in = re.compile(_row_pattern, re.DOTALL).findall
+
+_place_of = Struct(">2x4xi4xq4xq4xi4xq").unpack_from
+
+
+class Place(NamedTuple):
+    """Where a row stands."""
+
+    shard: int
+    position: int
+    #: The last position of the group that the row belongs to.
+    group_end: int
+    epoch: int
+    stamp: int
+
+
+class Fault(NamedTuple):
+    """What is wrong with a row, and at which position."""
+
+    position: int
+    detail: str
+
+
+def row_of(record: Record, chain: bytes) -> bytes:
+    """A record and the chain after it as the row that PostgreSQL's COPY would write."""
+    return b"".join((_COUNT, canonical(record), _CHAIN_LENGTH, chain))
+
+
+def place_of(row: bytes) -> Place:
+    """Where a row stands, read from the bytes that every row has at the same offsets."""
+    return Place._make(_place_of(row))
+
+
+def tip_of(row: bytes) -> Tip:
+    """Where the journal stands after a row, by what the row itself says."""
+    place = place_of(row)
+    return Tip(place.epoch, place.position, place.stamp, row[-_CHAIN_BYTES:])
+
+
+def split(data: bytes) -> list[bytes]:
+    """The rows that follow each other in ``data``, which holds nothing else; raises Damaged where that is not so.
+
+    Rows are told apart by the form of their columns. Whether a text is as long as its length says is not looked at:
+    where it is not, the chain does not fit.
+    """
+    rows = _rows_in(data)
+    found = sum(map(len, rows))
+    if found != len(data):
+        raise _no_row(f"{found:,} of {len(data):,} bytes are whole rows")
+    return rows
+
+
+class Incoming:
+    """The rows of one COPY, whose bytes come in pieces that end anywhere."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._awaited = HEADER
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The rows that are whole with this piece; raises Damaged where no row can come of what is left over."""
+        data = self._rest + piece
+        if self._awaited:
+            if not data.startswith(self._awaited[: len(data)]):
+                raise _no_row("it does not begin as a binary COPY does")
+            if len(data) < len(self._awaited):
+                self._rest = data
+                return []
+            data, self._awaited = data[len(self._awaited) :], b""
+        rows = _rows_in(data)
+        rest = data[sum(map(len, rows)) :]
+        if not _START.startswith(rest[: len(_START)]) and rest != TRAILER[: len(rest)]:
+            raise _no_row("something else stands between its rows")
+        if len(rest) > ROW_BYTES_MAX:
+            raise _no_row(f"no row ends within {ROW_BYTES_MAX:,} bytes")
+        self._rest = rest
+        return rows
+
+    def end(self) -> None:
+        """Nothing more comes; raises Damaged where the COPY is not whole."""
+        if self._awaited or self._rest != TRAILER:
+            raise _no_row("it ends before its last row does, or before its end is marked")
+
+
+def _no_row(detail: str) -> Damaged:
+    return Damaged(f"a chunk of journal rows cannot be used: {detail}; ask for it again")
+
+
+def cut(rows: Sequence[bytes], bytes_max: int) -> int:
+    """How many of ``rows`` are whole groups within so many bytes; 0 where not even the first group is.
+
+    Then the first group is either larger, or not all here: more must be fetched, or more bytes be allowed.
+    """
+    ends = accumulate(map(len, rows))
+    within = next((index for index, end in enumerate(ends) if end > bytes_max), len(rows))
+    return next((count for count in range(within, 0, -1) if _ends_group(rows[count - 1])), 0)
+
+
+def _ends_group(row: bytes) -> bool:
+    place = place_of(row)
+    return place.position == place.group_end
+
+
+def follow(rows: Sequence[bytes], shard: int, tip: Tip) -> Tip:
+    """Check that ``rows`` go on from ``tip``; answer where the journal stands after them.
+
+    Positions are dense, stamps increase, epochs do not decrease, and every chain fits. Raises Damaged, naming the
+    first position where that is not so.
+    """
+    epoch, position, stamp, chain = tip.epoch, tip.position, tip.stamp, tip.chain
+    for row in rows:
+        its_shard, its_position, _, its_epoch, its_stamp = _place_of(row)
+        its_chain = row[-_CHAIN_BYTES:]
+        position += 1
+        if (
+            its_position != position
+            or its_stamp <= stamp
+            or its_epoch < epoch
+            or its_shard != shard
+            or chain_after(chain, row[_BEFORE:-_AFTER]) != its_chain
+        ):
+            fault = faults(row, shard, Tip(epoch, position - 1, stamp, chain))[0]
+            raise _damaged(shard, fault)
+        epoch, stamp, chain = its_epoch, its_stamp, its_chain
+    return Tip(epoch, position, stamp, chain)
+
+
+def check(rows: Sequence[bytes], shard: int, tip: Tip) -> Tip:
+    """The same for rows that are to be taken: that they end at a group's end as well. No rows are in order."""
+    after = follow(rows, shard, tip)
+    if rows and not _ends_group(rows[-1]):
+        detail = f"the rows end within a group, which ends at position {place_of(rows[-1]).group_end}"
+        raise _damaged(shard, Fault(after.position, detail))
+    return after
+
+
+def faults(row: bytes, shard: int, tip: Tip) -> list[Fault]:
+    """Everything that keeps a row from going on from ``tip``, the worst first; nothing where it does."""
+    found: list[Fault] = []
+    place = place_of(row)
+    if place.shard != shard:
+        found.append(Fault(place.position, f"the row belongs to shard {place.shard}"))
+    if place.position <= tip.position:
+        found.append(Fault(place.position, f"the row comes after position {tip.position}"))
+    elif place.position != tip.position + 1:
+        missing = f"positions {tip.position + 1} to {place.position - 1} are missing"
+        found.append(Fault(tip.position + 1, missing))
+    elif chain_after(tip.chain, row[_BEFORE:-_AFTER]) != row[-_CHAIN_BYTES:]:
+        found.append(Fault(place.position, "the row does not fit the chain: it was altered"))
+    if place.stamp <= tip.stamp:
+        found.append(Fault(place.position, "its stamp is not later than the one before"))
+    if place.epoch < tip.epoch:
+        found.append(Fault(place.position, "its epoch is older than the one before"))
+    return found
+
+
+def _damaged(shard: int, fault: Fault) -> Damaged:
+    return Damaged(
+        f"rows of shard {shard} cannot be taken from position {fault.position} on: {fault.detail}; "
+        f"verify the shard on the node that they come from"
+    )
+
+
+def stream(rows: Sequence[bytes]) -> Iterator[bytes]:
+    """A whole binary COPY of ``rows``, in pieces."""
+    yield HEADER
+    for first in range(0, len(rows), _PIECE_ROWS):
+        yield b"".join(rows[first : first + _PIECE_ROWS])
+    yield TRAILER
