@@ -304,8 +304,87 @@ begin
     return next;
 end $$;
 
+-- A value as PostgreSQL's binary COPY writes it: its length and its bytes, or -1 for null.
+create function as_copied(value bytea) returns bytea language sql immutable parallel safe as $$
+    select coalesce(int4send(octet_length(value)) || value, int4send(-1))
+$$;
+
+-- The chain after a row: what record.py computes, and shard/rows.py over rows as bytes. It says what the bytes are.
+create function chain_after(previous bytea, r journal) returns bytea language sql stable parallel safe as $$
+    select sha256(previous || '\x03'
+        || as_copied(int4send(r.shard)) || as_copied(int8send(r.position)) || as_copied(int8send(r.group_end))
+        || as_copied(int4send(r.epoch)) || as_copied(int8send(r.stamp)) || as_copied(convert_to(r.kind, 'UTF8'))
+        || as_copied(uuid_send(r.message_id)) || as_copied(convert_to(r.actor_type, 'UTF8'))
+        || as_copied(convert_to(r.actor_id, 'UTF8')) || as_copied(convert_to(r.action, 'UTF8'))
+        || as_copied(convert_to(r.message_type, 'UTF8')) || as_copied(int4send(r.actor_version))
+        || as_copied(int4send(r.model_version)) || as_copied(int4send(r.sender_shard))
+        || as_copied(int4send(r.receiver_shard)) || as_copied(int8send(r.source_position))
+        || as_copied(int8send(r.cause_time)) || as_copied(int4send(r.cause_shard)) || as_copied(uuid_send(r.root))
+        || as_copied(convert_to(r.correlation, 'UTF8')) || as_copied(convert_to(r.rule, 'UTF8'))
+        || as_copied(int4send(r.rule_version)) || as_copied(convert_to(r.principal, 'UTF8'))
+        || as_copied(convert_to(r.trace, 'UTF8')) || as_copied(timestamptz_send(r.valid_at))
+        || as_copied(timestamptz_send(r.due)) || as_copied(int4send(r.if_version)) || as_copied(int4send(r.hops))
+        || as_copied(convert_to(r.body, 'UTF8')))
+$$;
+
+-- Put a peer's rows in the place of damaged or missing ones; answers how many. Their chains are computed here, from the
+-- row before them on, and must lead to the row after them, or to the journal's end: rows of any other history do not.
+create function repair_rows(of_shard integer, given journal[]) returns bigint
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    state shard_state;
+    start bigint := (given[1]).position;
+    finish bigint := start + cardinality(given) - 1;
+    repaired bytea := decode(repeat('00', 32), 'hex');
+    expected bigint := start;
+    each journal;
+    fits boolean;
+    replaced bigint;
+begin
+    select * into state from shard_state where shard = of_shard for update;
+    if (start between 1 and finish and finish <= state.last_position) is not true then
+        raise exception 'positions % to % are not all in the journal of shard %', start, finish, of_shard
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Give consecutive rows between position 1 and the journal''s end.';
+    end if;
+    if start > 1 then
+        select j.chain into repaired from journal j where j.shard = of_shard and j.position = start - 1;
+    end if;
+    foreach each in array given loop
+        repaired := chain_after(repaired, each);
+        if (each.shard, each.position, each.chain) is distinct from (of_shard, expected, repaired) then
+            raise exception 'the row for position % of shard % does not follow the row before it', expected, of_shard
+                using errcode = 'data_corrupted',
+                      hint = 'Ask another replica for the range, or begin further back, where this journal is sound.';
+        end if;
+        expected := expected + 1;
+    end loop;
+    if finish = state.last_position then
+        fits := repaired = state.last_chain;
+    else
+        select j.chain = chain_after(repaired, j) into fits
+        from journal j where j.shard = of_shard and j.position = finish + 1;
+    end if;
+    if fits is not true then
+        raise exception 'the rows up to position % of shard % do not lead to what follows them', finish, of_shard
+            using errcode = 'data_corrupted',
+                  hint = 'Ask another replica for the range, or end further on, where this journal is sound.';
+    end if;
+    perform set_config('peaceriver.opened', concat_ws(' ', pg_current_xact_id(), of_shard, start, finish), true);
+    delete from journal j using unnest(given) as g
+    where j.shard = of_shard and j.position = g.position and j is distinct from g;
+    perform set_config('peaceriver.opened', '', true);
+    insert into journal
+    select g.* from unnest(given) as g
+    where not exists (select from journal j where j.shard = of_shard and j.position = g.position);
+    get diagnostics replaced = row_count;
+    return replaced;
+end $$;
+
 revoke all on function open_shard(integer) from public;
 grant execute on function open_shard(integer) to peaceriver_runner;
+revoke all on function repair_rows(integer, journal[]) from public;
+grant execute on function repair_rows(integer, journal[]) to peaceriver_runner;
 revoke all on function strand_tail(integer, bigint, integer, bigint, bytea) from public;
 grant execute on function strand_tail(integer, bigint, integer, bigint, bytea) to peaceriver_runner;
 grant select, insert on journal to peaceriver_runner;
