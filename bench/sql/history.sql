@@ -5,7 +5,8 @@ select last_position, last_epoch, last_stamp, last_chain from shard_state where 
 -- move_tip --
 -- As the product's own append leaves it: all of it complete.
 update shard_state
-set last_position = :position, last_stamp = :stamp, last_chain = :chain, complete_position = :position
+set last_position = :position, last_stamp = :stamp, last_chain = :chain, complete_position = :position,
+    standing_position = :position
 where shard = :shard;
 
 -- fold_actors --

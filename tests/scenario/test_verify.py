@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from peaceriver.postgres import DATABASE, connect
@@ -136,6 +138,11 @@ async def test_a_view_that_no_longer_fits_its_records_is_named_and_rebuilt(
         ("delete from actor where id = '7'", "actor"),
         ("update mark set position = position - 1", "mark"),
         ("delete from mark", "mark"),
+        ("delete from timer", "timer"),
+        ("update timer set due = due + interval '1 second'", "timer"),
+        ("delete from exception", "exception"),
+        ("update exception set attempt = 2", "exception"),
+        ("update exception set state = 'skipped'", "exception"),
     ],
 )
 async def test_what_admission_and_readers_go_by_is_compared_with_the_journal(
@@ -144,7 +151,11 @@ async def test_what_admission_and_readers_go_by_is_compared_with_the_journal(
     world = await own_world()
     code = await filled(world)
     sender = await world.department()
-    await world.delivered(await world.receipt(create(code, "Other/1", sender=sender)), code)
+    await world.receipt(create(code, "Later/1", due=datetime.now(UTC) + timedelta(days=1)))
+    for _ in range(2):
+        # The second one is refused where it arrives.
+        last = await world.receipt(create(code, "Other/1", sender=sender))
+    await world.delivered(last, code)
     assert await findings(world, code) == []
     await as_superuser(world, change)
     assert [each for each, _ in await findings(world, code)] == [where]

@@ -92,6 +92,62 @@ async def test_the_owner_and_a_superuser_are_stopped_from_changing_it_by_mistake
         await connection.close()
 
 
+@pytest.mark.parametrize("role", [OWNER, "postgres"])
+@pytest.mark.parametrize("opened", ["", "0 100 1 9", "{xid} 101 1 9", "{xid} 100 2 9"])
+async def test_no_door_is_open_but_to_the_rows_and_in_the_transaction_that_opened_it(
+    server: Server, role: str, opened: str
+) -> None:
+    connection = await as_role(server, role)
+    try:
+        xid = await connection.fetchval("select pg_current_xact_id()::text")
+        await connection.execute("select set_config('peaceriver.opened', $1, false)", opened.format(xid=xid))
+        with pytest.raises(DatabaseError, match="append-only"):
+            await connection.execute("delete from journal")
+    finally:
+        await connection.close()
+
+
+async def test_the_door_that_takes_back_is_closed_to_others_and_behind_itself(server: Server) -> None:
+    admin = await as_role(server, "postgres")
+    try:
+        await admin.execute("create role somebody")
+        await admin.execute("select open_shard(300)")
+        await admin.execute(RECORD.replace("(100,", "(300,"), 1)
+        await admin.execute("update shard_state set last_position = 1 where shard = 300")
+        take_back = "select * from strand_tail(300, $1, 1, 1, decode(repeat('00', 32), 'hex'))"
+        await admin.execute("set role somebody")
+        with pytest.raises(DatabaseError, match="permission denied"):
+            await admin.fetch(take_back, 0)
+        await admin.execute("reset role")
+        runner = await as_role(server, RUNNER)
+        async with runner.transaction():
+            assert [tuple(row.values()) for row in await runner.fetch(take_back, 0)] == [(1, 1)]
+        await runner.close()
+        async with admin.transaction():
+            await admin.execute(RECORD.replace("(100,", "(300,"), 1)
+            await admin.execute("update shard_state set last_position = 1 where shard = 300")
+            assert await admin.fetchval(f"select removed from ({take_back}) as door", 0) == 1
+            await admin.execute(RECORD.replace("(100,", "(300,"), 1)
+            with pytest.raises(DatabaseError, match="append-only"):
+                await admin.execute("delete from journal where shard = 300")
+    finally:
+        await admin.execute("drop role somebody")
+        await admin.close()
+
+
+async def test_a_database_belongs_to_one_node(server: Server) -> None:
+    runner = await as_role(server, RUNNER)
+    try:
+        await runner.execute("insert into identity (node) values ('a')")
+        with pytest.raises(UniqueViolation):
+            await runner.execute("insert into identity (node) values ('b')")
+        with pytest.raises(DatabaseError, match="permission denied"):
+            await runner.execute("delete from identity")
+        assert await runner.fetchval("update identity set boots = boots + 1 returning boots") == 1
+    finally:
+        await runner.close()
+
+
 async def test_the_running_role_cannot_become_another(server: Server) -> None:
     runner = await as_role(server, RUNNER)
     try:

@@ -14,7 +14,7 @@ def batch(first: int, last: int, kind: Kind = "received") -> Batch:
     positions = range(first, last + 1)
     records = [Record(100, each, last, 1, each * 10, kind) for each in positions]
     documents = [Documents(None, f'{{"n":{each}}}') for each in positions]
-    return Batch(Tip(1, last, last * 10, b""), records, [b""] * len(records), documents, {}, {}, [], [], [], [], [])
+    return Batch(tip=Tip(1, last, last * 10, b""), records=records, chains=[b""] * len(records), documents=documents)
 
 
 def offered(*batches: Batch) -> Unfolded:

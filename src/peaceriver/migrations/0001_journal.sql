@@ -5,19 +5,40 @@
 -- it builds on, and changes nothing where either has moved.
 create table shard_state (
     shard             integer primary key,
-    replica           uuid    not null default gen_random_uuid(),
-    incarnation       uuid    not null default gen_random_uuid(),
     promised          integer not null default 0,   -- never decreases
+    promised_to       text collate "C",            -- the node that the promise was made to; null: to nobody else
     leads             integer,                     -- null, or the epoch that this replica leads: then leads <= promised
     last_position     bigint  not null default 0,   -- positions 1 .. last_position exist, without gaps
     last_epoch        integer not null default 0,
     last_stamp        bigint  not null default 0,   -- strictly increasing
     last_chain        bytea   not null default decode(repeat('00', 32), 'hex'),
     complete_position bigint  not null default 0,   -- a hint that may lag: complete_position <= last_position
+    -- actor, mark, timer and exception hold exactly what the records up to here make of them. A leader's append moves
+    -- it along, so on a leader standing_position = last_position; a follower folds as records become complete.
+    standing_position bigint  not null default 0,
+    -- Copies what it lacks, and neither votes nor acknowledges.
     recovering        boolean not null default false,
     check (leads is null or leads <= promised),
-    check (complete_position <= last_position)
+    check (complete_position <= last_position),
+    check (standing_position <= last_position)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- Which node this database belongs to. There is one row, and a backup that is restored brings the old one along: others
+-- notice, for they have seen later ones.
+create table identity (
+    one         boolean primary key default true check (one),
+    node        text collate "C" not null,
+    incarnation uuid    not null default gen_random_uuid(),    -- made with the database; a new one after a restore
+    boots       integer not null default 0 check (boots >= 0)  -- how often the node's process started on this database
+);
+
+-- What this node knows of others: one that comes back with fewer boots, or the same ones in another run, was restored.
+create table peer (
+    node        text collate "C" primary key,
+    incarnation uuid    not null,
+    boots       integer not null check (boots >= 0),
+    run         uuid    not null        -- of its process: made anew at each start
+);
 
 create table journal (
     shard           integer not null,
@@ -35,7 +56,7 @@ create table journal (
     model_version   integer,
     sender_shard    integer,
     receiver_shard  integer,
-    source_position bigint,
+    source_position bigint,     -- where it was read; in the own journal: the timer whose release it is; a mark's place
     cause_time      bigint,
     cause_shard     integer,
     root            uuid,
@@ -66,11 +87,19 @@ create index journal_actor on journal (shard, actor_type, actor_id, position) wh
 create index journal_sent on journal (shard, receiver_shard, position) where kind = 'sent';
 -- How far a reader had acted, and since when: cuts a cross-shard read so that no effect shows without its cause.
 create index journal_mark on journal (shard, sender_shard, source_position) where kind = 'mark';
+-- The last mark of one reader: where its mark stands again when what came after it is taken back. A body begins with
+-- the reader's name, which may be long: its hash is enough to find it by.
+create index journal_reader
+    on journal (shard, sender_shard, hashtextextended(split_part(body, ',"chain":', 1), 0), position)
+    where kind = 'mark';
 create index journal_exception on journal (shard, position) where kind = 'exception';
 -- The consequences of a message: all records that go back to it, the message's own apart, whose id is the root.
 create index journal_root on journal (shard, root) where root <> message_id;
 
--- Folded in the append transaction, for admission only; people read views.
+-- The standing: actor, mark, timer and exception, what admission and agents go by. The leader folds it in the append
+-- transaction, a follower from the complete records that it copied; shard_state.standing_position says how far.
+
+-- For admission only; people read views.
 create table actor (
     shard         integer not null,
     type          text collate "C" not null,
@@ -113,20 +142,33 @@ create table exception (
     rule            text collate "C",               -- null: a message that was refused
     actor_type      text collate "C" not null,
     actor_id        text collate "C" not null,
-    source_position bigint,                         -- of a rule's: the record that it could not act on
+    source_position bigint,                         -- of a rule's: the record it could not act on; or its message's
     primary key (shard, id)
 );
 create index exception_open on exception (shard, rule) where state = 'open';
 create index exception_id on exception (id);
 
--- Messages that are not history: drafts, and later spooled and stranded ones.
+-- Messages that are not history: drafts (under negative codes); spooled ones, which wait for a leader with a majority;
+-- and stranded ones, which an earlier leader had recorded and maybe acknowledged, and that never became complete.
 create table pending (
     shard      integer not null,
     message_id uuid    not null,
     state      text collate "C" not null check (state in ('draft', 'spooled', 'stranded')),
+    -- Of a stranded one: its record's columns, by name; the record's own body is in there as text, byte for byte.
     body       text    not null,
     changed_at timestamptz not null default clock_timestamp(),
-    primary key (shard, message_id)
+    number     bigint  generated always as identity,    -- the order of arrival
+    -- Of stranded ones only: where the record stood, and under which stamp.
+    position   bigint,
+    group_end  bigint,      -- the same for all that one unit recorded: a client's group is offered again as a whole
+    epoch      integer,
+    stamp      bigint,      -- what it is offered for must get a later one
+    -- The message id of the record that was its actor's last before this one: it is admitted again only behind that
+    -- very record. Null for a create, and for what concerns no actor here (sent, timer).
+    based_on   uuid,
+    primary key (shard, message_id),
+    check ((state = 'stranded') = (position is not null and group_end is not null and epoch is not null
+        and stamp is not null))
 );
 
 -- Which table holds the live view of each actor type, and its typed columns.
@@ -144,9 +186,19 @@ create table view_mark (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
 -- Append-only is a right, not a habit: nobody is granted more, and these refuse even the owner, and a superuser who did
--- not mean to. ENABLE ALWAYS, so that session_replication_role does not switch them off.
+-- not mean to. ENABLE ALWAYS, so that session_replication_role does not switch them off. Two doors may remove rows,
+-- each of the range that it has just checked: it says so in a setting that holds in its own transaction and no other.
 create function refuse_change() returns trigger language plpgsql as $$
+declare
+    opened text[];
 begin
+    if tg_op = 'DELETE' then
+        opened := string_to_array(current_setting('peaceriver.opened', true), ' ');
+        if opened[1] = pg_current_xact_id()::text and old.shard = opened[2]::integer
+            and old.position between opened[3]::bigint and opened[4]::bigint then
+            return old;
+        end if;
+    end if;
     raise exception 'the journal is append-only: % on % is refused', tg_op, tg_table_name
         using errcode = 'insufficient_privilege',
               hint = 'Nothing recorded is ever changed: send a message that corrects it.';
@@ -183,10 +235,161 @@ begin
     insert into view_mark (shard, position, stamp) values (code, 0, 0) on conflict do nothing;
 end $$;
 
+-- Take back a tail that never became complete: what another leader's journal does not have. Nothing that is complete
+-- goes, and nothing that was acknowledged is lost: messages from outside are kept as pending, to be offered again. What
+-- rules, deliveries and timers made is not kept, for their sources make it again.
+-- No row comes back, and nothing is done, where the journal has moved since the caller looked, or a later epoch than
+-- the caller's was promised. The standing of what went is for the caller to fold again, in the same transaction.
+create function strand_tail(
+    of_shard integer, after bigint, for_epoch integer, expected_position bigint, expected_chain bytea,
+    out removed bigint, out kept bigint
+) returns setof record
+language plpgsql security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
+declare
+    state shard_state;
+    ending journal;
+begin
+    select * into state from shard_state where shard = of_shard for update;
+    if not found or state.last_position <> expected_position or state.last_chain <> expected_chain
+        or state.promised > for_epoch then
+        return;
+    end if;
+    if after < state.complete_position then
+        raise exception 'positions % to % of shard % are complete: they are history and are not taken back',
+            after + 1, state.complete_position, of_shard
+            using errcode = 'insufficient_privilege',
+                  hint = 'A journal that lacks them is damaged, or of another cluster: repair that one.';
+    end if;
+    select * into ending from journal where shard = of_shard and position = after;
+    if after <> 0 and ending.group_end is distinct from after then
+        raise exception 'position % of shard % is not the end of a group', after, of_shard
+            using errcode = 'invalid_parameter_value',
+                  hint = 'A group is one unit: name the position where one ends, or 0 for an empty journal.';
+    end if;
+    insert into pending (shard, message_id, state, body, position, group_end, epoch, stamp, based_on)
+    select j.shard, j.message_id, 'stranded', (to_jsonb(j) - 'chain')::text,
+        j.position, j.group_end, j.epoch, j.stamp, (
+        select previous.message_id from journal previous
+        where j.kind = 'received' and previous.kind = 'received' and previous.shard = j.shard
+          and previous.actor_type = j.actor_type and previous.actor_id = j.actor_id and previous.position < j.position
+        order by previous.position desc limit 1)
+    from journal j
+    where j.shard = of_shard and j.position > after and j.kind in ('received', 'sent', 'timer')
+      -- A rule makes its messages again; a delivery and a timer's release, which name their source, come again by it.
+      and j.rule is null and j.source_position is null
+      -- A refused message that was admitted after all: its exception, right behind it, is retried again.
+      and not exists (
+        select from journal retried
+        join journal opening on opening.shard = retried.shard
+            and opening.message_id = (retried.body::json ->> 'exception')::uuid
+        where retried.shard = j.shard and retried.position > j.position and retried.position <= j.group_end
+          and retried.kind = 'exception' and retried.body::json ->> 'state' = 'retried'
+          and opening.body::json -> 'message' ->> 'id' = j.message_id::text)
+    order by j.position
+    on conflict (shard, message_id) do update
+    set state = excluded.state, body = excluded.body, changed_at = clock_timestamp(), position = excluded.position,
+        group_end = excluded.group_end, epoch = excluded.epoch, stamp = excluded.stamp, based_on = excluded.based_on;
+    get diagnostics kept = row_count;
+    perform set_config('peaceriver.opened',
+        concat_ws(' ', pg_current_xact_id(), of_shard, after + 1, state.last_position), true);
+    delete from journal where shard = of_shard and position > after;
+    get diagnostics removed = row_count;
+    perform set_config('peaceriver.opened', '', true);
+    update shard_state
+    set leads = null, last_position = after, last_epoch = coalesce(ending.epoch, 0),
+        last_stamp = coalesce(ending.stamp, 0),
+        last_chain = coalesce(ending.chain, decode(repeat('00', 32), 'hex')),
+        standing_position = least(standing_position, after)
+    where shard = of_shard;
+    return next;
+end $$;
+
+-- A value as PostgreSQL's binary COPY writes it: its length and its bytes, or -1 for null.
+create function as_copied(value bytea) returns bytea language sql immutable parallel safe as $$
+    select coalesce(int4send(octet_length(value)) || value, int4send(-1))
+$$;
+
+-- The chain after a row: what record.py computes, and shard/rows.py over rows as bytes. It says what the bytes are.
+create function chain_after(previous bytea, r journal) returns bytea language sql stable parallel safe as $$
+    select sha256(previous || '\x03'
+        || as_copied(int4send(r.shard)) || as_copied(int8send(r.position)) || as_copied(int8send(r.group_end))
+        || as_copied(int4send(r.epoch)) || as_copied(int8send(r.stamp)) || as_copied(convert_to(r.kind, 'UTF8'))
+        || as_copied(uuid_send(r.message_id)) || as_copied(convert_to(r.actor_type, 'UTF8'))
+        || as_copied(convert_to(r.actor_id, 'UTF8')) || as_copied(convert_to(r.action, 'UTF8'))
+        || as_copied(convert_to(r.message_type, 'UTF8')) || as_copied(int4send(r.actor_version))
+        || as_copied(int4send(r.model_version)) || as_copied(int4send(r.sender_shard))
+        || as_copied(int4send(r.receiver_shard)) || as_copied(int8send(r.source_position))
+        || as_copied(int8send(r.cause_time)) || as_copied(int4send(r.cause_shard)) || as_copied(uuid_send(r.root))
+        || as_copied(convert_to(r.correlation, 'UTF8')) || as_copied(convert_to(r.rule, 'UTF8'))
+        || as_copied(int4send(r.rule_version)) || as_copied(convert_to(r.principal, 'UTF8'))
+        || as_copied(convert_to(r.trace, 'UTF8')) || as_copied(timestamptz_send(r.valid_at))
+        || as_copied(timestamptz_send(r.due)) || as_copied(int4send(r.if_version)) || as_copied(int4send(r.hops))
+        || as_copied(convert_to(r.body, 'UTF8')))
+$$;
+
+-- Put a peer's rows in the place of damaged or missing ones; answers how many. Their chains are computed here, from the
+-- row before them on, and must lead to the row after them, or to the journal's end: rows of any other history do not.
+create function repair_rows(of_shard integer, given journal[]) returns bigint
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    state shard_state;
+    start bigint := (given[1]).position;
+    finish bigint := start + cardinality(given) - 1;
+    repaired bytea := decode(repeat('00', 32), 'hex');
+    expected bigint := start;
+    each journal;
+    fits boolean;
+    replaced bigint;
+begin
+    select * into state from shard_state where shard = of_shard for update;
+    if (start between 1 and finish and finish <= state.last_position) is not true then
+        raise exception 'positions % to % are not all in the journal of shard %', start, finish, of_shard
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Give consecutive rows between position 1 and the journal''s end.';
+    end if;
+    if start > 1 then
+        select j.chain into repaired from journal j where j.shard = of_shard and j.position = start - 1;
+    end if;
+    foreach each in array given loop
+        repaired := chain_after(repaired, each);
+        if (each.shard, each.position, each.chain) is distinct from (of_shard, expected, repaired) then
+            raise exception 'the row for position % of shard % does not follow the row before it', expected, of_shard
+                using errcode = 'data_corrupted',
+                      hint = 'Ask another replica for the range, or begin further back, where this journal is sound.';
+        end if;
+        expected := expected + 1;
+    end loop;
+    if finish = state.last_position then
+        fits := repaired = state.last_chain;
+    else
+        select j.chain = chain_after(repaired, j) into fits
+        from journal j where j.shard = of_shard and j.position = finish + 1;
+    end if;
+    if fits is not true then
+        raise exception 'the rows up to position % of shard % do not lead to what follows them', finish, of_shard
+            using errcode = 'data_corrupted',
+                  hint = 'Ask another replica for the range, or end further on, where this journal is sound.';
+    end if;
+    perform set_config('peaceriver.opened', concat_ws(' ', pg_current_xact_id(), of_shard, start, finish), true);
+    delete from journal j using unnest(given) as g
+    where j.shard = of_shard and j.position = g.position and j is distinct from g;
+    perform set_config('peaceriver.opened', '', true);
+    insert into journal
+    select g.* from unnest(given) as g
+    where not exists (select from journal j where j.shard = of_shard and j.position = g.position);
+    get diagnostics replaced = row_count;
+    return replaced;
+end $$;
+
 revoke all on function open_shard(integer) from public;
 grant execute on function open_shard(integer) to peaceriver_runner;
+revoke all on function repair_rows(integer, journal[]) from public;
+grant execute on function repair_rows(integer, journal[]) to peaceriver_runner;
+revoke all on function strand_tail(integer, bigint, integer, bigint, bytea) from public;
+grant execute on function strand_tail(integer, bigint, integer, bigint, bytea) to peaceriver_runner;
 grant select, insert on journal to peaceriver_runner;
 grant select, update on shard_state to peaceriver_runner;
+grant select, insert, update on identity, peer to peaceriver_runner;
 grant select, insert, update, delete on actor, mark, timer, exception, pending, view_catalog, view_mark
     to peaceriver_runner;
 

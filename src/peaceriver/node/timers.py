@@ -10,13 +10,13 @@ import msgspec
 import structlog
 
 from peaceriver.errors import Refused
-from peaceriver.message import derived_id
 from peaceriver.postgres import Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
 from peaceriver.shard.journal import Batch
 from peaceriver.shard.proposal import Proposal, Wish, kind_of, supplied
 from peaceriver.shard.shard import Shard
+from peaceriver.shard.standing import release_id
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
@@ -105,10 +105,12 @@ class Timers:
 
 
 def _released(timer: Record) -> Wish:
-    """The message that a timer held, under an id derived from it, so that a release that is repeated repeats the id."""
-    assert timer.message_id is not None
+    """The message that a timer held.
+
+    What becomes of it names the timer's position as its source: so its record alone tells that the timer has ended.
+    """
     assert timer.root is not None
-    released_id = derived_id(timer.message_id, "release")
+    released_id = release_id(timer)
     envelope = msgspec.structs.replace(supplied(timer), id=released_id, due=None, cause=timer.moment)
     return Wish(
         id=released_id,
@@ -119,6 +121,7 @@ def _released(timer: Record) -> Wish:
         trace=timer.trace,
         rule=timer.rule,
         rule_version=timer.rule_version,
+        source_position=timer.position,
         received_time=timer.stamp,
         records_refusal=True,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -18,10 +19,10 @@ from peaceriver.errors import Conflict, Invalid, Offence, Refused, TooLarge, Una
 from peaceriver.message import Envelope, same_message
 from peaceriver.model import MessageType, Model
 from peaceriver.record import Kind, Record
-from peaceriver.shard.exceptions import refused, resolved, state_of, written
+from peaceriver.shard.exceptions import exception_id, refused, resolved, state_of, written
 from peaceriver.shard.journal import UNREAD, ActorState, Batch, Documents, ExceptionState, Mark, type_and_id
 from peaceriver.shard.ledger import Ledger, Unit
-from peaceriver.shard.proposal import ExceptionEntry, Outcome, Proposal, Receipt, Wish, receipt_of, supplied
+from peaceriver.shard.proposal import ANYTHING, ExceptionEntry, Outcome, Proposal, Receipt, Wish, receipt_of, supplied
 from peaceriver.shard.validation import Validations
 
 
@@ -57,6 +58,8 @@ class Admitted(msgspec.Struct, frozen=True):
 
 def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitted:
     """Look at one proposal."""
+    if proposal.offered:
+        return _offered(proposal, ledger, rules, wall)
     unit = Unit(ledger, proposal.received_time)
     outcomes: list[Outcome | Record] = []
     exceptions: list[ExceptionState] = []
@@ -83,10 +86,91 @@ def admit(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitt
         unit.add(_mark(mark, unit))
     for kind, body in proposal.system:
         unit.add(_of_the_system(unit, kind, body))
+    return _sealed(unit, outcomes, exceptions, wall, refuses=refuses)
+
+
+def _sealed(
+    unit: Unit, outcomes: list[Outcome | Record], exceptions: list[ExceptionState], wall: int, *, refuses: bool
+) -> Admitted:
+    """What became of a proposal: its records have their stamps now, so there are receipts of them."""
     if unit.records:
         unit.seal(wall)
     told = [receipt_of(each) if isinstance(each, Record) else each for each in outcomes]
     return Admitted(told, unit, exceptions, refuses)
+
+
+def offered_ids(proposal: Proposal) -> list[UUID]:
+    """What must be looked up to judge messages that are offered again, beside their own records, by message id.
+
+    What they are based on, and the exceptions that may have answered them before.
+    """
+    based_on = [each.based_on for each in proposal.wishes if each.based_on]
+    return [*based_on, *(_exception_id(each) for each in proposal.wishes)]
+
+
+def _exception_id(wish: Wish) -> UUID:
+    return exception_id(wish.id, wish.envelope.recorded_in)
+
+
+def _offered(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitted:
+    """Look at messages that an earlier leader had recorded: all are admitted, or none is and each has its exception."""
+    unit = Unit(ledger, proposal.received_time)
+    outcomes: list[Outcome | Record] = []
+    try:
+        for wish in proposal.wishes:
+            if ledger.seen(wish.id) is None:
+                _check_base(wish, unit, ledger)
+            outcomes.append(_admit_one(wish, unit, ledger, rules, wall))
+    except Refused as refusal:
+        return _refused_again(proposal, refusal, ledger, wall)
+    return _sealed(unit, outcomes, [], wall, refuses=False)
+
+
+def _check_base(wish: Wish, unit: Unit, ledger: Ledger) -> None:
+    """Whether a message that is offered again meets its actor as it did the first time; raises Conflict."""
+    if ledger.seen(_exception_id(wish)) is not None:
+        raise Conflict("it was refused before")
+    if wish.based_on is ANYTHING:
+        return
+    actor, name = unit.actor(wish.key), "/".join(wish.key)
+    if wish.based_on is None:
+        if actor is not None:
+            raise Conflict(f"{name} was created by another message meanwhile")
+        return
+    base = unit.ids.get(wish.based_on) or ledger.seen(wish.based_on)
+    if base is None:
+        raise Conflict(f"{name} is without message {wish.based_on}, which it was based on")
+    if actor is None or actor.position != base.position:
+        at = "does not exist" if actor is None else f"was changed by others meanwhile and is at version {actor.version}"
+        raise Conflict(f"{name} {at}; it was based on message {wish.based_on}")
+
+
+def _refused_again(proposal: Proposal, refusal: Refused, ledger: Ledger, wall: int) -> Admitted:
+    """None of the messages is admitted: what was acknowledged is answered by exceptions, and not lost in silence."""
+    unit = Unit(ledger, proposal.received_time)
+    outcomes: list[Outcome | Record] = []
+    exceptions: list[ExceptionState] = []
+    others = len(proposal.wishes) - 1
+    whole = f" It came as one with {others} more, of which none is recorded either." if others else ""
+    detail = refusal.detail.rstrip(".")
+    for wish in proposal.wishes:
+        before = ledger.seen(wish.id)
+        answer = ledger.seen(_exception_id(wish))
+        if answer is None and before is not None and _says_the_same(wish, before):
+            answer = before
+        if answer is not None:
+            outcomes.append(receipt_of(answer, duplicate=True))
+            continue
+        refusal.message_id = str(wish.id)
+        refusal.detail = (
+            f"message {wish.id} was recorded by an earlier leader of department {unit.shard} and may have been "
+            f"acknowledged, but never became complete; offered again it is refused: {detail}.{whole} "
+            "Retry it to admit it all the same, answer it, or skip it"
+        )
+        record, state = _noted(unit, refused(wish, refusal), wish.received_time)
+        outcomes.append(record)
+        exceptions.append(state)
+    return _sealed(unit, outcomes, exceptions, wall, refuses=True)
 
 
 def note_side_effects(proposal: Proposal, admitted: Admitted, batch: Batch) -> None:
@@ -117,12 +201,16 @@ def _admit_one(wish: Wish, unit: Unit, ledger: Ledger, rules: Rules, wall: int) 
 
 
 def _repeated(wish: Wish, before: Record) -> Receipt:
-    if before.kind == "exception" or not same_message(_told_by(wish), supplied(before)):
+    if not _says_the_same(wish, before):
         raise Conflict(
             f"message {wish.id} was recorded before with other content, at position {before.position} of department "
             f"{before.shard}; a new message needs a new id"
         )
     return receipt_of(before, duplicate=True)
+
+
+def _says_the_same(wish: Wish, before: Record) -> bool:
+    return before.kind != "exception" and same_message(_told_by(wish), supplied(before))
 
 
 def _told_by(wish: Wish) -> Envelope:
@@ -273,6 +361,7 @@ def _noted(unit: Unit, entry: ExceptionEntry, received_time: int = 0) -> tuple[R
 
 def _mark(mark: Mark, unit: Unit) -> Record:
     """A mark is history too: whose it is, how far it has read, and the source's chain there."""
+    # In this order: the journal finds the marks of a reader by how their bodies begin (see ``standing.beginning_of``).
     body = {"reader": mark.reader, "chain": mark.chain.hex()} | ({"ended": True} if mark.ended else {})
     record = _of_the_system(unit, "mark", jsontext.write(body))
     return msgspec.structs.replace(record, sender_shard=mark.source, source_position=mark.position)

@@ -19,7 +19,7 @@ from peaceriver.limits import QUEUE_MESSAGES_MAX
 from peaceriver.postgres import Database, DatabaseError, UniqueViolation, Unreachable
 from peaceriver.record import Tip
 from peaceriver.shard import journal
-from peaceriver.shard.admission import Rules
+from peaceriver.shard.admission import Rules, offered_ids
 from peaceriver.shard.attempt import Attempt, Room, answer_all
 from peaceriver.shard.cache import ActorCache
 from peaceriver.shard.journal import Batch
@@ -238,6 +238,8 @@ class Appender:
         given = [wish.id for wish in wishes] if ids else []
         for each in taken if ids else ():
             given += each.exception_ids
+            if each.proposal.offered:
+                given += offered_ids(each.proposal)
         if not missing and not given:
             return {}
         while True:

@@ -61,9 +61,9 @@ class Attempt:
         """Decide about one proposal and take it.
 
         False, and nothing taken, where nobody has looked yet and that matters: it looks like a conflict and may be a
-        message that was recorded before, or it adds to an exception that may be resolved.
+        message that was recorded before, or it adds to an exception that may be resolved, or is offered again.
         """
-        if not self.looked_up and place.exception_ids:
+        if not self.looked_up and (place.exception_ids or place.proposal.offered):
             return False
         judged = self._judged(place, rules, wall)
         if isinstance(judged, Admitted):

@@ -15,10 +15,10 @@ import msgspec
 
 from peaceriver import jsontext
 from peaceriver.errors import Refused
-from peaceriver.message import Envelope, derived_id
+from peaceriver.message import Envelope, derived_id, moment
 from peaceriver.record import Record, Resolution, written_time
 from peaceriver.shard.journal import ExceptionState
-from peaceriver.shard.proposal import ExceptionEntry, Wish
+from peaceriver.shard.proposal import ExceptionEntry, Wish, entry_id
 
 
 def exception_id(message_id: UUID, recorded_in: int) -> UUID:
@@ -148,6 +148,30 @@ def state_of(entry: ExceptionEntry, position: int) -> ExceptionState:
         actor_id=entry.actor_id,
         source_position=entry.source_position,
         asked=entry.asked,
+    )
+
+
+def entry_ids(exception: UUID, attempts: int) -> list[UUID]:
+    """The message ids that records of an exception may have which has come to so many attempts, and its end's."""
+    numbers = range(1, attempts + 1)
+    opened = [entry_id(exception, "open", each, asked=asked) for each in numbers for asked in (False, True)]
+    return [*opened, entry_id(exception, "retried", attempts)]
+
+
+def state_in(record: Record) -> ExceptionState:
+    """What is folded from an exception's record as the journal has it: the same as from the entry that was written."""
+    body = jsontext.read(record.body.encode())
+    return ExceptionState(
+        id=UUID(body["exception"]),
+        position=record.position,
+        state=body["state"],
+        attempt=body["attempt"],
+        retry_at=moment(body.get("retry_at"), "", []),
+        rule=body.get("rule"),
+        actor_type=record.actor_type or "",
+        actor_id=record.actor_id or "",
+        source_position=record.source_position,
+        asked=body.get("asked", False),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -18,6 +18,8 @@ from peaceriver.stamp import Stamp
 sql = Statements("peaceriver.shard", "journal")
 
 _STREAMED_ROWS = 2_000
+#: More than any group may hold: a group is never cut.
+_GROUP_RECORDS_MAX = 1_000_000
 #: What a usual row has besides its body, in bytes.
 _REST_BYTES = 300
 _columns_of = msgspec.structs.astuple
@@ -90,22 +92,15 @@ def exception_state(row: Row) -> ExceptionState:
     return ExceptionState(**{name: row[name] for name in _EXCEPTION_COLUMNS})
 
 
-class Batch(msgspec.Struct):
-    """What one transaction appends: records, and what they fold into."""
+class Effects(msgspec.Struct, kw_only=True):
+    """What records make of the standing: of actors, marks, timers and exceptions. The last word on each counts."""
 
-    tip: Tip
-    records: list[Record]
-    chains: list[bytes]
-    #: Of each record, its actor's document before and after it; None where it concerns no actor.
-    documents: list[Documents | None]
-    created: dict[type_and_id, ActorState]
-    changed: dict[type_and_id, ActorState]
-    marks: list[Mark]
-    timers: list[tuple[int, datetime]]
-    released: list[int]
-    #: Pending messages (drafts) that this batch turns into history.
-    promoted: list[UUID]
-    exceptions: list[ExceptionState]
+    created: dict[type_and_id, ActorState] = msgspec.field(default_factory=dict)
+    changed: dict[type_and_id, ActorState] = msgspec.field(default_factory=dict)
+    marks: list[Mark] = msgspec.field(default_factory=list)
+    timers: list[tuple[int, datetime]] = msgspec.field(default_factory=list)
+    released: list[int] = msgspec.field(default_factory=list)
+    exceptions: list[ExceptionState] = msgspec.field(default_factory=list)
 
     def last_marks(self, *, ended: bool) -> list[Mark]:
         """Where marks end up that move on, or those that end; a batch may hold many steps of one reader."""
@@ -113,6 +108,18 @@ class Batch(msgspec.Struct):
             return []
         last = {(each.reader, each.source): each for each in self.marks}
         return [each for each in last.values() if each.ended == ended]
+
+
+class Batch(Effects):
+    """What one transaction appends: records, and what they fold into."""
+
+    tip: Tip
+    records: list[Record] = msgspec.field(default_factory=list)
+    chains: list[bytes] = msgspec.field(default_factory=list)
+    #: Of each record, its actor's document before and after it; None where it concerns no actor.
+    documents: list[Documents | None] = msgspec.field(default_factory=list)
+    #: Pending messages (drafts) that this batch turns into history.
+    promoted: list[UUID] = msgspec.field(default_factory=list)
 
     @property
     def has_side_effects(self) -> bool:
@@ -137,32 +144,43 @@ async def append(tx: Transaction, batch: Batch, *, expected: int, complete: int)
         last_chain=batch.tip.chain,
         complete_position=complete,
         records=[(*_columns_of(record), chain) for record, chain in zip(batch.records, batch.chains, strict=True)],
-        created=[(shard, *key, *_columns_of(state)) for key, state in batch.created.items()],
-        changed=[(shard, *key, *_columns_of(state)) for key, state in batch.changed.items()],
-        marks=[(shard, each.reader, each.source, each.position, each.chain) for each in batch.last_marks(ended=False)],
+        created=actor_rows(shard, batch.created),
+        changed=actor_rows(shard, batch.changed),
+        marks=mark_rows(shard, batch),
     )
     if fenced_by is None:
         return False
     if batch.has_side_effects:
-        await _side_effects(tx, shard, batch)
+        await side_effects(tx, shard, batch)
+        if batch.promoted:
+            await pending_sql.drop.run(tx, ids=batch.promoted)
     return True
 
 
-async def _side_effects(tx: Transaction, shard: int, batch: Batch) -> None:
-    ended = batch.last_marks(ended=True)
+def actor_rows(shard: int, actors: Mapping[type_and_id, ActorState]) -> list[tuple[Any, ...]]:
+    """Actors as rows of their table."""
+    return [(shard, *key, *_columns_of(state)) for key, state in actors.items()]
+
+
+def mark_rows(shard: int, effects: Effects) -> list[tuple[Any, ...]]:
+    """The marks that move on, as rows of their table."""
+    return [(shard, each.reader, each.source, each.position, each.chain) for each in effects.last_marks(ended=False)]
+
+
+async def side_effects(tx: Transaction, shard: int, effects: Effects) -> None:
+    """Write what few records have: marks that end, timers that are set or released, and exceptions."""
+    ended = effects.last_marks(ended=True)
     if ended:
         await sql.end_marks.run(
             tx, shard=shard, readers=[each.reader for each in ended], sources=[each.source for each in ended]
         )
-    if batch.timers:
-        positions, dues = zip(*batch.timers, strict=True)
+    if effects.timers:
+        positions, dues = zip(*effects.timers, strict=True)
         await sql.set_timers.run(tx, shard=shard, positions=list(positions), dues=list(dues))
-    if batch.released:
-        await sql.release_timers.run(tx, shard=shard, positions=batch.released)
-    if batch.promoted:
-        await pending_sql.drop.run(tx, ids=batch.promoted)
-    if batch.exceptions:
-        values = {name: [getattr(each, name) for each in batch.exceptions] for name in _EXCEPTION_COLUMNS}
+    if effects.released:
+        await sql.release_timers.run(tx, shard=shard, positions=effects.released)
+    if effects.exceptions:
+        values = {name: [getattr(each, name) for each in effects.exceptions] for name in _EXCEPTION_COLUMNS}
         await sql.keep_exceptions.run(tx, shard=shard, **values)
 
 
@@ -189,6 +207,14 @@ async def recorded(tx: Transaction, shard: int, ids: Iterable[UUID]) -> dict[UUI
 async def following(tx: Transaction, shard: int, *, after: int, until: int, records: int) -> list[Row]:
     """Rows after a position, in order, up to and including ``until``; each has its ``chain``."""
     return await sql.following.rows(tx, shard=shard, after=after, until=until, records=records)
+
+
+async def whole_groups(tx: Transaction, shard: int, *, after: int, until: int, records: int) -> list[Row]:
+    """About so many rows after a position, ending where a group ends; none where ``until`` is not beyond it."""
+    rows = await following(tx, shard, after=after, until=until, records=records)
+    if rows and (end := rows[-1]["group_end"]) > rows[-1]["position"]:
+        rows += await following(tx, shard, after=rows[-1]["position"], until=end, records=_GROUP_RECORDS_MAX)
+    return rows
 
 
 async def rows_after(tx: Transaction, shard: int, after: int, until: int, bytes_max: int) -> list[bytes]:

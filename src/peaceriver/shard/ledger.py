@@ -39,7 +39,7 @@ class Ledger:
         self.tip: Tip = tip if before is None else before.tip
         #: Set to None once that batch is committed: its actors are among ``actors`` from there on.
         self.before = before
-        self.batch = Batch(self.tip, [], [], [], {}, {}, [], [], [], [], [])
+        self.batch = Batch(tip=self.tip)
         self._actors = actors
         self._marks = marks
         self._known = known or {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -43,7 +43,7 @@ class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
     rule_version: int | None = None
     sender: int | None = None
     receiver: int | None = None
-    #: Of a refused message: its place in the sender's journal; of a rule's: the record that it could not act on.
+    #: Of a refused message: its wish's; of a rule's: the record that it could not act on.
     source_position: int | None = None
     #: What went wrong (RFC 9457); None where it is resolved.
     problem: dict[str, Any] | None = None
@@ -55,21 +55,30 @@ class ExceptionEntry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def record_id(self) -> UUID:
         """The message id of this entry's record: the journal lets an exception be opened and resolved once."""
-        if self.state != "open":
-            return self.resolved_id
-        if self.asked:
-            return derived_id(self.id, "asked", str(self.attempt))
-        return self.id if self.attempt == 1 else derived_id(self.id, "attempt", str(self.attempt))
+        return entry_id(self.id, self.state, self.attempt, asked=self.asked)
 
     @property
     def next_id(self) -> UUID:
         """The message id of the record of its next attempt, if that is in vain."""
-        return derived_id(self.id, "attempt", str(self.attempt + 1))
+        return entry_id(self.id, "open", self.attempt + 1)
 
     @property
     def resolved_id(self) -> UUID:
         """The message id of the record that ends the exception."""
-        return derived_id(self.id, "resolved")
+        return entry_id(self.id, "retried", self.attempt)
+
+
+def entry_id(exception: UUID, state: Resolution, attempt: int, *, asked: bool = False) -> UUID:
+    """The message id of the record of an exception's entry: of its opening the exception's own, of its end one only."""
+    if state != "open":
+        return derived_id(exception, "resolved")
+    if asked:
+        return derived_id(exception, "asked", str(attempt))
+    return exception if attempt == 1 else derived_id(exception, "attempt", str(attempt))
+
+
+#: A message is based on no record in particular: whatever its actor has become, it may be admitted.
+ANYTHING: Final = msgspec.UNSET
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +97,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     #: The rule that made it, and its version; None for a message from outside.
     rule: str | None = None
     rule_version: int | None = None
-    #: Where a delivered message stands in the sender's journal.
+    #: Where a delivered message stands in the sender's journal, or in our own the timer that released it.
     source_position: int | None = None
     #: Later than everything this message follows from.
     received_time: int = 0
@@ -100,6 +109,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     retries: ExceptionEntry | None = None
     #: The decoded body, where whoever made the wish has read it: it is not read again.
     value: Any = UNREAD
+    #: Of a message that is offered again: the message id of the record that must be its actor's last; None: the actor
+    #: must not exist.
+    based_on: UUID | msgspec.UnsetType | None = ANYTHING
 
     @property
     def key(self) -> type_and_id:
@@ -152,6 +164,9 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     wishes: tuple[Wish, ...] = ()
     atomic: bool = False
+    #: An earlier leader had recorded its messages, and maybe acknowledged them: all are admitted, or none is, and each
+    #: is answered by an exception.
+    offered: bool = False
     #: Readers' marks that move with it, and where each must still stand.
     marks: tuple[Mark, ...] = ()
     expecting: tuple[tuple[str, int, int], ...] = ()

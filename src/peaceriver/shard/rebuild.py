@@ -14,8 +14,9 @@ from typing import Any
 from peaceriver.postgres import Database, Transaction
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
+from peaceriver.shard.documents import ModelAt, document_after
 from peaceriver.shard.view_tables import Interval, ViewTable
-from peaceriver.shard.views import Folder, ModelAt, Views, document_after, interval
+from peaceriver.shard.views import Folder, Views, interval
 
 _ROWS_AT_A_TIME = 2_000
 

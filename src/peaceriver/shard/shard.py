@@ -41,6 +41,8 @@ class Shard:
         self.complete_stamp = 0
         #: delivered[source] is how far this department has taken in what the source sent to it.
         self.delivered: dict[int, Watermark] = {}
+        #: How far actors, marks, timers and exceptions are folded here: on a leader always as far as its journal goes.
+        self.standing = 0
         #: folded.value <= complete.value: how far the views are.
         self.folded = Watermark()
         self.followers: list[Callable[[Shard, Batch], None]] = []
@@ -89,6 +91,7 @@ class Shard:
             self.marks[key], self.mark_chains[key] = mark["position"], mark["chain"]
             if mark["reader"] == DELIVERY:
                 self.delivered_from(mark["source_shard"]).advance(mark["position"])
+        self.standing = tip.position
         self._epoch_start = tip.position + 1
         self._appender = Appender(
             self.database, self.code, tip, self.marks, self.rules, self._clock, self._on_appended, self._on_died
@@ -117,6 +120,7 @@ class Shard:
 
     def _on_appended(self, batch: Batch) -> None:
         position = complete_position((batch.tip.position,), self._epoch_start, self.complete.value)
+        self.standing = batch.tip.position
         self.complete_stamp = batch.tip.stamp
         self.complete.advance(position)
         for mark in batch.marks:

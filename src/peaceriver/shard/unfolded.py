@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from peaceriver.limits import STEP_RECORDS_MAX, UNFOLDED_BYTES_MAX
 from peaceriver.record import Record
-from peaceriver.shard.journal import Batch, Documents
+from peaceriver.shard.documents import Change
+from peaceriver.shard.journal import Batch
 
 #: What a record and its parts take beside the document, roughly.
 _OVERHEAD_BYTES = 1_000
-
-#: A received record, and its actor's document before and after it.
-Change: TypeAlias = tuple[Record, Documents]
 
 
 class Stretch(NamedTuple):
@@ -24,6 +23,8 @@ class Stretch(NamedTuple):
     #: The stamp at ``last``.
     stamp: int
     changes: list[Change]
+    #: All its records, where it was read from the journal.
+    records: Sequence[Record] = ()
 
 
 class Unfolded:
@@ -37,7 +38,7 @@ class Unfolded:
         """A batch was appended."""
         first, last = batch.records[0].position, batch.records[-1]
         if self._kept and self._kept[-1].last + 1 != first:
-            self._forget()
+            self.forget()
         changes = [
             (record, documents)
             for record, documents in zip(batch.records, batch.documents, strict=True)
@@ -48,7 +49,7 @@ class Unfolded:
         self._kept.append(stretch)
         if self._bytes > UNFOLDED_BYTES_MAX:
             # The views are far behind: they read what they missed from the journal.
-            self._forget()
+            self.forget()
 
     def until(self, after: int, until: int) -> int:
         """How far to read what follows a position and is not in memory."""
@@ -74,7 +75,8 @@ class Unfolded:
         self._bytes -= _bytes(stretch)
         return stretch
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Keep nothing: what is here may have been taken back since, and the journal knows what came in its place."""
         self._kept.clear()
         self._bytes = 0
 

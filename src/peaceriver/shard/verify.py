@@ -1,4 +1,4 @@
-"""Verification: a shard recomputes its own chain from its rows, and its views from its records.
+"""Verification: a shard recomputes its own chain from its rows, and its views and its standing from its records.
 
 Equal chain at equal position is equal history. A row that was changed behind the journal's back no longer fits the
 chain that is kept beside it, so it is found without a peer and named by its position.
@@ -11,14 +11,14 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from peaceriver import jsontext
 from peaceriver.errors import Damaged
 from peaceriver.postgres import Database, Statements, Transaction
-from peaceriver.record import CHAIN_START, Tip
+from peaceriver.record import CHAIN_START, Tip, from_row
 from peaceriver.shard import journal, view_tables
-from peaceriver.shard.journal import ActorState
+from peaceriver.shard.journal import ActorState, Effects, Mark
 from peaceriver.shard.rebuild import intervals
 from peaceriver.shard.rows import Incoming, faults, follow, tip_of
+from peaceriver.shard.standing import effects_of
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Views
 from peaceriver.stamp import OPEN_END
@@ -41,9 +41,9 @@ class Finding(msgspec.Struct, frozen=True):
     """One thing that is not as it must be."""
 
     shard: int
-    #: journal, state, mark, actor or view.
+    #: journal, state, mark, timer, exception, actor or view.
     where: str
-    #: The position in the journal, or the actor.
+    #: The position in the journal, or what it is about.
     place: str
     detail: str
 
@@ -75,8 +75,10 @@ async def verify(database: Database, views: Views, codes: Iterable[int]) -> list
         async with database.snapshot() as tx:
             records, findings = await _verify_journal(tx, code)
             if not findings:
-                findings += await _verify_marks(tx, code)
-                findings += [each async for each in _verify_folds(tx, code, records, views)]
+                # A follower's is behind its journal: what is not complete is not folded.
+                standing = await sql.standing.value(tx, shard=code)
+                findings += await _verify_told(tx, code, standing)
+                findings += [each async for each in _verify_folds(tx, code, standing, views)]
         verdicts.append(Verdict(code, records, tuple(findings[:_FINDINGS_MAX])))
     return verdicts
 
@@ -126,31 +128,63 @@ class _Walk:
         self.tip = tip_of(row)
 
 
-async def _verify_marks(tx: Transaction, code: int) -> list[Finding]:
-    """The vector clock is folded from mark records, like everything else."""
-    recorded: dict[tuple[str, int], tuple[int, str]] = {}
-    for row in await sql.marks_recorded.rows(tx, shard=code):
-        body = jsontext.read(row["body"].encode())
-        recorded[body["reader"], row["sender_shard"]] = (row["source_position"], body["chain"])
-        if body.get("ended"):
-            del recorded[body["reader"], row["sender_shard"]]
-    kept = {
-        (row["reader"], row["source_shard"]): (row["position"], bytes(row["chain"]).hex())
-        for row in await journal.sql.marks.rows(tx, shard=code)
-    }
+#: What the standing says, but for actors: by table and key.
+_Told: TypeAlias = dict[tuple[str, str], object]
+
+
+async def _verify_told(tx: Transaction, code: int, until: int) -> list[Finding]:
+    """The vector clock, timers and exceptions are folded from their records, like everything else."""
+    recorded: _Told = {}
+    told = sql.told
+    async for row in tx.cursor(told.text, *told.bound({"shard": code, "until": until}), prefetch=_ROWS_AT_A_TIME):
+        _tell(recorded, effects_of([from_row(row)], ()))
+    kept: _Told = {}
+    for table, read in (("mark", _marks), ("timer", _timers), ("exception", _exceptions)):
+        kept |= {(table, place): said for place, said in await read(tx, code)}
     return [
-        Finding(code, "mark", f"{reader} of {source}", "the mark is not where the journal says")
-        for reader, source in sorted(recorded.keys() | kept.keys())
-        if recorded.get((reader, source)) != kept.get((reader, source))
+        Finding(code, table, place, _difference(recorded.get((table, place)), kept.get((table, place))))
+        for table, place in sorted(recorded.keys() | kept.keys())
+        if recorded.get((table, place)) != kept.get((table, place))
     ]
 
 
-async def _verify_folds(tx: Transaction, code: int, last: int, views: Views) -> AsyncIterator[Finding]:
+def _tell(told: _Told, effects: Effects) -> None:
+    """Fold what one record makes of the standing into what those before it made."""
+    for mark in effects.marks:
+        told[_of_mark(mark)] = (mark.position, mark.chain)
+        if mark.ended:
+            del told[_of_mark(mark)]
+    for position, due in effects.timers:
+        told["timer", str(position)] = due
+    for position in effects.released:
+        told.pop(("timer", str(position)), None)
+    for state in effects.exceptions:
+        told["exception", str(state.id)] = msgspec.structs.replace(state, asked=False)
+
+
+def _of_mark(mark: Mark) -> tuple[str, str]:
+    return "mark", f"{mark.reader} of {mark.source}"
+
+
+async def _marks(tx: Transaction, code: int) -> list[tuple[str, object]]:
+    rows = await journal.sql.marks.rows(tx, shard=code)
+    return [(f"{row['reader']} of {row['source_shard']}", (row["position"], bytes(row["chain"]))) for row in rows]
+
+
+async def _timers(tx: Transaction, code: int) -> list[tuple[str, object]]:
+    return [(str(row["position"]), row["due"]) for row in await journal.sql.timers.rows(tx, shard=code)]
+
+
+async def _exceptions(tx: Transaction, code: int) -> list[tuple[str, object]]:
+    return [(str(row["id"]), journal.exception_state(row)) for row in await sql.exceptions.rows(tx, shard=code)]
+
+
+async def _verify_folds(tx: Transaction, code: int, standing: int, views: Views) -> AsyncIterator[Finding]:
     """Fold every type again and compare with the live view, and with what admission goes by."""
     mark = (await view_tables.sql.marks.rows(tx, shards=[code]))[0]
     for row in await view_tables.sql.types.rows(tx, shards=[code]):
         actor_type = row["actor_type"]
-        async for finding in _verify_actors(tx, code, actor_type, last, views):
+        async for finding in _verify_actors(tx, code, actor_type, standing, views):
             yield finding
         table = views.tables.get(actor_type)
         if table is not None:
@@ -159,9 +193,9 @@ async def _verify_folds(tx: Transaction, code: int, last: int, views: Views) -> 
 
 
 async def _verify_actors(
-    tx: Transaction, code: int, actor_type: str, last: int, views: Views
+    tx: Transaction, code: int, actor_type: str, standing: int, views: Views
 ) -> AsyncIterator[Finding]:
-    folded = _last_states(intervals(journal.of_type(tx, code, actor_type, last), views.model_at))
+    folded = _last_states(intervals(journal.of_type(tx, code, actor_type, standing), views.model_at))
     kept = _kept_states(tx, code, actor_type)
     async for expected, found in _paired(folded, kept):
         if expected != found:
@@ -173,8 +207,7 @@ async def _verify_actors(
 async def _last_states(rows: AsyncIterator[Interval]) -> AsyncIterator[_Keyed[ActorState]]:
     async for row in rows:
         if row.until == OPEN_END:
-            state = ActorState(row.version, row.position, row.status, row.model_version, row.document)
-            yield (row.id, 0), state
+            yield (row.id, 0), row.state
 
 
 async def _kept_states(tx: Transaction, code: int, actor_type: str) -> AsyncIterator[_Keyed[ActorState]]:

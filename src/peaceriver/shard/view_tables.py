@@ -19,7 +19,7 @@ from peaceriver import jsontext
 from peaceriver.message import moment
 from peaceriver.model import Column, Model
 from peaceriver.postgres import Row, Statements, Transaction, copy_in, quoted
-from peaceriver.shard.journal import UNREAD, Documents
+from peaceriver.shard.journal import UNREAD, ActorState, Documents
 
 sql = Statements("peaceriver.shard", "views")
 
@@ -75,6 +75,11 @@ class Interval(msgspec.Struct, frozen=True, gc=False):
     model_version: int | None
     position: int
     document: str
+
+    @property
+    def state(self) -> ActorState:
+        """The actor between them, as admission keeps it."""
+        return ActorState(self.version, self.position, self.status, self.model_version, self.document)
 
     def row(self, table: ViewTable, value: Any = UNREAD) -> tuple[Any, ...]:
         """The values of ``table``'s columns; ``value``: what the document denotes, where it was read before."""

@@ -8,37 +8,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
-from peaceriver import fold
 from peaceriver.limits import FOLD_PAUSE_S, STEP_RECORDS_MAX
-from peaceriver.model import Model
-from peaceriver.postgres import Row, Transaction, Unreachable
+from peaceriver.postgres import Transaction, Unreachable
 from peaceriver.record import Record, from_row
-from peaceriver.shard import journal, view_tables
-from peaceriver.shard.journal import Batch, Documents, type_and_id
+from peaceriver.shard import documents, journal, view_tables
+from peaceriver.shard.documents import Change, ModelAt, status_after
+from peaceriver.shard.journal import Batch, type_and_id
 from peaceriver.shard.shard import Shard
-from peaceriver.shard.unfolded import Change, Stretch, Unfolded
+from peaceriver.shard.standing import effects_of, fold_standing
+from peaceriver.shard.unfolded import Stretch, Unfolded
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.stamp import OPEN_END
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
 _FAILED_PAUSE_S = 5.0
-#: More than any group may hold: a group is never cut.
-_GROUP_RECORDS_MAX = 1_000_000
-
-
-class ModelAt(Protocol):
-    """Models as folds need them; the directory has them."""
-
-    def newest(self, actor_type: str) -> Model | None:
-        """The newest version of a type's model; None for a schema-free type."""
-
-    def version(self, actor_type: str, version: int | None) -> Model | None:
-        """The version that a record was folded with; None for records of a schema-free type."""
 
 
 class Views:
@@ -74,16 +62,6 @@ class Views:
             self.tables[actor_type] = table
 
 
-def document_after(record: Record, before: str | None, models: ModelAt) -> str:
-    """An actor's document after a record of it, as admission made it."""
-    assert record.action is not None
-    assert record.actor_type is not None
-    model = models.version(record.actor_type, record.model_version)
-    document = fold.apply(model, record.action, record.message_type, before, record.body)
-    assert document is not None
-    return document
-
-
 def interval(record: Record, document: str, until: int = OPEN_END) -> Interval:
     """What an actor was from a record of it until another, or still is."""
     assert record.actor_id is not None
@@ -94,7 +72,7 @@ def interval(record: Record, document: str, until: int = OPEN_END) -> Interval:
         record.stamp,
         until,
         record.actor_version,
-        "cancelled" if record.action == "cancel" else "active",
+        status_after(record),
         record.model_version,
         record.position,
         document,
@@ -164,6 +142,9 @@ class Folder:
 
     async def _step(self) -> None:
         after, until = self._shard.folded.value, self._shard.complete.value
+        if self._shard.standing < until:
+            # Somebody else leads: what was kept from a reign of our own may have been taken back.
+            self._unfolded.forget()
         stretch = self._unfolded.next(after, until) or await self._read(after, until)
         by_type: dict[str, list[Change]] = {}
         for change in stretch.changes:
@@ -177,35 +158,41 @@ class Folder:
                 tx, shard=self._shard.code, expected=after, position=stretch.last, stamp=stretch.stamp
             )
             assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
+            if self._shard.standing < stretch.last:
+                await self._fold_standing(tx, stretch)
+        self._shard.standing = max(self._shard.standing, stretch.last)
         self.stamp = stretch.stamp
         self._shard.folded.advance(stretch.last)
+
+    async def _fold_standing(self, tx: Transaction, stretch: Stretch) -> None:
+        """Fold what admission and agents go by from the same records, as far as it is behind: nobody appends here.
+
+        folded <= standing: what the views hold is complete and is never taken back.
+        """
+        standing = self._shard.standing
+        assert stretch.first <= standing + 1, f"the standing of {self._shard.code} is at {standing}, behind its views"
+        new = [each for each in stretch.records if each.position > standing]
+        changes = [each for each in stretch.changes if each[0].position > standing]
+        await fold_standing(tx, self._shard.code, effects_of(new, changes), expected=standing, last=stretch.last)
 
     async def _read(self, after: int, until: int) -> Stretch:
         """The next groups from the journal, up to what is in memory, folded again."""
         until = self._unfolded.until(after, until)
         async with self._shard.database.connection() as tx:
-            rows = await _whole_groups(tx, self._shard.code, after, until)
+            rows = await journal.whole_groups(tx, self._shard.code, after=after, until=until, records=STEP_RECORDS_MAX)
             records = [from_row(row) for row in rows]
             changes = await self._folded(tx, [each for each in records if each.kind == "received"])
-        return Stretch(after + 1, records[-1].position, records[-1].stamp, changes)
+        return Stretch(after + 1, records[-1].position, records[-1].stamp, changes, records)
 
     async def _folded(self, tx: Transaction, records: Sequence[Record]) -> list[Change]:
         """Records with the documents that they fold into, on top of what the views hold."""
-        documents: dict[type_and_id, str] = {}
+        before: dict[type_and_id, str] = {}
         for actor_type in {each.actor_type for each in records if each.actor_type in self._views.tables}:
             assert actor_type is not None
             ids = sorted({each.actor_id for each in records if each.actor_type == actor_type and each.actor_id})
             rows = await view_tables.last_documents(tx, self._views.tables[actor_type], self._shard.code, ids)
-            documents |= {(actor_type, row["actor_id"]): row["document"] for row in rows}
-        changes: list[Change] = []
-        for record in records:
-            assert record.actor_type is not None
-            assert record.actor_id is not None
-            key = record.actor_type, record.actor_id
-            before = documents.get(key)
-            documents[key] = document_after(record, before, self._views.model_at)
-            changes.append((record, Documents(before, documents[key])))
-        return changes
+            before |= {(actor_type, row["actor_id"]): row["document"] for row in rows}
+        return documents.changes(records, before, self._views.model_at)
 
 
 async def fold_into(tx: Transaction, table: ViewTable, shard: int, changes: Iterable[Change]) -> None:
@@ -228,17 +215,6 @@ async def fold_into(tx: Transaction, table: ViewTable, shard: int, changes: Iter
 
 
 def _row(table: ViewTable, change: Change, until: int) -> tuple[Any, ...]:
-    record, documents = change
-    assert documents.after is not None
-    return interval(record, documents.after, until).row(table, documents.value)
-
-
-async def _whole_groups(tx: Transaction, shard: int, after: int, until: int) -> list[Row]:
-    """The next rows, ending where a group ends."""
-    rows = await journal.following(tx, shard, after=after, until=until, records=STEP_RECORDS_MAX)
-    last = rows[-1]
-    if last["group_end"] > last["position"]:
-        rows += await journal.following(
-            tx, shard, after=last["position"], until=last["group_end"], records=_GROUP_RECORDS_MAX
-        )
-    return rows
+    record, folded = change
+    assert folded.after is not None
+    return interval(record, folded.after, until).row(table, folded.value)

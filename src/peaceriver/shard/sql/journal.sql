@@ -1,14 +1,15 @@
 -- append --
 -- One round trip does it all: the fence, the records, the fold for admission and the marks of readers. No row comes
--- back where another epoch was promised or the journal has moved on: then nothing is written. Rows come whole, in the
--- order of the tables' columns: that was measured to be as cheap as COPY for many of them, and cheaper for few. What
--- has changed is there already and is found by its key: a join would be planned while the table is small, and read all
--- of it ever after.
+-- back where another epoch was promised, the journal has moved on, or the standing is not folded up to its end: then
+-- nothing is written. Rows come whole, in the order of the tables' columns: that was measured to be as cheap as COPY
+-- for many of them, and cheaper for few. What has changed is there already and is found by its key: a join would be
+-- planned while the table is small, and read all of it ever after.
 with fence as (
     update shard_state
     set last_position = :last_position, last_epoch = :epoch, last_stamp = :last_stamp, last_chain = :last_chain,
-        complete_position = greatest(complete_position, :complete_position)
+        complete_position = greatest(complete_position, :complete_position), standing_position = :last_position
     where shard = :shard and leads = :epoch and promised = :epoch and last_position = :expected_position
+      and standing_position = :expected_position
     returning shard
 ), recorded as (
     insert into journal select r.* from fence, unnest(:records::journal[]) as r
@@ -27,7 +28,7 @@ select shard from fence;
 
 -- lead --
 -- Open a new epoch: whoever led before is fenced from here on, also an earlier process of this very node.
-update shard_state set promised = promised + 1, leads = promised + 1
+update shard_state set promised = promised + 1, promised_to = null, leads = promised + 1
 where shard = :shard
 returning promised as epoch, last_position, last_stamp, last_chain;
 
@@ -37,7 +38,7 @@ update shard_state set leads = null where shard = :shard and leads = :epoch;
 
 -- state --
 -- What the journal is at now; waits for an append of ours that may still be under way on a lost connection.
-select last_position, last_stamp, last_chain, promised, leads, complete_position
+select last_position, last_stamp, last_chain, promised, leads, complete_position, standing_position
 from shard_state where shard = :shard for update;
 
 -- open --

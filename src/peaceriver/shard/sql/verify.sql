@@ -2,9 +2,20 @@
 -- What the state row says of the journal's end.
 select last_position, last_chain from shard_state where shard = :shard;
 
--- marks_recorded --
--- Where each reader's mark went, in order: the last one counts.
-select sender_shard, source_position, body from journal where shard = :shard and kind = 'mark' order by position;
+-- standing --
+-- How far the standing is folded.
+select standing_position from shard_state where shard = :shard;
+
+-- told --
+-- What marks, timers and exceptions are folded from, in order: their records, and those that may end a timer.
+select * from journal
+where shard = :shard and position <= :until
+  and (kind in ('mark', 'timer', 'exception') or kind in ('received', 'sent') and source_position is not null)
+order by position;
+
+-- exceptions --
+-- What became of all exceptions.
+select * from exception where shard = :shard;
 
 -- actors --
 -- What admission goes by, in the order that a fold comes in.
