@@ -7,6 +7,7 @@ own writes.
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,6 +31,7 @@ from peaceriver.moments import Moment
 from peaceriver.node.gateway import Inside
 from peaceriver.node.launch import node_on_dsn, node_on_server, publish
 from peaceriver.node.node import Node
+from peaceriver.node.replication import Company
 from peaceriver.shard.proposal import Receipt
 from peaceriver.stamp import Stamp
 
@@ -115,10 +117,11 @@ class _Gateway(Protocol):
 class Cluster:
     """A cluster of departments that takes messages and can be read as of any moment."""
 
-    def __init__(self, gateway: _Gateway, node: Node | None = None) -> None:
+    def __init__(self, gateway: _Gateway, node: Node | None = None, nodes: Sequence[Node] = ()) -> None:
         self._gateway = gateway
-        #: The node in this process, where the cluster is embedded.
+        #: The node in this process that is asked, where the cluster is embedded; and all of them.
         self.node = node
+        self.nodes = nodes
         self._seen: dict[int, int] = {}
 
     @staticmethod
@@ -133,16 +136,23 @@ class Cluster:
         """A cluster in this process, with the departments and models of ``app``; it ends with the block.
 
         ``data`` keeps the records in a directory; without it they are gone at the end. ``dsn`` names a database that
-        is there already, instead of a server of our own. Raises StartFailed.
+        is there already, for one node, instead of a server of our own. What is asked goes to the first node. Raises
+        StartFailed.
         """
-        if nodes != 1:
-            raise StartFailed(f"this version runs one node, not {nodes}; replication is not part of it yet")
+        if nodes < 1:
+            raise StartFailed(f"a cluster has one node or more, not {nodes}")
+        if nodes > 1 and dsn is not None:
+            raise StartFailed("a DSN is the database of one node; leave it out, or ask for nodes=1")
         application = load(app)
         async with AsyncExitStack() as stack:
-            node = await _node(stack, application, data, dsn)
-            stack.push_async_callback(node.stop)
-            await publish(node, application)
-            yield Cluster(Inside(node), node)
+            if nodes == 1:
+                running = [await _node(stack, application, data, dsn)]
+                stack.push_async_callback(running[0].stop)
+            else:
+                running = await _nodes(stack, application, data, nodes)
+            await asyncio.gather(*(publish(node, application) for node in running))
+            await asyncio.gather(*(node.led() for node in running))
+            yield Cluster(Inside(running[0]), running[0], running)
 
     @staticmethod
     @asynccontextmanager
@@ -255,6 +265,31 @@ async def _node(stack: AsyncExitStack, application: Application, data: Path | st
     server = await Server.start(directory / "postgres")
     stack.push_async_callback(server.stop)
     return await node_on_server("embedded", server, application)
+
+
+async def _nodes(stack: AsyncExitStack, application: Application, data: Path | str | None, number: int) -> list[Node]:
+    """Started nodes that know each other, each on a server of its own and with a door for the others."""
+    # Here, because one node needs no door.
+    from peaceriver.api.serving import serve
+
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peaceriver-")) if data is None else data)
+    names = tuple(f"n{each}" for each in range(1, number + 1))
+    company = Company(founders=names)
+
+    async def started(name: str) -> tuple[Node, str]:
+        server = await Server.start(directory / name / "postgres")
+        stack.push_async_callback(server.stop)
+        node = await node_on_server(name, server, application, company)
+        stack.push_async_callback(node.stop)
+        serving = await serve(node)
+        stack.push_async_callback(serving.stop)
+        return node, serving.url
+
+    running = await asyncio.gather(*(started(name) for name in names))
+    for node, _ in running:
+        for other, url in running:
+            node.replication.place(other.name, url)
+    return [node for node, _ in running]
 
 
 def _typed(model: type[A], read: ActorRead) -> ActorAs[A]:

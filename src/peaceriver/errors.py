@@ -11,6 +11,7 @@
     |   +-- Invalid             422  well-formed, but not acceptable: every offending field by JSON pointer
     |   +-- Busy                429  an admission queue is full
     |   +-- Unavailable         503  no leader, no majority, no database
+    |   |   +-- LedElsewhere    503  another node leads the department, or none for the moment
     |   +-- DiskFull            507  below the free-space floor
     |   +-- RuleFailed          500  a rule could not act on a record; the problem of an exception, never an answer
     +-- OutcomeUnknown          504  the time ran out after the append: ask again with the message id
@@ -125,6 +126,20 @@ class Busy(Refused):
 
 class Unavailable(Refused):
     status, slug, title = 503, "unavailable", "The department cannot take messages now"
+
+
+class LedElsewhere(Unavailable):
+    """This node does not lead the department: another one does, or none for the moment. It is looked for elsewhere."""
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: tuple[Offence, ...] = (),
+        message_id: str | None = None,
+        retry_after_s: float | None = 1.0,
+    ) -> None:
+        super().__init__(detail, errors=errors, message_id=message_id, retry_after_s=retry_after_s)
 
 
 class DiskFull(Refused):

@@ -83,3 +83,14 @@ CODE_MAX = 2**31 - 1
 #: The first sharding code of a data shard. 0 is the control shard, 1 to 99 are kept free.
 DATA_CODE_MIN = 100
 CONTROL = 0
+#: What a leader keeps of a department's newest rows in memory, for followers that keep up.
+FRESH_BYTES_MAX = 8 * 1024 * 1024
+#: Rows of one department, and of all, that one answer to a poll holds, roughly.
+CHUNK_BYTES_MAX = 1024 * 1024
+POLL_BYTES_MAX = 4 * 1024 * 1024
+#: How long a follower goes on without hearing from its leader, and a leader without hearing from a majority.
+LEASE_S = 1.5
+#: How long a message waits at its first node for its department to be led by somebody.
+LEADER_WAIT_S = 3.0
+#: One request of another node: a batch of messages with what the first node found out about each.
+BETWEEN_NODES_BYTES_MAX = 64 * 1024 * 1024

@@ -63,7 +63,7 @@ class History:
         source = await connect(self.server.connection(RUNNER, DATABASE))
         async with Copy(self, name).opened() as copy:
             for code in self.codes:
-                await copy.admin.execute("select open_shard($1)", code)
+                await copy.admin.execute("select open_shard($1, false)", code)
                 rows = await source.fetch("select * from journal where shard = $1 order by position", code)
                 await copy.admin.copy_records_to_table(
                     "journal",

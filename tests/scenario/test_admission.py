@@ -154,9 +154,9 @@ async def test_a_full_queue_answers_at_once_and_loses_nothing(world: World) -> N
     wishes = [each for each in prepared if not isinstance(each, Refused)]
     tasks = [asyncio.create_task(shard.append(Proposal(wishes=(wish,)))) for wish in wishes]
     await asyncio.sleep(0)
-    shard._serving._queued += QUEUE_MESSAGES_MAX
+    shard._appender._queued += QUEUE_MESSAGES_MAX
     outcome = (await world.send(create(code)))[0]
-    shard._serving._queued -= QUEUE_MESSAGES_MAX
+    shard._appender._queued -= QUEUE_MESSAGES_MAX
     assert isinstance(outcome, Busy)
     assert outcome.retry_after_s is not None
     assert outcome.message_id is not None
@@ -166,7 +166,7 @@ async def test_a_full_queue_answers_at_once_and_loses_nothing(world: World) -> N
 
 async def test_a_clock_that_jumps_back_an_hour_breaks_no_order(world: World) -> None:
     code = await world.department()
-    appender = world.node.shards[code]._serving
+    appender = world.node.shards[code]._appender
     before = await world.receipt(create(code))
     usual = appender._clock
     appender._clock = lambda: usual() - 3600 * 16_000_000

@@ -79,7 +79,7 @@ async def test_what_was_sent_before_a_stop_arrives_after_the_start(own_world: Re
     world = await own_world()
     here, there = await world.department(), await world.department()
     # The receiver's pull is stopped, so that the message is still on its way when the node goes down.
-    await world.node._deliveries[there].stop()
+    await (await world.role(there)).delivery.stop()
     receipt = await world.receipt(create(there, "Thing/1", sender=here))
     assert await world.of_kind(there, "received") == []
     world = await own_world()
@@ -92,7 +92,7 @@ async def test_what_was_sent_before_a_stop_arrives_after_the_start(own_world: Re
 
 async def test_effects_never_overtake_causes(world: World) -> None:
     here, there = await world.department(), await world.department()
-    delivery = world.node._deliveries[there]
+    delivery = (await world.role(there)).delivery
     await delivery.stop()
     cause = await world.receipt(create(there, "Thing/1", '{"n":1}', sender=here))
     effect = asyncio.create_task(world.receipt(modify(there, "Thing/1", '{"n":2}', cause=cause.stamp)))
@@ -122,7 +122,7 @@ async def test_a_cause_that_does_not_come_is_a_conflict_after_a_bounded_wait(
 ) -> None:
     monkeypatch.setattr("peaceriver.node.sending.CAUSE_WAIT_S", 0.2)
     here, there = await world.department(), await world.department()
-    await world.node._deliveries[there].stop()
+    await (await world.role(there)).delivery.stop()
     cause = await world.receipt(create(there, "Thing/1", sender=here))
     outcome = (await world.send(modify(there, "Thing/1", cause=cause.stamp)))[0]
     assert isinstance(outcome, Conflict)
@@ -131,7 +131,7 @@ async def test_a_cause_that_does_not_come_is_a_conflict_after_a_bounded_wait(
 
 async def test_a_delivery_waits_for_a_cause_that_comes_another_way(world: World) -> None:
     first, second, there = [await world.department() for _ in range(3)]
-    delivery = world.node._deliveries[there]
+    delivery = (await world.role(there)).delivery
     await delivery.stop()
     cause = await world.receipt(create(there, "Thing/1", '{"n":1}', sender=first))
     effect = await world.receipt(modify(there, "Thing/1", '{"n":2}', sender=second, cause=cause.stamp))

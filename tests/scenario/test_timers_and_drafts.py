@@ -59,7 +59,7 @@ async def test_a_timer_survives_a_restart_and_fires_once(own_world: Restart) -> 
 async def test_timers_that_came_due_during_a_pause_are_released_in_their_order(own_world: Restart) -> None:
     world = await own_world()
     code = await world.department()
-    await world.node._timers[code].stop()
+    await (await world.role(code)).timers.stop()
     await world.receipt(create(code, "Order/1"))
     await world.receipt(cancel(code, "Order/1", due=soon(0.2)))
     await world.receipt(modify(code, "Order/1", '{"n":1}', due=soon(-1)))

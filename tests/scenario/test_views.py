@@ -81,7 +81,7 @@ async def test_a_model_that_comes_later_changes_no_earlier_answer(world: World) 
     for kind in ("string", "number"):
         schema = {"type": "object", "properties": {"t": {"type": kind}}}
         await Publishing(world.node).schema("Mixed", schema, ME)
-        await asyncio.gather(*world.node._opening)
+        await asyncio.gather(*world.node._background)
         again = [await world.node.reading.actors([code], "Mixed", query, freshness) for query in queries]
         assert again == first
 
@@ -208,7 +208,7 @@ async def test_a_model_gives_a_view_its_columns_also_afterwards(world: World) ->
     }
     model, broken = await Publishing(world.node).schema("Ticket", schema, ME)
     assert (model.version, broken) == (1, ())
-    await asyncio.gather(*world.node._opening)
+    await asyncio.gather(*world.node._background)
     assert {each.name for each in world.node.views.tables["Ticket"].columns} == {"price", "at"}
     third = await world.receipt(create(code, "Ticket/3", '{"price":99,"at":"2026-01-01T00:00:00Z"}'))
     query = parse_list([("price", "gt.5"), ("order", "-price")])

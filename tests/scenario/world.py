@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 
@@ -9,6 +10,7 @@ from peaceriver.embedded import Server
 from peaceriver.message import Envelope
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
+from peaceriver.node.roles import Role
 from peaceriver.node.sending import Sender
 from peaceriver.record import Record
 from peaceriver.shard.proposal import Outcome, Receipt
@@ -28,7 +30,16 @@ class World:
         """A new department, which no other test uses."""
         code = next(_codes)
         await Publishing(self.node).department(code, {"name": f"Department {code}"} | page, ME)
+        await self.role(code)
         return code
+
+    async def role(self, code: int) -> Role:
+        """What goes on for a department, once it has begun."""
+        for _ in range(1000):
+            if (role := self.node.roles.at(code)) is not None:
+                return role
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"department {code} is not led")
 
     async def send(self, *envelopes: Envelope) -> list[Outcome]:
         return await self.node.sending.send(envelopes, ME)

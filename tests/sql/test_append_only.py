@@ -36,7 +36,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any) -
         await prepare(server.connection("postgres"))
         await migrate(server.connection(OWNER, DATABASE))
         runner = await connect(server.connection(RUNNER, DATABASE))
-        await runner.execute("select open_shard(100)")
+        await runner.execute("select open_shard(100, false)")
         await runner.execute(RECORD, 1)
         await runner.close()
         yield server
@@ -111,7 +111,7 @@ async def test_the_door_that_takes_back_is_closed_to_others_and_behind_itself(se
     admin = await as_role(server, "postgres")
     try:
         await admin.execute("create role somebody")
-        await admin.execute("select open_shard(300)")
+        await admin.execute("select open_shard(300, false)")
         await admin.execute(RECORD.replace("(100,", "(300,"), 1)
         await admin.execute("update shard_state set last_position = 1 where shard = 300")
         take_back = "select * from strand_tail(300, $1, 1, 1, decode(repeat('00', 32), 'hex'))"
@@ -176,7 +176,7 @@ async def test_a_message_id_is_recorded_once_per_shard(server: Server) -> None:
 async def test_a_position_is_found_by_its_stamp(server: Server, time: int) -> None:
     runner = await as_role(server, RUNNER)
     try:
-        await runner.execute("select open_shard(200)")
+        await runner.execute("select open_shard(200, false)")
         await runner.execute(
             "insert into journal (shard, position, group_end, epoch, stamp, kind, hops, body, chain)"
             " select 200, n, n, 1, n * 2, 'tick', 0, '{}', '\\x00' from generate_series(1, 499) as n"

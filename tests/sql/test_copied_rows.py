@@ -60,7 +60,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any) -
 async def opened(server: Server, database: str) -> Transaction:
     """A connection of the running role, with a shard open."""
     runner = await connect(server.connection(RUNNER, database))
-    await sql.open.run(runner, shard=100)
+    await sql.open.run(runner, shard=100, recovering=False)
     return runner
 
 

@@ -46,7 +46,7 @@ async def damaged(server: Server) -> AsyncIterator[Transaction]:
     block = connection.transaction()
     await block.start()
     rows = values(SOUND)
-    await connection.execute("select open_shard(100)")
+    await connection.execute("select open_shard(100, false)")
     await connection.execute("insert into journal select * from unnest($1::journal[])", rows)
     await connection.execute(
         "update shard_state set last_position = $1, last_chain = $2 where shard = 100", len(rows), rows[-1][-1]

@@ -14,6 +14,7 @@ from peaceriver.api.endpoint import Endpoint
 from peaceriver.api.merging import Merging
 from peaceriver.api.metrics import Metrics
 from peaceriver.api.operations import Operation
+from peaceriver.api.replication import BETWEEN_NODES
 from peaceriver.api.routes import OPERATIONS
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
@@ -27,7 +28,7 @@ class Application(Starlette):
 
     def __init__(self, context: Context) -> None:
         by_path: dict[str, list[Operation]] = {}
-        for each in context.operations:
+        for each in (*context.operations, *BETWEEN_NODES):
             by_path.setdefault(each.path, []).append(each)
         endpoints = [Endpoint(path, operations, context) for path, operations in by_path.items()]
         super().__init__(routes=[Route(each.path, each) for each in endpoints])

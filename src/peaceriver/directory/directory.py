@@ -32,10 +32,13 @@ class Directory:
     def __init__(self, python: Mapping[str, type[Actor]] | None = None) -> None:
         self.departments: dict[int, Department] = {}
         self.rules: dict[str, RulePage] = {}
-        #: The active validation rules, by department.
+        #: The active rules by department: those that validate, and those that follow up.
         self.validating: dict[int, list[RulePage]] = {}
+        self.acting: dict[int, list[RulePage]] = {}
         #: How far it is: a position of shard 0.
         self.applied = Watermark()
+        #: Where in shard 0 each department came to be, in that order.
+        self.born: dict[int, int] = {}
         self._editions: dict[str, list[_Edition]] = {}
         self._documents: dict[tuple[str, str], str] = {}
         self._python = python or {}
@@ -56,12 +59,14 @@ class Directory:
         self._documents[actor_type, key] = document
         if actor_type == DEPARTMENTS:
             since = self.departments[int(key)].since if int(key) in self.departments else record.stamp
+            self.born.setdefault(int(key), record.position)
             self.departments[int(key)] = pages.department(key, document, since)
         elif actor_type == MODELS:
             self._publish(key, document, record.actor_version)
         elif actor_type == RULES:
             self.rules[key] = pages.rule(key, document, record.actor_version)
-            self.validating = _by_department(self.rules.values())
+            self.validating = _by_department(self.rules.values(), "validation")
+            self.acting = _by_department(self.rules.values(), "follow-up")
 
     def _publish(self, actor_type: str, document: str, version: int) -> None:
         definition = jsontext.read(jsontext.read(document.encode())["definition"].encode())
@@ -131,10 +136,10 @@ class Directory:
         return self._documents.get((section, key))
 
 
-def _by_department(rules: Iterable[RulePage]) -> dict[int, list[RulePage]]:
+def _by_department(rules: Iterable[RulePage], kind: str) -> dict[int, list[RulePage]]:
     found: dict[int, list[RulePage]] = {}
     for each in rules:
-        if each.active and each.kind == "validation":
+        if each.active and each.kind == kind:
             found.setdefault(each.at, []).append(each)
     return found
 

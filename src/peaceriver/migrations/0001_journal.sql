@@ -29,7 +29,10 @@ create table identity (
     one         boolean primary key default true check (one),
     node        text collate "C" not null,
     incarnation uuid    not null default gen_random_uuid(),    -- made with the database; a new one after a restore
-    boots       integer not null default 0 check (boots >= 0)  -- how often the node's process started on this database
+    boots       integer not null default 0 check (boots >= 0), -- how often the node's process started on this database
+    -- A position of shard 0: departments that came later were never held by this node before, so they have nothing to
+    -- recover from. Null: it is not known yet, for this node may have lost its disk.
+    knows_from  bigint
 );
 
 -- What this node knows of others: one that comes back with fewer boots, or the same ones in another run, was restored.
@@ -93,6 +96,7 @@ create index journal_reader
     on journal (shard, sender_shard, hashtextextended(split_part(body, ',"chain":', 1), 0), position)
     where kind = 'mark';
 create index journal_exception on journal (shard, position) where kind = 'exception';
+create index journal_member on journal (shard, position) where kind = 'member';
 -- The consequences of a message: all records that go back to it, the message's own apart, whose id is the root.
 create index journal_root on journal (shard, root) where root <> message_id;
 
@@ -210,7 +214,7 @@ create trigger append_only_whole before truncate on journal for each statement e
 alter table journal enable always trigger append_only_whole;
 
 -- A shard's partition is made by the owner: the running role may not create tables in the journal.
-create function open_shard(code integer) returns void
+create function open_shard(code integer, is_recovering boolean) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     partition text := 'journal_' || code;
@@ -231,7 +235,7 @@ begin
             for each statement execute function refuse_change()', partition);
         execute format('alter table %I enable always trigger append_only_whole', partition);
     end if;
-    insert into shard_state (shard) values (code) on conflict do nothing;
+    insert into shard_state (shard, recovering) values (code, is_recovering) on conflict do nothing;
     insert into view_mark (shard, position, stamp) values (code, 0, 0) on conflict do nothing;
 end $$;
 
@@ -381,8 +385,8 @@ begin
     return replaced;
 end $$;
 
-revoke all on function open_shard(integer) from public;
-grant execute on function open_shard(integer) to peaceriver_runner;
+revoke all on function open_shard(integer, boolean) from public;
+grant execute on function open_shard(integer, boolean) to peaceriver_runner;
 revoke all on function repair_rows(integer, journal[]) from public;
 grant execute on function repair_rows(integer, journal[]) to peaceriver_runner;
 revoke all on function strand_tail(integer, bigint, integer, bigint, bytea) from public;

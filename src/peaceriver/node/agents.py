@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import structlog
 
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import RulePage
-from peaceriver.errors import Conflict, NotFound, Refused
+from peaceriver.errors import Conflict, LedElsewhere, NotFound, Refused
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.postgres import Unreachable
-from peaceriver.record import Record
 from peaceriver.rule import Start
 from peaceriver.shard import journal
 from peaceriver.shard.agent import Agent
@@ -27,6 +27,7 @@ from peaceriver.shard.watermark import Watermark
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
+_LOOK_AGAIN_S = 0.1
 _TRIES_MAX = 5
 #: Kinds of records that rules look at: marks and ticks wake nobody.
 _LOOKED_AT = frozenset(("received", "exception"))
@@ -45,6 +46,7 @@ class Agents:
         self._followed: set[int] = set()
         self._levelling = asyncio.Lock()
         self._moving: set[asyncio.Task[int]] = set()
+        self._levellings: set[asyncio.Task[None]] = set()
         self._stopped = False
         #: Counts how often agents were brought level with the directory: for those who wait for a rule.
         self.levelled = Watermark()
@@ -61,10 +63,6 @@ class Agents:
     def processes(self) -> list[int]:
         """The processes that rules run in now, by their ids."""
         return self._evaluator.pids
-
-    def looking_at(self, record: Record) -> list[Agent]:
-        """The agents whose rules look at a record."""
-        return [each for each in self.at(record.shard) if each.looks_at(record)]
 
     def validations_for(self, code: int) -> Validations:
         """What a department asks before it admits a message; asks the directory anew each time."""
@@ -89,8 +87,23 @@ class Agents:
             for name, own in self._evaluator.rules.items()
             if (page := self._directory.rules.get(name)) is None
             or not self.runs(page)
-            or (own.kind == "follow-up" and self.of(name) is None)
+            or (own.kind == "follow-up" and not self._acts(page))
         )
+
+    def _acts(self, page: RulePage) -> bool:
+        """Whether a rule acts: here, or where its department is led; its first mark says that it has begun to."""
+        shard = self._shards.get(page.at)
+        if shard is None or shard.serving:
+            return self.of(page.name) is not None
+        return (reader_of(page.name), page.at) in shard.marks
+
+    async def active(self) -> None:
+        """Wait until all rules of this node's application act, wherever their departments are led."""
+        while self.waiting:
+            # Of those that act elsewhere nobody tells: their marks are copied some time.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await self.levelled.passed(self.levelled.value)
 
     async def level(self) -> None:
         """Start agents of rules that became active, stop those of rules that are no longer; tries until it is done."""
@@ -104,6 +117,8 @@ class Agents:
             try:
                 await self._level_once(page)
                 return
+            except LedElsewhere:
+                return  # whoever leads the department lets the rule act
             except (*Unreachable, Refused, MarkMoved) as error:
                 log.warning("a rule waits to become active", rule=page.name, shard=page.at, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
@@ -116,7 +131,7 @@ class Agents:
             await running.stop()
             running = None
         shard = self._shards.get(page.at)
-        if not wanted or shard is None:
+        if not wanted or shard is None or not shard.serving:
             return
         if running is not None:
             running.version = page.version
@@ -197,15 +212,22 @@ class Agents:
                     self._drop(agent)
                     await self._level(self._directory.rules[rule])
 
-    async def revived(self, shard: Shard) -> None:
-        """A department is led again: its agents may have missed what its journal says."""
+    def take_up(self, shard: Shard) -> None:
+        """A department is led here from now on: let its rules act."""
+        levelling = asyncio.create_task(self.level(), name=f"rules of {shard.code}")
+        self._levellings.add(levelling)
+        levelling.add_done_callback(self._levellings.discard)
+
+    async def leave(self, shard: Shard) -> None:
+        """A department is led here no longer: its rules act elsewhere."""
         for agent in self.at(shard.code):
-            await agent.load()
+            self._drop(agent)
+            await agent.stop()
 
     async def stop(self) -> None:
         """Stop all agents, each with its mark written."""
         self._stopped = True
-        moving = list(self._moving)
+        moving = [*self._moving, *self._levellings]
         for task in moving:
             task.cancel()
         await asyncio.gather(*moving, return_exceptions=True)

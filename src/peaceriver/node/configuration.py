@@ -4,6 +4,9 @@
     listen = { host = "127.0.0.1", port = 7400 }
     data = "n1"                 # a directory, in which the node runs a PostgreSQL of its own; or, instead of it,
     dsn = "postgresql://..."    # a database that is given to it
+    peers = { n2 = "http://127.0.0.1:7401", n3 = "http://127.0.0.1:7402" }      # the other nodes of its cluster
+    founders = ["n1", "n2", "n3"]   # optional: the nodes that the cluster was founded by; else this one and its peers
+    lease = 1.5                 # optional: after so many seconds without a word another node takes over
     app = "shop.py"             # optional: what it serves from the start; or a module's name, as in "company.shop"
 
 Relative paths are relative to the file.
@@ -22,9 +25,13 @@ import msgspec
 
 from peaceriver.application import is_file
 from peaceriver.errors import StartFailed
+from peaceriver.limits import LEASE_S
+from peaceriver.node.replication import Company
 
 PORT = 7400
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+LEASE_MIN_S = 0.2
+LEASE_MAX_S = 60.0
 #: Nobody is asked who they are yet, so nobody else may come in.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -44,6 +51,16 @@ class NodeConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     data: str | None = None
     dsn: str | None = None
     app: str | None = None
+    peers: dict[str, str] = {}
+    founders: tuple[str, ...] = ()
+    lease: float = LEASE_S
+
+    @property
+    def company(self) -> Company:
+        """The cluster that the node belongs to."""
+        others = {name: url for name, url in self.peers.items() if name != self.name}
+        founders = self.founders or tuple(sorted({self.name, *others}))
+        return Company(founders=founders, urls=others, lease_s=self.lease)
 
 
 def read_configuration(path: Path) -> NodeConfiguration:
@@ -79,6 +96,8 @@ def written(configuration: NodeConfiguration) -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{name} = {_toml(member)}" for name, member in value.items()) + " }"
     # A JSON string is a TOML basic string, but for the one control character that JSON leaves as it is.
@@ -108,6 +127,11 @@ def _contradictions(configuration: NodeConfiguration) -> Iterator[str]:
         yield f"listen.host: {configuration.listen.host} is not loopback, and others may not come in yet; say 127.0.0.1"
     if not 0 <= configuration.listen.port <= 65535:
         yield f"listen.port: {configuration.listen.port} does not lie between 0 and 65535"
+    if not LEASE_MIN_S <= configuration.lease <= LEASE_MAX_S:
+        yield f"lease: {configuration.lease} does not lie between {LEASE_MIN_S} and {LEASE_MAX_S} seconds"
+    for name, url in configuration.peers.items():
+        if not _NAME.fullmatch(name) or not url.startswith(("http://", "https://")):
+            yield f"peers.{name}: the name of a node and the URL that it is served at, not {url!r}"
     for name in ("data", "dsn", "app"):
         if getattr(configuration, name) == "":
             yield f"{name}: must not be empty"

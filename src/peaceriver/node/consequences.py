@@ -16,13 +16,12 @@ import msgspec
 
 from peaceriver.errors import NotFound, TooLarge
 from peaceriver.limits import CONSEQUENCES_MAX
-from peaceriver.node.agents import Agents
 from peaceriver.node.departments import Departments
 from peaceriver.node.exceptions import Exceptions, Standing
+from peaceriver.node.progress import Progress
 from peaceriver.postgres import Database
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
-from peaceriver.shard.agent import Agent
 from peaceriver.shard.exceptions import exception_id
 from peaceriver.shard.watermark import Watermark
 from peaceriver.stamp import Stamp
@@ -74,10 +73,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 class Consequences:
     """Follows causes and effects through a node's journals."""
 
-    def __init__(self, database: Database, shards: Departments, agents: Agents, exceptions: Exceptions) -> None:
+    def __init__(self, database: Database, shards: Departments, progress: Progress, exceptions: Exceptions) -> None:
         self._database = database
         self._shards = shards
-        self._agents = agents
+        self._progress = progress
         self._exceptions = exceptions
 
     async def settled(self, message_id: UUID, timeout_s: float) -> Settled:
@@ -96,7 +95,7 @@ class Consequences:
 
     async def _looked_again(self, message_id: UUID, before: Sequence[Record]) -> tuple[list[Record], bool]:
         """The consequences as they are now; and whether all that were there before were acted on, to no further end."""
-        done = all(self._is_acted_on(each) for each in before)
+        done = all([await self._is_acted_on(each) for each in before])
         records = await self._consequences_of(message_id)
         return records, done and len(records) == len(before)
 
@@ -110,10 +109,10 @@ class Consequences:
             positions={each.shard: each.position for each in records},
         )
 
-    def _is_acted_on(self, record: Record) -> bool:
+    async def _is_acted_on(self, record: Record) -> bool:
         """Whether nothing is left to do for a record, but for what an exception holds up that waits for somebody."""
         arrived = self._arrival(record)
-        return (arrived is None or arrived.value >= record.position) and self._busy_with(record) is None
+        return (arrived is None or arrived.value >= record.position) and not await self._progress.is_busy(record)
 
     async def _acted_on(self, records: Sequence[Record]) -> None:
         """Wait until nothing is left to do for any of the records."""
@@ -121,15 +120,7 @@ class Consequences:
             arrived = self._arrival(record)
             if arrived is not None:
                 await arrived.reached(record.position)
-            while (agent := self._busy_with(record)) is not None:
-                await agent.progress(record)
-
-    def _busy_with(self, record: Record) -> Agent | None:
-        """An agent that still has something to do for a record."""
-        for each in self._agents.looking_at(record):
-            if not each.has_acted_on(record) and not each.waits_for_somebody(record):
-                return each
-        return None
+            await self._progress.done(record)
 
     def _arrival(self, record: Record) -> Watermark | None:
         """How far its receiver has taken in what its sender sent; None where it is sent to nobody here."""
@@ -142,7 +133,7 @@ class Consequences:
         """The exceptions that are open among the records, or that one of the records waits behind."""
         ids = {each.message_id for each in records if each.kind == "exception"}
         for record in records:
-            ids.update(agent.held_up_by(record) for agent in self._agents.looking_at(record))
+            ids.update(await self._progress.held_up_by(record))
         async with self._database.reading() as tx:
             rows = await journal.sql.open_among.rows(tx, ids=[each for each in ids if each is not None])
         return [await self._exceptions.at(row["id"]) for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -38,12 +38,18 @@ class Cutoffs:
     """Finds the place of each shard for a read. A place, once given, never changes its answer."""
 
     def __init__(
-        self, database: Database, directory: Directory, shards: Departments, folders: Mapping[int, Folder]
+        self,
+        database: Database,
+        directory: Directory,
+        shards: Departments,
+        folders: Mapping[int, Folder],
+        tick: Callable[[int, int], Awaitable[None]],
     ) -> None:
         self._database = database
         self._directory = directory
         self._shards = shards
         self._folders = folders
+        self._tick = tick
         self._ticked_at: dict[int, float] = {}
         self._known_places: dict[tuple[int, int], Place] = {}
 
@@ -182,7 +188,11 @@ class Cutoffs:
                 await asyncio.sleep(pause_s)
                 continue
             self._ticked_at[shard.code] = time.monotonic()
-            await shard.tick(received_time=at)
+            complete = shard.complete.value
+            await self._tick(shard.code, at)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_INTERVAL_S):
+                    await shard.complete.passed(complete)
 
     async def _folded_to(self, places: dict[int, Place]) -> Cutoff:
         for code, place in places.items():

@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
 from peaceriver.application import Application, load
 from peaceriver.embedded import Server
+from peaceriver.errors import OutcomeUnknown, Unavailable
 from peaceriver.model import definition, model_of
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
+from peaceriver.node.replication import Company
 from peaceriver.node.room import Room
 from peaceriver.node.sending import Sender
 from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, migrate, prepare
+
+log = structlog.get_logger()
+_RETRY_PAUSE_S = 0.5
 
 #: No application: a node that serves whatever is in its directory.
 NONE = load(None)
 
 
-async def node_on_server(name: str, server: Server, application: Application = NONE) -> Node:
+async def node_on_server(
+    name: str, server: Server, application: Application = NONE, company: Company | None = None
+) -> Node:
     """A started node on a server that we own: roles, database and schema are made or brought up to date first."""
     await prepare(server.connection("postgres"))
     await migrate(server.connection(OWNER, DATABASE))
-    return await _started(name, server.connection(RUNNER, DATABASE), application, Room(server.directory))
+    return await _started(name, server.connection(RUNNER, DATABASE), application, Room(server.directory), company)
 
 
-async def node_on_dsn(name: str, dsn: str, application: Application = NONE) -> Node:
+async def node_on_dsn(name: str, dsn: str, application: Application = NONE, company: Company | None = None) -> Node:
     """A started node on a database that was given to us. Its role must own the database and may make roles."""
     await prepare({"dsn": dsn}, database=None)
     await migrate({"dsn": dsn})
     # The session begins as the running role, so that append-only holds here as it does on a server of our own.
-    return await _started(name, {"dsn": dsn, "server_settings": {"role": RUNNER}}, application, Room(None))
+    connection = {"dsn": dsn, "server_settings": {"role": RUNNER}}
+    return await _started(name, connection, application, Room(None), company)
 
 
 async def publish(node: Node, application: Application) -> None:
     """Bring an application's models, departments and rules into the directory; returns when the rules are active.
 
-    What stands there already is left alone; a rule that the application no longer has becomes inactive.
+    What stands there already is left alone; a rule that the application no longer has becomes inactive. Where nobody
+    leads a department, this waits.
     """
+    while True:
+        try:
+            await _publish(node, application)
+            return
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("the application waits", application=application.name, reason=str(error))
+            await asyncio.sleep(_RETRY_PAUSE_S)
+
+
+async def _publish(node: Node, application: Application) -> None:
     publishing, sender = Publishing(node), Sender(principal=f"app:{application.name}")
     for actor in application.models.values():
         await publishing.model(actor.__name__, definition(model_of(actor)), sender)
@@ -49,9 +71,11 @@ async def publish(node: Node, application: Application) -> None:
     await publishing.rules(application.rules, application.name, sender)
 
 
-async def _started(name: str, connection: Mapping[str, Any], application: Application, room: Room) -> Node:
+async def _started(
+    name: str, connection: Mapping[str, Any], application: Application, room: Room, company: Company | None
+) -> Node:
     database = await Database.open(connection)
-    node = Node(name, database, python=application.models, rules=application.rules, room=room)
+    node = Node(name, database, company=company, python=application.models, rules=application.rules, room=room)
     try:
         await node.start()
     except BaseException:

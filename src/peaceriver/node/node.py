@@ -1,9 +1,8 @@
-"""A node: one process and the one database that it owns, serving every department of its directory."""
+"""A node: one process and the one database that it owns, with its replicas of the departments of its directory."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ import structlog
 from peaceriver.actor import Actor
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import DEPARTMENTS, MODELS, RULES
-from peaceriver.errors import StartFailed, Unavailable
+from peaceriver.errors import StartFailed
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.agents import Agents
@@ -23,17 +22,20 @@ from peaceriver.node.departments import Departments
 from peaceriver.node.drafts import Drafts
 from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.identity import wall_clock
+from peaceriver.node.progress import Progress
 from peaceriver.node.reading import Reading
+from peaceriver.node.replication import Company, Replication
+from peaceriver.node.roles import Roles
 from peaceriver.node.room import Room
+from peaceriver.node.routing import Routing
 from peaceriver.node.sending import Sending
-from peaceriver.node.timers import Timers
 from peaceriver.postgres import Database, DatabaseError, Unreachable
-from peaceriver.record import from_row
+from peaceriver.protocol.members import Members
+from peaceriver.record import Record, from_row
 from peaceriver.rule import Rule
 from peaceriver.shard import journal
-from peaceriver.shard.delivery import Delivery
-from peaceriver.shard.journal import Batch
 from peaceriver.shard.rebuild import rebuild
+from peaceriver.shard.replicas import members_in
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.view_tables import ViewTable, columns_of
 from peaceriver.shard.views import Folder, Views
@@ -43,13 +45,14 @@ _RETRY_PAUSE_S = 0.5
 
 
 class Node:
-    """A running node. ``start`` brings up every department of the directory; ``stop`` ends in order."""
+    """A running node. ``start`` takes up every replica that the directory gives it; ``stop`` ends in order."""
 
     def __init__(
         self,
         name: str,
         database: Database,
         *,
+        company: Company | None = None,
         python: Mapping[str, type[Actor]] | None = None,
         rules: Mapping[str, Rule] | None = None,
         room: Room | None = None,
@@ -57,80 +60,80 @@ class Node:
     ) -> None:
         self.name = name
         self.database = database
+        self.company = company or Company(founders=(name,))
         self.directory = Directory(python)
         self.shards = Departments(self.directory)
         self.folders: dict[int, Folder] = {}
         self.views = Views(self.directory)
-        self.cutoffs = Cutoffs(database, self.directory, self.shards, self.folders)
+        self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
+        self.roles = Roles(self.shards, self.agents)
+        self.replication = Replication(name, database, self.company, turned=self.roles.turned)
+        self.routing = Routing(name, self.shards, self.replication.peers)
+        self.cutoffs = Cutoffs(database, self.directory, self.shards, self.folders, self.routing.tick)
         self.room = room or Room(None)
-        self.sending = Sending(database, self.directory, self.shards, self.views, self.room)
+        self.sending = Sending(database, self.directory, self.shards, self.routing, self.views, self.room)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.sending)
-        self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending)
-        self.consequences = Consequences(database, self.shards, self.agents, self.exceptions)
+        progress = Progress(database, self.directory, self.shards, self.agents)
+        self.consequences = Consequences(database, self.shards, progress, self.exceptions)
         self._clock = clock
-        self._deliveries: dict[int, Delivery] = {}
-        self._timers: dict[int, Timers] = {}
-        self._opening: set[asyncio.Task[None]] = set()
-        self._changed: asyncio.Queue[Batch] = asyncio.Queue()
-        self._follow_directory: asyncio.Task[None] | None = None
+        #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
+        self._holders = [Members(self.company.founders)]
+        self._background: set[asyncio.Task[None]] = set()
+        self._following: asyncio.Task[None] | None = None
         self._rebuilding = asyncio.Lock()
 
     async def start(self) -> None:
-        """Lead every department that the directory has; raises StartFailed where it cannot go on from its records."""
+        """Take up every replica; raises StartFailed where this node cannot go on from its records.
+
+        A node that is its cluster alone leads every department when this returns; with others, see ``ready``.
+        """
+        await self.replication.boot()
+        await self._open(CONTROL)
         async with self.database.connection() as tx:
-            await journal.sql.open.run(tx, shard=CONTROL)
             await self.views.load(tx)
         await self._read_directory()
         self._check_folds()
-        await self._lead(CONTROL, later_than=0)
-        self._follow_directory = asyncio.create_task(self._apply_changes(), name="directory")
-        for department in list(self.directory.departments.values()):
-            await self._lead(department.code, later_than=department.since)
-        for delivery in list(self._deliveries.values()):
-            await delivery.start()
+        for code in list(self.directory.departments):
+            await self._open(code)
         await self._level_views()
-        await self.agents.level()
+        self._following = asyncio.create_task(self._follow_directory(), name="directory")
+        self.roles.start()
+        self.replication.start()
+        for shard in self.shards.values():
+            self.roles.turned(shard)
+        if self.company.founders == (self.name,) and not self.company.urls:
+            await self.led()
+
+    async def led(self) -> None:
+        """Wait until every department of the directory is led by somebody."""
+        for shard in list(self.shards.values()):
+            while shard.leader is None:
+                await shard.turns.passed(shard.turns.value)
 
     async def stop(self) -> None:
         """Take nothing more, finish what is under way, and give up the lead."""
-        if self._follow_directory is not None:
-            self._follow_directory.cancel()
-        for task in self._opening:
-            task.cancel()
-        ending: list[Callable[[], Awaitable[None]]] = [
-            *(each.stop for each in self._deliveries.values()),
-            *(each.stop for each in self._timers.values()),
-            *(each.stop for each in self.folders.values()),
-        ]
+        for task in (self._following, *self._background):
+            if task is not None:
+                task.cancel()
+        ending: list[Callable[[], Awaitable[None]]] = [self.roles.stop, *(each.stop for each in self.folders.values())]
         await asyncio.gather(*(end() for end in ending))
         await self.agents.stop()
-        for shard in self.shards.values():
-            # The database may be gone already; then the next start fences us, which is as good as resigning.
-            with contextlib.suppress(*Unreachable):
-                await shard.stop()
+        await self.replication.stop()
         self.agents.close()
         await self.database.close()
 
     @property
     def ready(self) -> bool:
-        """Whether every department of the directory has a serving leader here."""
-        codes = {CONTROL, *self.directory.departments}
-        return all(code in self.shards and self.shards[code].serving for code in codes)
+        """Whether every department of the directory has a leader."""
+        return not self.waiting
 
-    async def _read_directory(self) -> None:
-        """Fold shard 0's journal into memory, up to its end."""
-        position = 0
-        async with self.database.connection() as tx:
-            while rows := await journal.following(
-                tx, CONTROL, after=position, until=2**63 - 1, records=PAGE_RECORDS_MAX
-            ):
-                for row in rows:
-                    if row["kind"] == "received":
-                        self.directory.apply(from_row(row))
-                position = rows[-1]["position"]
-        self.directory.applied.advance(position)
+    @property
+    def waiting(self) -> list[int]:
+        """The departments that have no leader now."""
+        codes = {CONTROL, *self.directory.departments}
+        return sorted(code for code in codes if code not in self.shards or self.shards[code].leader is None)
 
     def _check_folds(self) -> None:
         for error in self.directory.unfit.values():
@@ -143,85 +146,102 @@ class Node:
                         "start it with the application that defines it"
                     )
 
-    async def _lead(self, code: int, *, later_than: int) -> Shard:
+    # --- replicas
+
+    async def _open(self, code: int) -> None:
+        """Take up this node's replica of a department."""
+        born = self.directory.born.get(code, 0)
+        founders = [each for each in self._holders if each.position <= born][-1]
         rules = msgspec.structs.replace(self.directory.rules_for(code), validations=self.agents.validations_for(code))
-        shard = Shard(self.database, code, rules, self._clock)
-        shard.followers.append(self._on_batch)
-        if code == CONTROL:
-            # From the first record on: the directory counts as level with shard 0 only when it has seen them all.
-            shard.followers.append(self._on_directory)
-        shard.died = lambda each: self._in_background(self._revive(each))
-        await shard.start(later_than)
+        shard = Shard(self.database, code, rules, self.directory, self._clock)
+        if code != CONTROL:
+            shard.later_than = self.directory.departments[code].since
+        shard.sent = self.roles.sent
+        ordinal = list(self.directory.born).index(code) + 1 if code != CONTROL else 0
+        await self.replication.open(
+            shard,
+            Members(founders.voters),
+            born=born,
+            first=founders.voters[ordinal % len(founders.voters)],
+        )
         folder = Folder(shard, self.views)
         shard.followers.append(folder.offer)
-        timers = Timers(shard)
         await folder.start()
-        await timers.start()
-        self.folders[code], self._timers[code] = folder, timers
-        self._deliveries[code] = Delivery(shard, self.shards)
+        self.folders[code] = folder
         self.shards[code] = shard
-        return shard
+        self.roles.turned(shard)
 
-    async def _revive(self, shard: Shard) -> None:
-        """Lead a shard anew whose appender died, and make good for the wake-ups that died with it."""
+    # --- the directory
+
+    async def _read_directory(self) -> None:
+        """Fold shard 0's journal into memory, as far as it is complete."""
+        while self.directory.applied.value < self.shards[CONTROL].complete.value:
+            records = await self._apply_next()
+            self.directory.applied.advance(records[-1].position)
+
+    async def _follow_directory(self) -> None:
+        """Follow shard 0: take in each change, and take up departments that are new."""
         while True:
-            await asyncio.sleep(_RETRY_PAUSE_S)
+            await self.shards[CONTROL].complete.passed(self.directory.applied.value)
             try:
-                await shard.start()
-                await self._timers[shard.code].load()
-                await self.agents.revived(shard)
-                for delivery in list(self._deliveries.values()):
-                    await delivery.catch_up()
-            except (*Unreachable, DatabaseError, Unavailable) as error:
-                log.warning("department waits", shard=shard.code, reason=str(error))
-            else:
-                log.info("department is led again", shard=shard.code, epoch=shard.epoch)
-                return
+                records = await self._apply_next()
+            except (*Unreachable, DatabaseError) as error:
+                log.warning("the directory waits", reason=str(error))
+                await asyncio.sleep(_RETRY_PAUSE_S)
+                continue
+            await self._change({each.actor_type for each in records if each.kind == "received"}, records)
+            self.directory.applied.advance(records[-1].position)
 
-    def _on_batch(self, shard: Shard, batch: Batch) -> None:
-        """Wake the departments that a batch has something for."""
-        for receiver in {each.receiver_shard for each in batch.records if each.kind == "sent"}:
-            if receiver is not None and receiver in self._deliveries:
-                self._deliveries[receiver].wake(shard.code)
-
-    def _on_directory(self, shard: Shard, batch: Batch) -> None:
-        self._changed.put_nowait(batch)
-
-    async def _apply_changes(self) -> None:
-        """Follow shard 0: take in each change, and bring up departments that are new."""
-        while True:
-            batch = await self._changed.get()
-            received = [each for each in batch.records if each.kind == "received"]
-            for record in received:
+    async def _apply_next(self) -> list[Record]:
+        """Take in the next complete records of shard 0, in memory."""
+        async with self.database.connection() as tx:
+            rows = await journal.following(
+                tx,
+                CONTROL,
+                after=self.directory.applied.value,
+                until=self.shards[CONTROL].complete.value,
+                records=PAGE_RECORDS_MAX,
+            )
+        records = [from_row(row) for row in rows]
+        for record in records:
+            if record.kind == "received":
                 self.directory.apply(record)
-                if record.actor_type == MODELS and record.actor_id is not None:
-                    self._in_background(self._level_view(record.actor_id))
-            if any(each.actor_type == DEPARTMENTS for each in received):
-                await self._open_departments()
-            if any(each.actor_type in (DEPARTMENTS, RULES) for each in received):
-                self._in_background(self.agents.level())
-            self.directory.applied.advance(batch.tip.position)
+            elif record.kind == "member":
+                self._holders.append(members_in([record], self._holders[-1]))
+        return records
+
+    async def _change(self, sections: set[str | None], records: list[Record]) -> None:
+        """Bring this node level with what has changed in the directory."""
+        if MODELS in sections:
+            for name in {each.actor_id for each in records if each.actor_type == MODELS}:
+                assert name is not None
+                self._in_background(self._level_view(name))
+        if DEPARTMENTS in sections:
+            await self._open_departments()
+        if sections & {DEPARTMENTS, RULES}:
+            self._in_background(self.agents.level())
 
     async def _open_departments(self) -> None:
-        """Bring up departments that are not served yet; tries again until the database lets it."""
-        for department in list(self.directory.departments.values()):
-            while department.code not in self.shards:
+        """Take up departments that are new; tries again until the database lets it."""
+        for code in list(self.directory.departments):
+            while code not in self.shards:
                 try:
-                    await self._lead(department.code, later_than=department.since)
-                    await self._deliveries[department.code].start()
-                except (*Unreachable, DatabaseError, Unavailable) as error:
-                    log.warning("department waits", shard=department.code, reason=str(error))
+                    await self._open(code)
+                except (*Unreachable, DatabaseError) as error:
+                    log.warning("department waits", shard=code, reason=str(error))
                     await asyncio.sleep(_RETRY_PAUSE_S)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._opening.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("work in the background failed", reason=repr(task.exception()))
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.create_task(work)
-        self._opening.add(task)
+        self._background.add(task)
         task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("work in the background failed", reason=repr(task.exception()))
+
+    # --- views
 
     async def _level_views(self) -> None:
         for actor_type in list(self.directory.models):

@@ -93,14 +93,16 @@ async def _start(
     if configuration.data is not None:
         server = await KeptServer.start(Path(configuration.data))
         stack.push_async_callback(server.stop)
-        node = await node_on_server(configuration.name, server.server, application)
+        node = await node_on_server(configuration.name, server.server, application, configuration.company)
     else:
         assert configuration.dsn is not None, "a configuration has one of the two"
-        node = await node_on_dsn(configuration.name, configuration.dsn, application)
+        node = await node_on_dsn(configuration.name, configuration.dsn, application, configuration.company)
     stack.push_async_callback(_in_time, "node", node.stop)
-    await publish(node, application)
     serving = await serve(node, configuration.listen.host, configuration.listen.port)
     stack.push_async_callback(_in_time, "door", serving.stop)
+    # Others come in by the door, and without them perhaps nobody leads.
+    await publish(node, application)
+    await node.led()
     return server, serving
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -23,7 +24,9 @@ from peaceriver.node.sending import Sender
 from peaceriver.rule import Rule, Start
 from peaceriver.shard.proposal import Receipt
 
-_TRIES_MAX = 5
+_TRIES_MAX = 10
+#: How long a change by somebody else may take to be known here.
+_CHANGE_S = 0.2
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -44,6 +47,9 @@ class Publishing:
         receipt = await self._put(DEPARTMENTS, str(code), page, sender)
         # A page that said the same already may still be on its way to being served.
         await self._node.directory.applied.reached(self._node.shards[CONTROL].complete.value)
+        shard = self._node.shards[code]
+        while shard.leader is None:
+            await shard.turns.passed(shard.turns.value)
         return Published({"code": code} | page, receipt)
 
     async def model(self, actor_type: str, wanted: dict[str, Any], sender: Sender) -> tuple[Model, tuple[Offence, ...]]:
@@ -75,8 +81,7 @@ class Publishing:
             page = self._page(RULES, name)
             if name not in rules and page["app"] == app and page["active"]:
                 await self._put(RULES, name, page | {"active": False}, sender)
-        while self._node.agents.waiting:
-            await self._node.agents.levelled.passed(self._node.agents.levelled.value)
+        await self._node.agents.active()
 
     async def replay(self, rule: str, start: Start) -> int:
         """Let an active rule act anew: from "start", from a position, or from "now"; answers the position.
@@ -102,6 +107,7 @@ class Publishing:
     async def _put(self, section: str, key: str, page: dict[str, Any], sender: Sender) -> Receipt | None:
         """Create a page or turn it into ``page``, whoever else changes it meanwhile."""
         for _ in range(_TRIES_MAX):
+            at = self._node.directory.applied.value
             before = self._node.directory.document(section, key)
             if before is None:
                 envelope = Envelope(
@@ -116,8 +122,10 @@ class Publishing:
                 )
             outcome = (await self._node.sending.send([envelope], sender))[0]
             if isinstance(outcome, Conflict):
-                # Another one was faster; decide again on what stands there now.
-                await asyncio.sleep(0.02)
+                # Another one was faster; decide again on what stands there now, once this node knows of it.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_CHANGE_S):
+                        await self._node.directory.applied.passed(at)
                 continue
             if isinstance(outcome, Refused):
                 raise outcome

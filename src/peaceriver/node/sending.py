@@ -17,8 +17,8 @@ from peaceriver.errors import (
     NotFound,
     Offence,
     OutcomeUnknown,
-    PeaceRiverError,
     Refused,
+    Unavailable,
 )
 from peaceriver.limits import (
     ACTOR_TYPES_MAX,
@@ -32,13 +32,13 @@ from peaceriver.message import Envelope, body_value, offences
 from peaceriver.node.departments import Departments
 from peaceriver.node.identity import new_id, wall_clock
 from peaceriver.node.room import Room
+from peaceriver.node.routing import Concern, Routing
 from peaceriver.postgres import Database
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
 from peaceriver.shard.causes import Cause, causes_at
 from peaceriver.shard.exceptions import exception_id
-from peaceriver.shard.proposal import Answer, Outcome, Proposal, Receipt, Wish, kind_of, receipt_of
-from peaceriver.shard.shard import Shard
+from peaceriver.shard.proposal import Outcome, Proposal, Receipt, Wish, kind_of, receipt_of
 from peaceriver.stamp import TICKS_PER_MICROSECOND, Stamp
 
 
@@ -49,6 +49,8 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     #: W3C trace context, kept with the record.
     trace: str | None = None
     timeout_s: float = SEND_TIMEOUT_S
+    #: How safe a receipt must be: held by a majority of the replicas, by the leader alone, or by all.
+    concern: Concern = "quorum"
 
 
 class Types(Protocol):
@@ -66,12 +68,14 @@ class Sending:
         database: Database,
         directory: Directory,
         shards: Departments,
+        routing: Routing,
         types: Types,
         room: Room,
     ) -> None:
         self._database = database
         self._directory = directory
         self._shards = shards
+        self._routing = routing
         #: The actor types that have a view already.
         self._types = types
         self._room = room
@@ -113,15 +117,16 @@ class Sending:
             wishes.append(each)
         await self._await_causes(wishes, causes, atomic=True)
         proposal = Proposal(wishes=tuple(wishes), atomic=True)
-        shard = self._shards[recorders.pop()]
-        answer = (await shard.propose([proposal]).answered(sender.timeout_s))[0]
-        if not isinstance(answer, list):
-            raise _unanswered(shard, wishes[0], answer, sender)
-        for outcome in answer:
+        outcomes = (
+            await self._routing.send(recorders.pop(), [proposal], concern=sender.concern, timeout_s=sender.timeout_s)
+        )[0]
+        for outcome in outcomes:
+            if isinstance(outcome, OutcomeUnknown | Unavailable):
+                raise outcome
             if isinstance(outcome, Refused):
                 # All have the refusal of the first bad one.
                 raise outcome.of_batch([str(each.id) for each in wishes].index(str(outcome.message_id)))
-        return answer
+        return outcomes
 
     async def receipt(self, message_id: UUID) -> tuple[str, Receipt | Record]:
         """What became of a message, by its id: its state and its receipt, or the exception that answers it.
@@ -171,22 +176,17 @@ class Sending:
         promoted: tuple[UUID, ...],
     ) -> None:
         """Send one department's messages in their order."""
-        shard = self._shards[code]
         wishes = [wish for _, wish in lane]
         if causes:
             wishes = await self._await_causes(wishes, causes, atomic=False)
-        answers: Sequence[Answer | None]
-        try:
-            answers = await shard.propose([Proposal(wishes=(wish,), promoted=promoted) for wish in wishes]).answered(
-                sender.timeout_s
-            )
-        except Refused as refusal:
-            answers = [refusal] * len(wishes)
-        for (index, wish), answer in zip(lane, answers, strict=True):
-            if isinstance(answer, list):
-                outcomes[index] = answer[0]
-            else:
-                outcomes[index] = _unanswered(shard, wish, answer, sender)
+        proposals = [Proposal(wishes=(wish,), promoted=promoted) for wish in wishes if wish.refusal is None]
+        sent = iter(
+            await self._routing.send(code, proposals, concern=sender.concern, timeout_s=sender.timeout_s)
+            if proposals
+            else ()
+        )
+        for (index, _), wish in zip(lane, wishes, strict=True):
+            outcomes[index] = next(sent)[0] if wish.refusal is None else wish.refusal
 
     def _prepared(
         self, messages: Iterable[Envelope | Refused], sender: Sender, causes: Mapping[Stamp, Cause]
@@ -307,16 +307,3 @@ def _read_form(envelope: Envelope, shards: Departments) -> object:
 def _parts(messages: Sequence[Envelope | Refused]) -> Iterator[Sequence[Envelope | Refused]]:
     for start in range(0, len(messages), PART_MESSAGES_MAX):
         yield messages[start : start + PART_MESSAGES_MAX]
-
-
-def _unanswered(shard: Shard, wish: Wish, answer: PeaceRiverError | None, sender: Sender) -> Refused:
-    """What the sender of a message is told that was not looked at, or not in time."""
-    if answer is None:
-        return OutcomeUnknown(
-            f"department {shard.code} has not answered within {sender.timeout_s:g} s; "
-            f"the message may or may not be recorded: ask for {wish.id}, or send it again under this id",
-            message_id=str(wish.id),
-        )
-    # Many may have been given this very answer.
-    assert isinstance(answer, Refused), answer
-    return type(answer)(answer.detail, retry_after_s=answer.retry_after_s, message_id=str(wish.id))

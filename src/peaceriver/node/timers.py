@@ -50,8 +50,10 @@ class Timers:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._shard.followers.remove(self._follow)
 
     def _follow(self, shard: Shard, batch: Batch) -> None:
         for position, due in batch.timers:

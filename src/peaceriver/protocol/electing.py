@@ -22,7 +22,8 @@ def go_on(state: State, now: float) -> list[Effect]:
         give_up(state, now)
     if state.campaign is not None or state.node not in state.members.voters or state.hears_leader(now):
         return []
-    patience_s = state.lease_s * (1 + _STAGGER * state.members.rank(state.node, state.first))
+    rank = state.members.rank(state.node, state.first)
+    patience_s = state.lease_s * (1 + _STAGGER * rank) if len(state.members.voters) > 1 else 0.0
     return start(state, now) if now - state.heard_at >= patience_s else []
 
 

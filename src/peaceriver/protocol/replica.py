@@ -35,6 +35,36 @@ class Replica:
         self.state = State(node, stored, first=first, lease_s=lease_s, now=now)
 
     @property
+    def node(self) -> str:
+        """Where the replica is."""
+        return self.state.node
+
+    @property
+    def end(self) -> Place:
+        """Where its journal stands."""
+        return self.state.end
+
+    @property
+    def promised(self) -> int:
+        """The epoch before which nobody is followed any more."""
+        return self.state.promised
+
+    @property
+    def members(self) -> Members:
+        """Who holds the shard."""
+        return self.state.members
+
+    @property
+    def recovering(self) -> bool:
+        """Whether it copies only, and does not count."""
+        return self.state.recovering
+
+    @property
+    def leader(self) -> str | None:
+        """The node that leads, as far as this one knows."""
+        return self.state.leader if self.state.reign is None else self.state.node
+
+    @property
     def leads(self) -> int | None:
         """The epoch that it leads now."""
         return None if self.state.reign is None else self.state.reign.epoch
@@ -82,6 +112,15 @@ class Replica:
         """What the database says of promises and the journal's end: after SavePromise, or where it fenced an append."""
         return electing.saved(self.state, promised, to, end, now)
 
+    def reread(self, stored: Stored, now: float) -> list[Effect]:
+        """What stands on disk, where it was not known what came of something."""
+        self.state.members, self.state.recovering = stored.members, stored.recovering
+        return self.saved(stored.promised, stored.promised_to, stored.end, now)
+
+    def resigned(self, reason: str, now: float) -> list[Effect]:
+        """This node cannot lead any longer."""
+        return [] if self.state.reign is None else self.state.step_down(now, reason)
+
     def replied(self, node: str, reply: Reply, now: float) -> list[Effect]:
         """A reply to something that was said."""
         match reply:
@@ -114,6 +153,12 @@ class Replica:
         """A node says that it leads an epoch."""
         return following.announced(self.state, node, epoch, now)
 
+    def left_by(self, node: str, now: float) -> None:
+        """A node says that it leads no longer: others need not wait until they miss it."""
+        if node == self.state.leader and self.state.reign is None:
+            self.state.leave()
+            self.state.heard_at = now - self.state.lease_s
+
     def answered(self, node: str, answer: Answer, now: float) -> list[Effect]:
         """A node's answer to a fetch."""
         if node != self.source:
@@ -145,6 +190,15 @@ class Replica:
         """
         return leading.fetched(self.state, node, fetch, at, now)
 
+    def serves(self, node: str, fetch: Fetch) -> bool:
+        """Whether a fetch is answered from this journal."""
+        return leading.serves(self.state, node, fetch)
+
+    def held_by_all(self) -> int:
+        """How far every voter holds what this leader has."""
+        reign = self.state.reign
+        return 0 if reign is None else reign.held_by_all(self.state.members, self.state.end.position)
+
     def rows(self, after: Place, end: Place) -> Rows:
         """What goes with the records from ``after`` to ``end``, for whoever is served."""
         epoch = self.state.promised if self.state.reign is None else self.state.reign.epoch
@@ -175,6 +229,10 @@ class Replica:
     def forgot(self) -> None:
         """It is on disk that this replica does not know what it has promised."""
         recovering.forgot(self.state)
+
+    def booted(self, boots: int) -> None:
+        """It turns out that the replica was started more often than its disk said."""
+        self.state.fetches = max(self.state.fetches, boots << 32)
 
     def recovered(self, promised: int) -> None:
         """It is on disk that this replica knows again what it must."""

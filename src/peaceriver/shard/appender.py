@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from peaceriver.errors import Busy, Fenced, OutcomeUnknown, Refused, Unavailable
+from peaceriver.errors import Busy, Fenced, LedElsewhere, OutcomeUnknown, Refused, Unavailable
 from peaceriver.limits import QUEUE_MESSAGES_MAX
 from peaceriver.postgres import Database, DatabaseError, UniqueViolation, Unreachable
 from peaceriver.record import Tip
@@ -26,6 +26,7 @@ from peaceriver.shard.journal import Batch
 from peaceriver.shard.ledger import Ledger
 from peaceriver.shard.proposal import Proposal
 from peaceriver.shard.waiting import Place, Waiting
+from peaceriver.shard.watermark import Watermark
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 Clock = Callable[[], int]
+
+
+class Stopped(Protocol):
+    """Told that an appender had to stop: because the database refused an append, or because something went wrong."""
+
+    def __call__(self, *, fenced: bool) -> None: ...
+
+
 _RECONNECT_PAUSE_S = 0.2
 
 
@@ -46,10 +55,11 @@ class Appender:
         shard: int,
         tip: Tip,
         marks: dict[tuple[str, int], int],
+        complete: Watermark,
         rules: Rules,
         clock: Clock,
         appended: Callable[[Batch], None],
-        died: Callable[[], None],
+        stopped: Stopped,
     ) -> None:
         self.shard = shard
         #: Where the journal stands: exactly the committed state, never ahead of it.
@@ -58,8 +68,12 @@ class Appender:
         self._database = database
         self._clock = clock
         self._appended = appended
-        self._died = died
+        self._stopped = stopped
+        #: Nothing is appended while it is held; called once nothing is under way then.
+        self._held = False
+        self._emptied: Callable[[], None] | None = None
         self._marks = marks
+        self._complete = complete
         self._actors = ActorCache()
         self._queue: deque[Place] = deque()
         #: Records that what is in the queue would make.
@@ -104,10 +118,27 @@ class Appender:
         """Whether it takes proposals."""
         return self._closed is None
 
-    async def close(self, reason: str) -> None:
-        """Finish what has been taken, refuse the rest, and take nothing more."""
-        self._close(Unavailable(reason, retry_after_s=1.0))
+    def hold(self, *, on: bool, emptied: Callable[[], None]) -> None:
+        """Append nothing for a while, and say once nothing is under way; or go on. Proposals are taken all the same."""
+        self._held = on
+        self._emptied = emptied if on else None
+        if on and self._committing is None and not self._under_way:
+            self._say_emptied()
+        elif not on:
+            self._wake.set()
+
+    def _say_emptied(self) -> None:
+        emptied, self._emptied = self._emptied, None
+        if emptied is not None:
+            emptied()
+
+    def end(self, refusal: Refused) -> None:
+        """Take nothing more, and give everybody whose proposal is not under way this answer; see ``ended``."""
+        self._close(refusal)
         self._wake.set()
+
+    async def ended(self) -> None:
+        """Wait until what is under way is answered."""
         await asyncio.gather(self._task, return_exceptions=True)
 
     def _close(self, refusal: Refused) -> None:
@@ -121,25 +152,31 @@ class Appender:
         while self._closed is None:
             await self._wake.wait()
             self._wake.clear()
-            while self._open is not None or self._queue:
+            while not self._held and (self._open is not None or self._queue):
                 try:
                     await self._append(self._open or await self._next())
+                    self._under_way = []
                 except Fenced as error:
-                    refusal = Unavailable(f"{error}; ask again in a moment", retry_after_s=1.0)
+                    refusal = LedElsewhere(f"{error}; ask again in a moment")
                     self._close(refusal)
                     answer_all(self._under_way, refusal)
+                    self._stopped(fenced=True)
                 except asyncio.CancelledError:
                     self._fail("is stopping")
                     raise
                 except Exception as error:  # outermost: the shard is led anew, from what the journal says
                     log.exception("an appender had to stop", shard=self.shard)
                     self._fail(f"had to stop: {error!r}")
-                    self._died()
+                    self._stopped(fenced=False)
+            if self._held:
+                self._say_emptied()
+        # What was given back after the end, or waited on a hold.
+        answer_all(self._queue, self._closed)
 
     def _fail(self, reason: str) -> None:
         """End with a batch under way: whether it is recorded is for its senders to ask, by their message ids."""
         detail = f"the appender of department {self.shard} {reason}"
-        self._close(Unavailable(detail, retry_after_s=1.0))
+        self._close(LedElsewhere(detail))
         unknown = OutcomeUnknown(f"{detail}; the message may or may not be recorded: send it again")
         answer_all(self._under_way, unknown)
 
@@ -261,6 +298,8 @@ class Appender:
             pass
         while True:
             await asyncio.sleep(_RECONNECT_PAUSE_S)
+            if self._closed is not None:
+                raise OutcomeUnknown("its database does not answer")
             try:
                 if await self._was_written(batch) or await self._write(batch):
                     return

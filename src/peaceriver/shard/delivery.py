@@ -40,10 +40,11 @@ class Delivery:
         self._stopped = False
 
     async def start(self) -> None:
-        """Check that no source has lost what was read from it, and pull whatever waits; raises Damaged."""
+        """Check that no source has lost what was read from it; raises Damaged."""
         async with self._shard.database.connection() as tx:
             for (reader, source), position in self._shard.marks.items():
-                if reader != DELIVERY or position == 0:
+                # What this node does not have yet of a source, an earlier leader may have read where it was.
+                if reader != DELIVERY or not 0 < position <= self._complete(source):
                     continue
                 chain = await journal.sql.chain_at.value(tx, shard=source, position=position)
                 if chain != self._shard.mark_chains[reader, source]:
@@ -51,7 +52,9 @@ class Delivery:
                         f"department {source} no longer has the history that {self._shard.code} read up to position "
                         f"{position}; restore it from a replica before starting this node"
                     )
-        await self.catch_up()
+
+    def _complete(self, source: int) -> int:
+        return self._shards[source].complete.value if source in self._shards else 0
 
     async def catch_up(self) -> None:
         """Pull whatever waits, also where nobody woke this department for it."""
@@ -76,7 +79,7 @@ class Delivery:
     async def _pull(self, source: int) -> None:
         try:
             while not self._stopped:
-                seen = self._shards[source].complete.value
+                seen = self._complete(source)
                 try:
                     more = await self._step(source, seen)
                 except (*Unreachable, Refused, MarkMoved) as error:
@@ -88,7 +91,7 @@ class Delivery:
                     log.exception("a delivery failed", source=source, shard=self._shard.code)
                     await asyncio.sleep(_FAILED_PAUSE_S)
                     continue
-                if not more and self._shards[source].complete.value == seen:
+                if not more and self._complete(source) == seen:
                     return
         finally:
             del self._pulling[source]

@@ -9,7 +9,7 @@ passed on without being read. There is no I/O here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate
 from struct import Struct
@@ -68,6 +68,11 @@ _row_pattern = b"".join(
 #: One call finds all rows of a chunk: many times faster than going from length to length in Python.
 _rows_in = re.compile(_row_pattern, re.DOTALL).findall
 
+#: Where the length of the sixth column stands, the kind: those before it have fixed lengths.
+_KIND_AT = _BEFORE + 5 * 4 + 4 + 8 + 8 + 4 + 8
+_SENT = b"\x00\x00\x00\x04sent"
+_RECEIVER = COLUMNS.index("receiver_shard")
+
 _place_of = Struct(">2x4xi4xq4xq4xi4xq").unpack_from
 
 
@@ -103,6 +108,26 @@ def tip_of(row: bytes) -> Tip:
     """Where the journal stands after a row, by what the row itself says."""
     place = place_of(row)
     return Tip(place.epoch, place.position, place.stamp, row[-_CHAIN_BYTES:])
+
+
+def kind_of(row: bytes) -> str:
+    """The kind of a row's record, read from where every row has it."""
+    start = _KIND_AT + 4
+    return row[start : start + int.from_bytes(row[_KIND_AT:start], "big")].decode("ascii")
+
+
+def receivers(taken: Iterable[bytes]) -> frozenset[int]:
+    """The departments that the records of some rows are sent to."""
+    return frozenset(_receiver(row) for row in taken if row.startswith(_SENT, _KIND_AT))
+
+
+def _receiver(row: bytes) -> int:
+    """The receiver of a sent record: its column is found from length to length."""
+    at = _BEFORE
+    for _ in range(_RECEIVER):
+        length = int.from_bytes(row[at : at + 4], "big", signed=True)
+        at += 4 + max(length, 0)
+    return int.from_bytes(row[at + 4 : at + 8], "big")
 
 
 def split(data: bytes) -> list[bytes]:

@@ -1,149 +1,293 @@
-"""One department's replica on this node: its journal's tip, and everything that follows the journal."""
+"""One department's replica on this node: where its journal stands, and everything that follows the journal.
+
+It leads or it follows. A leader appends, and what it appends may still be taken back until a majority holds it; a
+follower copies. Either way readers are shown what is complete.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from peaceriver import jsontext
-from peaceriver.errors import PeaceRiverError, Unavailable
-from peaceriver.postgres import Database
-from peaceriver.protocol.completeness import complete_position
-from peaceriver.record import Tip
-from peaceriver.shard import journal
+from peaceriver.errors import LedElsewhere, PeaceRiverError
+from peaceriver.postgres import Database, Transaction
+from peaceriver.protocol.messages import START, Place
+from peaceriver.record import CHAIN_START, Record, Tip
+from peaceriver.shard import journal, replicas, rows
 from peaceriver.shard.admission import Rules
 from peaceriver.shard.appender import Appender, Clock
-from peaceriver.shard.journal import Batch
+from peaceriver.shard.documents import ModelAt
+from peaceriver.shard.fresh import Fresh
+from peaceriver.shard.journal import Batch, Mark
 from peaceriver.shard.proposal import Outcome, Proposal
+from peaceriver.shard.replicas import Standing
+from peaceriver.shard.standing import catch_up
 from peaceriver.shard.waiting import Waiting
 from peaceriver.shard.watermark import Watermark
 
 log = structlog.get_logger()
 
+DELIVERY = "delivery"
+
 
 class Shard:
-    """A shard that this node leads: the one place that appends to its journal, and where its readers wait.
+    """A department's replica: where its readers wait and, while this node leads it, the one place that appends."""
 
-    Replicas: this version has one voter, so a record is complete when its append is committed.
-    """
-
-    def __init__(self, database: Database, code: int, rules: Rules, clock: Clock) -> None:
+    def __init__(self, database: Database, code: int, rules: Rules, models: ModelAt, clock: Clock) -> None:
         self.code = code
         self.database = database
         self.rules = rules
+        self.models = models
         self._clock = clock
+        #: Held while the standing is folded, and by whoever needs it to stand still.
+        self.still = asyncio.Lock()
+        #: Where the journal stands on this node's disk.
+        self.tip = Tip(0, 0, 0, CHAIN_START)
+        #: The node that leads, as far as it is known here; None for nobody.
+        self.leader: str | None = None
+        #: Counts how often that has changed: for those who wait for a leader.
+        self.turns = Watermark()
+        #: A logical time that the first stamp must exceed: of the directory record that made the department.
+        self.later_than = 0
         self._appender: Appender | None = None
-        self._epoch_start = 0
+        self._serves = False
         #: complete.value <= tip.position: how far the journal is complete. Readers see nothing beyond it.
         self.complete = Watermark()
-        #: The stamp at the complete position.
+        #: The stamp at the complete position, or an earlier one.
         self.complete_stamp = 0
+        #: The same as ``complete`` for those who wait for what this reign has appended; given up when it ends.
+        self.reign = Watermark()
+        #: How far all voters hold what this reign has appended; given up as well.
+        self.held_by_all = Watermark()
         #: delivered[source] is how far this department has taken in what the source sent to it.
         self.delivered: dict[int, Watermark] = {}
         #: How far actors, marks, timers and exceptions are folded here: on a leader always as far as its journal goes.
         self.standing = 0
         #: folded.value <= complete.value: how far the views are.
         self.folded = Watermark()
+        #: Told of every batch that this node appends.
         self.followers: list[Callable[[Shard, Batch], None]] = []
-        #: Called where the appender ended without being asked: start the shard again.
-        self.died: Callable[[Shard], None] = lambda shard: None
+        #: Told which departments something was sent to, once that is complete.
+        self.sent: Callable[[Shard, Iterable[int]], None] = lambda shard, receivers: None
+        #: Whoever keeps the replica is told what was appended, that the database refused an append, that the appender
+        #: ended without being asked, and that nothing is under way any more on a hold.
+        self.appended: Callable[[Batch], None] = lambda batch: None
+        self.fenced: Callable[[], None] = lambda: None
+        self.died: Callable[[], None] = lambda: None
+        self.emptied: Callable[[], None] = lambda: None
         self.marks: dict[tuple[str, int], int] = {}
         #: The chain where each mark stands, as it was read: a source that lost history no longer has it there.
         self.mark_chains: dict[tuple[str, int], bytes] = {}
-
-    @property
-    def tip(self) -> Tip:
-        return self._serving.tip
+        self._fresh = Fresh()
+        #: Positions beyond what is complete, with what becomes true there: the stamp, and to whom something was sent.
+        self._ahead: deque[tuple[int, int, frozenset[int]]] = deque()
 
     @property
     def epoch(self) -> int:
-        return self._serving.tip.epoch
+        """Of the last record, or of this node's reign."""
+        return self.tip.epoch
 
     @property
     def serving(self) -> bool:
-        return self._appender is not None and self._appender.open
+        """Whether this node leads the department and takes messages for it."""
+        return self._serves and self._appender is not None and self._appender.open
 
-    @property
-    def _serving(self) -> Appender:
-        if self._appender is None:
-            raise Unavailable(f"department {self.code} has no leader yet; ask again in a moment", retry_after_s=1.0)
-        return self._appender
+    # --- the journal's own place
 
-    async def start(self, later_than: int = 0) -> None:
-        """Lead the shard in a new epoch; it serves once the epoch's own record is complete.
+    async def take_up(self, there: Standing) -> None:
+        """Go on from what the database says at start."""
+        self.tip, self.standing = there.tip, there.folded
+        self.complete.advance(there.stored.complete)
+        async with self.database.connection() as tx:
+            row = await journal.sql.stamp_at.row(tx, shard=self.code, position=there.stored.complete)
+            self.complete_stamp = 0 if row is None else row["stamp"]
+            await self.load_marks(tx)
 
-        Called again after its appender died, it goes on from what the journal says.
-        ``later_than``: a logical time that the first stamp must exceed (of the directory record that made the
-        department).
-        """
-        async with self.database.transaction() as tx:
-            await journal.sql.open.run(tx, shard=self.code)
-            row = await journal.sql.lead.row(tx, shard=self.code)
-            marks = await journal.sql.marks.rows(tx, shard=self.code)
-        assert row is not None
-        # Started again, it forgets marks that have ended meanwhile.
+    async def load_marks(self, tx: Transaction) -> None:
+        """Take up the marks of all readers; those that have ended meanwhile are forgotten."""
+        marks = await journal.sql.marks.rows(tx, shard=self.code)
         self.marks.clear()
         self.mark_chains.clear()
-        tip = Tip(row["epoch"], row["last_position"], row["last_stamp"], row["last_chain"])
+        self.move_marks([Mark(each["reader"], each["source_shard"], each["position"], each["chain"]) for each in marks])
+
+    def move_marks(self, marks: Iterable[Mark]) -> None:
+        """Readers have moved on."""
         for mark in marks:
-            key = (mark["reader"], mark["source_shard"])
-            self.marks[key], self.mark_chains[key] = mark["position"], mark["chain"]
-            if mark["reader"] == DELIVERY:
-                self.delivered_from(mark["source_shard"]).advance(mark["position"])
-        self.standing = tip.position
-        self._epoch_start = tip.position + 1
-        self._appender = Appender(
-            self.database, self.code, tip, self.marks, self.rules, self._clock, self._on_appended, self._on_died
-        )
-        opening = jsontext.write({"epoch": tip.epoch, "from": self._epoch_start})
-        await self.append(Proposal(system=(("epoch", opening),), received_time=later_than))
+            key = (mark.reader, mark.source)
+            if mark.ended:
+                self.marks.pop(key, None)
+                self.mark_chains.pop(key, None)
+                continue
+            self.marks[key], self.mark_chains[key] = mark.position, mark.chain
+            if mark.reader == DELIVERY:
+                self.delivered_from(mark.source).advance(mark.position)
 
-    def propose(self, proposals: Sequence[Proposal], *, bounded: bool = True) -> Waiting:
-        """Take proposals to be appended, each as a unit of its own; see Appender.propose."""
-        return self._serving.propose(proposals, bounded=bounded)
+    def stands_at(self, place: Place) -> bool:
+        """Whether the journal is known to have a place, without asking the database."""
+        return place in (START, (self.tip.epoch, self.tip.position)) or self._fresh.has(place)
 
-    async def append(self, proposal: Proposal, *, bounded: bool = True) -> list[Outcome]:
-        """Append one unit and answer its outcomes once they are durable, in order.
+    async def rows_after(self, place: Place, bytes_max: int) -> tuple[list[bytes], Place]:
+        """The rows after a place that the journal has, whole groups, about so many bytes; and the place they end at."""
+        if place == (self.tip.epoch, self.tip.position):
+            return [], place
+        fresh = self._fresh.after(place, bytes_max)
+        if fresh is not None:
+            return fresh
+        until = self.tip.position
+        async with self.database.connection() as tx:
+            found = await journal.rows_after(tx, self.code, place.position, until, bytes_max)
+        if not found:
+            return [], place
+        last = rows.place_of(found[-1])
+        return found, Place(last.epoch, last.position)
 
-        Raises what Appender.propose raises, and MarkMoved.
-        """
-        answer = (await self.propose([proposal], bounded=bounded).answered())[0]
-        assert answer is not None, "without a time limit there is an answer"
-        if isinstance(answer, PeaceRiverError):
-            raise answer
-        return answer
+    def copied(self, tip: Tip, taken: Sequence[bytes]) -> None:
+        """The journal has grown by rows of another node's."""
+        self.tip = tip
+        self._fresh.forget()
+        self._ahead.append((tip.position, tip.stamp, rows.receivers(taken)))
+
+    async def moved(self, tip: Tip) -> None:
+        """The journal stands elsewhere than was known: part of it was taken back, or a commit went unnoticed."""
+        self.tip = tip
+        self.standing = min(self.standing, tip.position)
+        self._fresh.forget()
+        self._ahead.clear()
+        self._ahead.append((tip.position, tip.stamp, frozenset()))
+        async with self.database.connection() as tx:
+            await self.load_marks(tx)
+
+    def completed(self, position: int) -> None:
+        """The journal is complete up to a position: what waited for that may leave the department."""
+        receivers: set[int] = set()
+        while self._ahead and self._ahead[0][0] <= position:
+            _, self.complete_stamp, sent_to = self._ahead.popleft()
+            receivers |= sent_to
+        self.complete.advance(position)
+        self.reign.advance(position)
+        if receivers:
+            self.sent(self, receivers)
 
     def delivered_from(self, source: int) -> Watermark:
         """How far what ``source`` sent to this department has arrived."""
         return self.delivered.setdefault(source, Watermark())
 
+    # --- leading
+
+    def turn(self, leader: str | None) -> None:
+        """Another node leads, or none."""
+        if leader != self.leader:
+            self.leader = leader
+            self.turns.advance(self.turns.value + 1)
+
+    async def lead(self, epoch: int, node: str, end: Place) -> Place | None:
+        """Begin to append in an epoch: the place of its first record, or None where it is not this node's to lead.
+
+        It takes no messages before ``serve``.
+        """
+        async with self.database.connection() as tx:
+            tip = await replicas.lead(tx, self.code, epoch, node, end)
+        if tip is None:
+            return None
+        async with self.still:
+            self.standing = await catch_up(self.database, self.code, self.models)
+            async with self.database.connection() as tx:
+                await self.load_marks(tx)
+        self.tip = tip
+        self._fresh.forget()
+        self.reign, self.held_by_all = Watermark(self.complete.value), Watermark()
+        self._appender = Appender(
+            self.database,
+            self.code,
+            tip,
+            self.marks,
+            self.complete,
+            self.rules,
+            self._clock,
+            self._on_appended,
+            self._on_ended,
+        )
+        opening = jsontext.write({"epoch": epoch, "from": tip.position + 1})
+        await self._append(Proposal(system=(("epoch", opening),), received_time=self.later_than))
+        return Place(epoch, self.tip.position)
+
+    def serve(self) -> None:
+        """Take messages: this node leads."""
+        self._serves = True
+
+    def hold(self, *, on: bool) -> None:
+        """Append nothing for a while, though messages are taken; or go on."""
+        if self._appender is not None:
+            self._appender.hold(on=on, emptied=self.emptied)
+
+    def step_down(self, reason: str) -> None:
+        """Take no messages any more, at once; ``stop_leading`` waits for what is under way."""
+        self._serves = False
+        if self._appender is not None:
+            self._appender.end(LedElsewhere(f"department {self.code}: {reason}; ask again in a moment"))
+
+    async def stop_leading(self) -> None:
+        """End the appender; those who wait for completeness learn that this reign will not bring it."""
+        appender, self._appender = self._appender, None
+        if appender is not None:
+            await appender.ended()
+        self.reign.give_up()
+        self.held_by_all.give_up()
+
+    def propose(self, proposals: Sequence[Proposal], *, bounded: bool = True) -> Waiting:
+        """Take proposals to be appended, each as a unit of its own; see Appender.propose."""
+        if not self.serving:
+            raise LedElsewhere(f"department {self.code} is not led by this node; ask again in a moment")
+        assert self._appender is not None
+        return self._appender.propose(proposals, bounded=bounded)
+
+    async def append(self, proposal: Proposal, *, bounded: bool = True) -> list[Outcome]:
+        """Append one unit and answer its outcomes once they are durable here, in order.
+
+        Raises what Appender.propose raises, and MarkMoved.
+        """
+        if not self.serving:
+            raise LedElsewhere(f"department {self.code} is not led by this node; ask again in a moment")
+        return await self._append(proposal, bounded=bounded)
+
+    async def _append(self, proposal: Proposal, *, bounded: bool = True) -> list[Outcome]:
+        assert self._appender is not None
+        answer = (await self._appender.propose([proposal], bounded=bounded).answered())[0]
+        assert answer is not None, "without a time limit there is an answer"
+        if isinstance(answer, PeaceRiverError):
+            raise answer
+        return answer
+
     def _on_appended(self, batch: Batch) -> None:
-        position = complete_position((batch.tip.position,), self._epoch_start, self.complete.value)
+        self.tip = batch.tip
         self.standing = batch.tip.position
-        self.complete_stamp = batch.tip.stamp
-        self.complete.advance(position)
+        self._fresh.offer(batch.records, batch.chains)
+        self._ahead.append((batch.tip.position, batch.tip.stamp, _receivers(batch.records)))
         for mark in batch.marks:
+            self.mark_chains[mark.reader, mark.source] = mark.chain
             if mark.reader == DELIVERY:
                 self.delivered_from(mark.source).advance(mark.position)
+        self.appended(batch)
         for follower in self.followers:
             follower(self, batch)
 
-    def _on_died(self) -> None:
-        self.died(self)
-
-    async def stop(self) -> None:
-        """Stop appending and give up the lead, so that the next start need not fence this one."""
-        if self._appender is None:
-            return
-        epoch = self._appender.tip.epoch
-        await self._appender.close(f"department {self.code} is stopping; ask again in a moment")
-        async with self.database.connection() as tx:
-            await journal.sql.resign.run(tx, shard=self.code, epoch=epoch)
+    def _on_ended(self, *, fenced: bool) -> None:
+        self._serves = False
+        if fenced:
+            self.fenced()
+        else:
+            self.died()
 
     async def tick(self, received_time: int) -> None:
-        """Write a tick: a complete record later than ``received_time``, so that a cutoff there can be answered."""
+        """Write a tick: a record later than ``received_time``, so that a cutoff there can be answered."""
         await self.append(Proposal(system=(("tick", "{}"),), received_time=received_time), bounded=False)
 
 
-DELIVERY = "delivery"
+def _receivers(records: Iterable[Record]) -> frozenset[int]:
+    """The departments that records are sent to."""
+    sent = {each.receiver_shard for each in records if each.kind == "sent"}
+    return frozenset(each for each in sent if each is not None)

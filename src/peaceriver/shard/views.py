@@ -86,8 +86,6 @@ class Folder:
         self._shard = shard
         self._views = views
         self._task: asyncio.Task[None] | None = None
-        #: Held during a step; whoever switches a view holds it to keep the mark still.
-        self.still = asyncio.Lock()
         #: The stamp at the mark.
         self.stamp = 0
         self._unfolded = Unfolded()
@@ -96,6 +94,11 @@ class Folder:
     def position(self) -> int:
         """How far the shard's live views are folded."""
         return self._shard.folded.value
+
+    @property
+    def still(self) -> asyncio.Lock:
+        """Held during a step; whoever switches a view holds it to keep the mark still."""
+        return self._shard.still
 
     async def start(self) -> None:
         async with self._shard.database.connection() as tx:
@@ -113,7 +116,7 @@ class Folder:
         while True:
             await self._shard.complete.passed(self._shard.folded.value)
             try:
-                async with self.still:
+                async with self._shard.still:
                     await self._step()
                 await self._rest()
             except Unreachable as error:

@@ -16,6 +16,7 @@ class Watermark:
         self._order = count()
         #: Set by whoever begins to wait: the one who moves the mark may have been taking a rest.
         self.wanted = asyncio.Event()
+        self._given_up = False
 
     def advance(self, value: int) -> None:
         """Move on to ``value`` and wake whom that concerns; a smaller value changes nothing."""
@@ -28,15 +29,16 @@ class Watermark:
                 future.set_result(None)
 
     def give_up(self) -> None:
-        """Wake everybody, wherever the mark stands: it moves no more, and they look elsewhere."""
+        """Wake everybody, wherever the mark stands, and make nobody wait: it moves no more, and they look elsewhere."""
+        self._given_up = True
         for _, _, future in self._waiting:
             if not future.done():
                 future.set_result(None)
         self._waiting.clear()
 
     async def reached(self, value: int) -> None:
-        """Return once the mark is at ``value`` or beyond; use asyncio.timeout for a bound."""
-        if self.value >= value:
+        """Return once the mark is at ``value`` or beyond, or was given up; use asyncio.timeout for a bound."""
+        if self.value >= value or self._given_up:
             return
         self.wanted.set()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

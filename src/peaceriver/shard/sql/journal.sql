@@ -26,15 +26,6 @@ with fence as (
 )
 select shard from fence;
 
--- lead --
--- Open a new epoch: whoever led before is fenced from here on, also an earlier process of this very node.
-update shard_state set promised = promised + 1, promised_to = null, leads = promised + 1
-where shard = :shard
-returning promised as epoch, last_position, last_stamp, last_chain;
-
--- resign --
--- A clean stop: nobody leads until the next start.
-update shard_state set leads = null where shard = :shard and leads = :epoch;
 
 -- state --
 -- What the journal is at now; waits for an append of ours that may still be under way on a lost connection.
@@ -42,8 +33,9 @@ select last_position, last_stamp, last_chain, promised, leads, complete_position
 from shard_state where shard = :shard for update;
 
 -- open --
--- Make a shard's partition and its state row; nothing happens where they exist.
-select open_shard(:shard);
+-- Make a shard's partition and its state row; nothing happens where they exist. Recovering: the shard may have been here
+-- before, on a disk that is lost.
+select open_shard(:shard, :recovering);
 
 -- actors_at --
 -- What admission must know of actors that are not in memory, each found by its key, however small the table was when
@@ -98,6 +90,10 @@ select chain from journal where shard = :shard and position = :position;
 -- The records that causes name: each stamp's record, if there is one.
 select j.* from unnest(:shards::integer[], :times::bigint[]) as wanted (shard, time)
 join journal j on j.shard = wanted.shard and j.stamp = wanted.time;
+
+-- stamp_at --
+-- The stamp of the record at a position.
+select stamp from journal where shard = :shard and position = :position;
 
 -- last_before --
 -- Where a shard stood at a logical time, rounded up to the end of the group that stands there.

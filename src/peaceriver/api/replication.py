@@ -1,0 +1,48 @@
+"""Between nodes: polls, questions about replicas, and messages that are sent on. No part of the public API."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from peaceriver.api.asked import Asked
+from peaceriver.api.context import Context
+from peaceriver.api.operations import Operation
+from peaceriver.limits import BETWEEN_NODES_BYTES_MAX
+from peaceriver.node import pulling, routing, talking
+from peaceriver.node.wire import Ask, Forwarded, Poll, framed, unframed
+
+_MEDIA = "application/x-peaceriver"
+
+
+async def poll(context: Context, asked: Asked) -> Response:
+    """``POST /replication/poll``: what another node follows from here."""
+    question, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), Poll)
+    polled, rows = await context.node.replication.poll(question)
+    return Response(framed(polled, rows), media_type=_MEDIA)
+
+
+async def ask(context: Context, asked: Asked) -> Response:
+    """``POST /replication/ask``: questions about replicas."""
+    question, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), Ask)
+    return Response(framed(await context.node.replication.ask(question)), media_type=_MEDIA)
+
+
+async def send(context: Context, asked: Asked) -> Response:
+    """``POST /replication/send``: messages for a department that is led here."""
+    forwarded, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), Forwarded)
+    return Response(framed(await context.node.routing.answer(forwarded)), media_type=_MEDIA)
+
+
+async def tick(context: Context, asked: Asked) -> Response:
+    """``POST /replication/tick``: a department that is led here is to write a record later than a logical time."""
+    (code, at), _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), tuple[int, int])
+    await context.node.routing.answer_tick(code, at)
+    return Response(framed(None), media_type=_MEDIA)
+
+
+BETWEEN_NODES = (
+    Operation(method="POST", path=pulling.PATH, page=poll, summary="What another node follows", media=_MEDIA),
+    Operation(method="POST", path=talking.PATH, page=ask, summary="Questions about replicas", media=_MEDIA),
+    Operation(method="POST", path=routing.PATH, page=send, summary="Messages that are sent on", media=_MEDIA),
+    Operation(method="POST", path=routing.TICK_PATH, page=tick, summary="A later record, please", media=_MEDIA),
+)

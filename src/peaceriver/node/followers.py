@@ -1,0 +1,125 @@
+"""Those who follow this node: what each asks for, remembered between polls, and answered once there is news."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from uuid import UUID
+
+from peaceriver.limits import POLL_BYTES_MAX
+from peaceriver.node.wire import Poll, Polled
+from peaceriver.protocol.messages import Answer, Fetch, NotLeading, Rows
+from peaceriver.shard.keeper import Keeper
+
+
+class _Session:
+    """One other node's interests."""
+
+    def __init__(self, run: UUID) -> None:
+        self.run = run
+        self.number = 0
+        self.fetches: dict[int, Fetch] = {}
+        #: Departments about which there may be news.
+        self.stirred: set[int] = set()
+        #: Departments of which the follower was told something: it asks anew when it has taken that in.
+        self.spent: set[int] = set()
+        #: How far each department was said to be complete.
+        self.complete: dict[int, int] = {}
+        self.leads_version = -1
+        self.news = asyncio.Event()
+
+
+class Followers:
+    """Answers the polls of other nodes."""
+
+    def __init__(self, keepers: Mapping[int, Keeper]) -> None:
+        self._keepers = keepers
+        self._sessions: dict[str, _Session] = {}
+        self._leads_version = 0
+
+    def stirred(self, code: int) -> None:
+        """There may be news of a department."""
+        for session in self._sessions.values():
+            if code in session.fetches:
+                session.stirred.add(code)
+                session.news.set()
+
+    def led(self) -> None:
+        """What this node leads has changed."""
+        self._leads_version += 1
+        for session in self._sessions.values():
+            session.news.set()
+
+    async def poll(self, poll: Poll) -> tuple[Polled, list[bytes]]:
+        """Answer a poll once there is something to tell, or its time is up."""
+        node = poll.identity.node
+        session = self._sessions.get(node)
+        if session is None or session.run != poll.identity.run or poll.whole:
+            if not poll.whole:
+                return Polled(again=True), []
+            session = self._sessions[node] = _Session(poll.identity.run)
+        if poll.number <= session.number:
+            return Polled(), []
+        session.number = poll.number
+        session.news.set()  # an older poll that still waits has nothing more to wait for
+        asked = self._take_in(session, node, poll)
+        deadline = asyncio.get_running_loop().time() + poll.wait_s
+        while True:
+            session.news.clear()
+            polled, taken = await self._news(session, node, asked)
+            if polled.answers or polled.leads is not None or session.number != poll.number:
+                return polled, taken
+            asked = set()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await session.news.wait()
+            except TimeoutError:
+                return polled, taken
+
+    def _take_in(self, session: _Session, node: str, poll: Poll) -> set[int]:
+        for code in poll.dropped:
+            session.fetches.pop(code, None)
+        for code in session.fetches:
+            keeper = self._keepers.get(code)
+            if keeper is not None:
+                keeper.heard_follower(node)
+        session.fetches |= poll.fetches
+        session.spent -= poll.fetches.keys()
+        return set(poll.fetches)
+
+    async def _news(self, session: _Session, node: str, asked: set[int]) -> tuple[Polled, list[bytes]]:
+        """What there is to tell now; ``asked``: departments whose fetch has just come, which acknowledges something."""
+        polled, taken, size = Polled(answers=[]), list[bytes](), 0
+        if session.leads_version != self._leads_version:
+            session.leads_version = self._leads_version
+            polled.leads = {code: epoch for code, each in self._keepers.items() if (epoch := each.replica.leads)}
+        looked, session.stirred = session.stirred | asked, set()
+        for code in looked:
+            fetch = session.fetches.get(code)
+            if fetch is None or code in session.spent:
+                continue
+            if size > POLL_BYTES_MAX and code not in asked:
+                session.stirred.add(code)
+                session.news.set()
+                continue
+            answer, rows = await self._answer(node, code, fetch, is_new=code in asked)
+            if isinstance(answer, Rows):
+                if not rows and session.complete.get(code, -1) >= answer.complete and answer.end == fetch.after:
+                    continue
+                session.complete[code] = answer.complete
+            session.spent.add(code)
+            bytes_ = sum(map(len, rows))
+            polled.answers.append((code, answer, bytes_))
+            taken += rows
+            size += bytes_
+        return polled, taken
+
+    async def _answer(self, node: str, code: int, fetch: Fetch, *, is_new: bool) -> tuple[Answer, list[bytes]]:
+        keeper = self._keepers.get(code)
+        if keeper is None:
+            return NotLeading(0), []
+        if is_new:
+            return await keeper.fetched(node, fetch)
+        if not keeper.replica.serves(node, fetch):
+            return NotLeading(keeper.replica.promised), []
+        return await keeper.following(fetch.after)

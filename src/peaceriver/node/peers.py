@@ -1,0 +1,112 @@
+"""The other nodes of the cluster: where they are, how to reach them, and which start of each was heard of last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from uuid import UUID
+
+import aiohttp
+import structlog
+
+from peaceriver.errors import Malformed, Unavailable
+from peaceriver.node.wire import Identity
+from peaceriver.postgres import Database
+from peaceriver.shard import replicas
+
+log = structlog.get_logger()
+
+#: How long it may take to connect to another node, and how long beyond its waiting an answer may take.
+CONNECT_TIMEOUT_S = 1.0
+ANSWER_TIMEOUT_S = 10.0
+#: What goes wrong on the way to another node.
+Away = (aiohttp.ClientError, TimeoutError, OSError, Malformed)
+
+
+class Peers:
+    """The other nodes, by name."""
+
+    def __init__(self, identity: Identity, urls: Mapping[str, str]) -> None:
+        #: Which start of which node this is.
+        self.identity = identity
+        self._urls = {name: url.rstrip("/") for name, url in urls.items() if name != identity.node}
+        self._known: dict[str, Identity] = {}
+        self._noting = asyncio.Lock()
+        #: When each was last heard of, by the steady clock.
+        self.heard_at: dict[str, float] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._urls)
+
+    def url(self, node: str) -> str | None:
+        """Where a node is served; None for one that nobody knows."""
+        return self._urls.get(node)
+
+    def place(self, node: str, url: str) -> None:
+        """A node is, from now on, served there."""
+        if node != self.identity.node:
+            self._urls[node] = url.rstrip("/")
+
+    async def load(self, database: Database) -> None:
+        """Read what was known of the others before."""
+        async with database.connection() as tx:
+            for row in await replicas.sql.peers.rows(tx):
+                self._known[row["node"]] = Identity(row["node"], row["incarnation"], row["boots"], row["run"])
+
+    async def post(self, node: str, path: str, body: bytes, *, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
+        """Say something to another node; raises one of Away, or Unavailable for a node that nobody knows."""
+        url = self._urls.get(node)
+        if url is None:
+            raise Unavailable(f"nobody knows where the node {node} is; its page in the directory has to say")
+        if self._session is None:
+            # Connections live as long as the node: one or two to each of the others.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0), auto_decompress=False
+            )
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        async with self._session.post(url + path, data=body, timeout=timeout) as answer:
+            content: bytes = await answer.read()
+            if answer.status != 200:
+                raise Malformed(f"{node} answers {answer.status} to {path}: {content[:200]!r}")
+        self.heard_at[node] = time.monotonic()
+        return content
+
+    async def meet(self, database: Database, identity: Identity) -> int | None:
+        """Take note of a start of another node; answers how often it has started, where it knows of fewer times.
+
+        Then its database was replaced by an older one, and nothing that it promises or acknowledges may count.
+        """
+        known = self._known.get(identity.node)
+        if known == identity:
+            return None
+        if known is not None and _is_older(identity, known):
+            return known.boots
+        async with self._noting:
+            async with database.connection() as tx:
+                await replicas.sql.note_peer.run(
+                    tx,
+                    node=identity.node,
+                    incarnation=identity.incarnation,
+                    boots=identity.boots,
+                    run=identity.run,
+                )
+            self._known[identity.node] = identity
+        return None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def _is_older(identity: Identity, known: Identity) -> bool:
+    if identity.incarnation != known.incarnation:
+        return False
+    return identity.boots < known.boots or (identity.boots == known.boots and identity.run != known.run)
+
+
+def identity_of(node: str, incarnation: UUID, boots: int, run: UUID) -> Identity:
+    """A node's identity, its parts checked."""
+    return Identity(node, UUID(bytes=incarnation.bytes), boots, run)

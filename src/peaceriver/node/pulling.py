@@ -1,0 +1,143 @@
+"""Pulling: one long poll to each other node, for all departments that are followed from there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from peaceriver.errors import Unavailable
+from peaceriver.node.peers import Away, Peers
+from peaceriver.node.wire import Poll, Polled, framed, unframed
+from peaceriver.protocol.messages import Fetch
+from peaceriver.shard import rows
+from peaceriver.shard.keeper import Keeper
+
+log = structlog.get_logger()
+
+PATH = "/replication/poll"
+#: A node that does not answer is asked again so soon.
+_RETRY_PAUSE_S = 0.2
+
+
+class Puller:
+    """Pulls from one other node for as long as this one runs."""
+
+    def __init__(
+        self,
+        node: str,
+        peers: Peers,
+        keepers: Mapping[int, Keeper],
+        *,
+        wait_s: float,
+        restored: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._node = node
+        self._peers = peers
+        self._keepers = keepers
+        self._wait_s = wait_s
+        self._restored = restored
+        self._number = 0
+        #: Departments that the other node remembers a fetch of, which it has not answered yet.
+        self._pending: set[int] = set()
+        #: What the other node leads, as it said last.
+        self.leads: dict[int, int] = {}
+        self._whole = True
+        self._turned = asyncio.Event()
+        self._away: str | None = None
+        self._task = asyncio.create_task(self._run(), name=f"pull from {node}")
+
+    def turn(self) -> None:
+        """What is followed from there may have changed: do not wait for the poll that is under way."""
+        if any((each.source == self._node) != (code in self._pending) for code, each in self._keepers.items()):
+            self._turned.set()
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                polled, taken = await self._poll()
+                if self._away is not None:
+                    log.info("a node is back", node=self._node)
+                self._away = None
+                await self._take_in(polled, taken)
+            except (*Away, Unavailable) as error:
+                self._forget()
+                if self._away is None:
+                    log.warning("a node does not answer", node=self._node, reason=repr(error))
+                self._away = repr(error)
+                await asyncio.sleep(_RETRY_PAUSE_S)
+            except Exception:  # outermost: without it this node would follow nobody any more
+                self._forget()
+                log.exception("pulling failed", node=self._node)
+                await asyncio.sleep(_RETRY_PAUSE_S)
+
+    def _forget(self) -> None:
+        self._whole = True
+        self._pending.clear()
+        self._number += 1
+
+    def _next(self) -> Poll:
+        followed = {code for code, each in self._keepers.items() if each.source == self._node}
+        dropped = [] if self._whole else sorted(self._pending - followed)
+        fetches: dict[int, Fetch] = {
+            code: self._keepers[code].replica.fetch() for code in sorted(followed - self._pending)
+        }
+        self._pending = followed
+        self._number += 1
+        return Poll(self._peers.identity, self._number, self._whole, fetches, dropped, self._wait_s)
+
+    async def _poll(self) -> tuple[Polled, memoryview]:
+        """Ask, and wait for the answer; ask anew where what is followed has changed meanwhile."""
+        while True:
+            self._turned.clear()
+            body = framed(self._next())
+            self._whole = False
+            asking = asyncio.ensure_future(self._peers.post(self._node, PATH, body))
+            turning = asyncio.ensure_future(self._turned.wait())
+            try:
+                await asyncio.wait((asking, turning), return_when=asyncio.FIRST_COMPLETED)
+                if asking.done():
+                    return unframed(asking.result(), Polled)
+            finally:
+                turning.cancel()
+                asking.cancel()
+                await asyncio.gather(asking, turning, return_exceptions=True)
+
+    async def _take_in(self, polled: Polled, taken: memoryview) -> None:
+        if polled.restored is not None:
+            await self._restored(polled.restored)
+            self._forget()
+            return
+        if polled.again:
+            self._forget()
+            return
+        if polled.leads is not None:
+            await self._announced(polled.leads)
+        for keeper in self._keepers.values():
+            keeper.heard_leader(self._node)
+        answering: list[Awaitable[None]] = []
+        start = 0
+        for code, answer, size in polled.answers:
+            self._pending.discard(code)
+            if code in self._keepers:
+                came = rows.split(bytes(taken[start : start + size]))
+                answering.append(self._keepers[code].answered(self._node, answer, came))
+            start += size
+        if len(answering) == 1:
+            await answering[0]
+        elif answering:
+            await asyncio.gather(*answering)
+
+    async def _announced(self, leads: dict[int, int]) -> None:
+        before, self.leads = self.leads, leads
+        for code in before.keys() - leads.keys():
+            if code in self._keepers:
+                await self._keepers[code].left_by(self._node)
+        for code, epoch in leads.items():
+            if code in self._keepers:
+                await self._keepers[code].announced(self._node, epoch)

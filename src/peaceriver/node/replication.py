@@ -1,0 +1,178 @@
+"""A node's part in the cluster: its replicas, kept level with those of the other nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+
+from peaceriver.limits import CONTROL, LEASE_S
+from peaceriver.node.followers import Followers
+from peaceriver.node.peers import Peers, identity_of
+from peaceriver.node.pulling import Puller
+from peaceriver.node.talking import Talking
+from peaceriver.node.wire import Ask, Asked, Poll, Polled
+from peaceriver.postgres import Database, Transaction, Unreachable
+from peaceriver.protocol.members import Members
+from peaceriver.protocol.replica import Replica
+from peaceriver.shard import journal, replicas
+from peaceriver.shard.keeper import Keeper
+from peaceriver.shard.shard import Shard
+
+log = structlog.get_logger()
+
+#: Time passes for replicas so many times in a lease, and a node that has nothing to tell says so as often.
+_TICKS = 10
+_HEARTBEATS = 3
+
+
+class Company(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster that a node belongs to, as it is told at start."""
+
+    #: The nodes that the cluster was founded by; they hold shard 0 until a record says otherwise.
+    founders: tuple[str, ...]
+    #: Where the others are, by name. Nodes that come later are found through the directory.
+    urls: dict[str, str] = {}
+    lease_s: float = LEASE_S
+
+
+class Replication:
+    """Keeps the replicas of a node. ``turned`` is called where leadership of a shard has changed, here or elsewhere."""
+
+    def __init__(self, name: str, database: Database, company: Company, *, turned: Callable[[Shard], None]) -> None:
+        self.name = name
+        self.company = company
+        self.keepers: dict[int, Keeper] = {}
+        self._database = database
+        self._turned = turned
+        self._run = uuid4()
+        self._boots = 0
+        #: Departments that came before this position of shard 0 may have been held here before the disk was lost.
+        self._knows_from: int | None = None
+        self.peers = Peers(identity_of(name, UUID(int=0), 0, self._run), company.urls)
+        self.followers = Followers(self.keepers)
+        self._talking = Talking(database, self.peers, self.keepers, timeout_s=company.lease_s)
+        self._pullers: dict[str, Puller] = {}
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def boot(self) -> None:
+        """Count this start, and read what is known of the other nodes."""
+        async with self._database.connection() as tx:
+            row = await replicas.sql.boot.row(tx, node=self.name)
+        assert row is not None
+        self._boots, self._knows_from = row["boots"], row["knows_from"]
+        self.peers.identity = identity_of(self.name, row["incarnation"], self._boots, self._run)
+        await self.peers.load(self._database)
+
+    async def open(self, shard: Shard, founders: Members, *, born: int, first: str | None) -> Keeper:
+        """Take up a replica. ``born``: where in shard 0 the department came to be; ``first``: who leads when it can.
+
+        A replica that may have been here before and is not is recovering: it copies, and counts later.
+        """
+        alone = founders.voters == (self.name,)
+        was_here_before = not alone and (self._knows_from is None or born <= self._knows_from)
+        async with self._database.transaction() as tx:
+            await journal.sql.open.run(tx, shard=shard.code, recovering=was_here_before)
+            there = await replicas.restart(tx, shard.code, founders, self._boots)
+        await shard.take_up(there)
+        replica = Replica(self.name, there.stored, first=first, lease_s=self.company.lease_s, now=time.monotonic())
+        keeper = Keeper(
+            shard,
+            replica,
+            founders,
+            say=self._talking.say,
+            turned=self._on_turned,
+            stirred=lambda each: self.followers.stirred(each.code),
+            recovered=self._on_recovered,
+        )
+        self.keepers[shard.code] = keeper
+        keeper.tick()
+        for puller in self._pullers.values():
+            puller.turn()
+        return keeper
+
+    def start(self) -> None:
+        """Begin to follow, and to be followed."""
+        self._ticking = asyncio.create_task(self._tick(), name="ticks")
+        for node in self.peers.names:
+            self.follow(node)
+
+    def follow(self, node: str) -> None:
+        """Pull from another node from now on."""
+        if node not in self._pullers and node != self.name:
+            self._pullers[node] = Puller(
+                node,
+                self.peers,
+                self.keepers,
+                wait_s=self.company.lease_s / _HEARTBEATS,
+                restored=self._on_restored,
+            )
+
+    def place(self, node: str, url: str) -> None:
+        """A node is served there from now on: pull from it, if it is not this one."""
+        if node != self.name:
+            self.peers.place(node, url)
+            self.follow(node)
+
+    async def poll(self, poll: Poll) -> tuple[Polled, list[bytes]]:
+        """Another node's poll."""
+        boots = await self.peers.meet(self._database, poll.identity)
+        if boots is not None:
+            return Polled(restored=boots), []
+        return await self.followers.poll(poll)
+
+    async def ask(self, ask: Ask) -> Asked:
+        """Another node's questions."""
+        if await self.peers.meet(self._database, ask.identity) is not None:
+            return Asked(self.peers.identity, [])
+        return await self._talking.answer(ask)
+
+    async def _tick(self) -> None:
+        while True:
+            for keeper in list(self.keepers.values()):
+                keeper.tick()
+            await asyncio.sleep(self.company.lease_s / _TICKS)
+
+    def _on_turned(self, shard: Shard) -> None:
+        self.followers.led()
+        for puller in self._pullers.values():
+            puller.turn()
+        self._turned(shard)
+
+    async def _on_recovered(self, tx: Transaction, shard: Shard) -> None:
+        """Shard 0 counts again: departments that come from here on were never held by this node before."""
+        if shard.code == CONTROL:
+            await replicas.sql.know_from.run(tx, position=shard.tip.position)
+            self._knows_from = shard.tip.position
+
+    async def _on_restored(self, boots: int) -> None:
+        """Others know of later starts than this database does: it is an older one, and may have forgotten anything."""
+        async with self._database.connection() as tx:
+            row = await replicas.sql.reborn.row(tx, boots=boots)
+        assert row is not None
+        self._boots = row["boots"]
+        self.peers.identity = identity_of(self.name, row["incarnation"], self._boots, self._run)
+        for keeper in self.keepers.values():
+            reason = f"other nodes have seen start {boots} of {self.name}, of which its database does not know"
+            await keeper.forget(reason, self._boots)
+
+    async def stop(self) -> None:
+        """Follow nobody any more, and give up what is led here, so that others need not wait until they miss it."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for keeper in self.keepers.values():
+            try:
+                await keeper.resign()
+            except Unreachable as error:
+                # The next start fences this one, which is as good.
+                log.info("a replica could not resign", shard=keeper.shard.code, reason=str(error))
+        for puller in self._pullers.values():
+            await puller.stop()
+        await self._talking.stop()
+        for keeper in self.keepers.values():
+            await keeper.stop()
+        await self.peers.close()

@@ -1,0 +1,150 @@
+"""What nodes send each other about the replicas that they hold: MessagePack, and rows as PostgreSQL copies them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from peaceriver.errors import Malformed, Offence, Refused, Unavailable
+from peaceriver.protocol.messages import Answer, Fetch, Question, Reply
+from peaceriver.shard.proposal import Outcome, Receipt, Wish
+
+T = TypeVar("T")
+_HEAD_BYTES = 4
+_encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """Which node speaks, and from which start of which database: a restored backup gives itself away by that."""
+
+    node: str
+    #: Of its database: another one after the disk was lost, or found to be older than it was.
+    incarnation: UUID
+    #: How often its process has started on that database.
+    boots: int
+    #: Of its process.
+    run: UUID
+
+
+class Poll(msgspec.Struct, array_like=True):
+    """One follower's question to one node about all departments that it follows from there.
+
+    Only what has changed is in it: the node remembers the rest, for as long as it lasts.
+    """
+
+    identity: Identity
+    #: Rising within a run: an older poll that still waits is answered with nothing.
+    number: int
+    #: Nothing from before counts: these are all.
+    whole: bool
+    #: What is asked for, by department.
+    fetches: dict[int, Fetch]
+    #: Departments that are asked about no longer.
+    dropped: list[int]
+    #: How long the node may wait for something to tell.
+    wait_s: float
+
+
+class Polled(msgspec.Struct, array_like=True):
+    """The answer. The rows follow it, in the order of ``answers``, each with so many bytes."""
+
+    #: The node does not remember the rest: ask again, for everything.
+    again: bool = False
+    #: The one that asks has started more often than it knows, so often: its database is an older one.
+    restored: int | None = None
+    #: Which departments the node leads, in which epoch; None where that was told before.
+    leads: dict[int, int] | None = None
+    answers: list[tuple[int, Answer, int]] = []
+
+
+class Ask(msgspec.Struct, array_like=True):
+    """Questions about several departments at once."""
+
+    identity: Identity
+    questions: list[tuple[int, Question]]
+
+
+class Asked(msgspec.Struct, array_like=True):
+    """The replies, where there are any."""
+
+    identity: Identity
+    replies: list[tuple[int, Reply]]
+
+
+class Forwarded(msgspec.Struct, array_like=True):
+    """Messages for a department that another node leads, in units, with what the first node found out about them."""
+
+    node: str
+    code: int
+    concern: Literal["quorum", "local", "all"]
+    timeout_s: float
+    wishes: list[tuple[Wish, ...]]
+    #: Of each unit: whether it is recorded whole or not at all.
+    atomic: list[bool]
+
+
+class Told(msgspec.Struct, array_like=True):
+    """What became of a message: its receipt, or the refusal."""
+
+    receipt: Receipt | None = None
+    refusal: str | None = None
+    detail: str = ""
+    errors: list[tuple[str, str]] = []
+    message_id: str | None = None
+    retry_after_s: float | None = None
+
+    def outcome(self) -> Outcome:
+        """As the other node had it."""
+        if self.receipt is not None:
+            return self.receipt
+        return _refusals().get(self.refusal or "", Unavailable)(
+            self.detail,
+            errors=tuple(Offence(*each) for each in self.errors),
+            message_id=self.message_id,
+            retry_after_s=self.retry_after_s,
+        )
+
+
+def told_of(outcome: Outcome) -> Told:
+    """An outcome for another node."""
+    if isinstance(outcome, Receipt):
+        return Told(outcome)
+    return Told(
+        None,
+        type(outcome).__name__,
+        outcome.detail,
+        [(each.pointer, each.detail) for each in outcome.errors],
+        outcome.message_id,
+        outcome.retry_after_s,
+    )
+
+
+@functools.cache
+def _refusals() -> dict[str, type[Refused]]:
+    """All kinds of refusals, by name."""
+    found: dict[str, type[Refused]] = {}
+    waiting: list[type[Refused]] = [Refused]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.__name__] = kind
+        waiting += kind.__subclasses__()
+    return found
+
+
+def framed(head: Any, rows: list[bytes] | None = None) -> bytes:
+    """A message with the rows that belong to it."""
+    encoded = _encode(head)
+    return b"".join((len(encoded).to_bytes(_HEAD_BYTES, "big"), encoded, *(rows or ())))
+
+
+def unframed(data: bytes, of: type[T]) -> tuple[T, memoryview]:
+    """A message, and the bytes of its rows; raises Malformed."""
+    length = int.from_bytes(data[:_HEAD_BYTES], "big")
+    try:
+        head = msgspec.msgpack.decode(memoryview(data)[_HEAD_BYTES : _HEAD_BYTES + length], type=of)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise Malformed(f"this is no message between nodes of this version: {error}") from error
+    return head, memoryview(data)[_HEAD_BYTES + length :]

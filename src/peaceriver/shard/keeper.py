@@ -1,0 +1,387 @@
+"""Keeping one replica: what the protocol decides is carried out, in the node's database and towards other nodes.
+
+One thing at a time: nothing else happens to a replica between an effect and what came of it. Only what needs no
+database happens at once, which is all that a leader does while nothing changes: append, hear, complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import structlog
+
+from peaceriver.errors import Damaged
+from peaceriver.limits import CHUNK_BYTES_MAX
+from peaceriver.postgres import DatabaseError, Transaction, Unreachable
+from peaceriver.protocol.effects import (
+    Apply,
+    Complete,
+    Effect,
+    Forget,
+    Hold,
+    Open,
+    SavePromise,
+    SaveRecovered,
+    Say,
+    StepDown,
+    Strand,
+)
+from peaceriver.protocol.members import Members
+from peaceriver.protocol.messages import Answer, Ask, Fetch, Place, Question, Reply
+from peaceriver.protocol.replica import Replica
+from peaceriver.shard import replicas, rows, stranding
+from peaceriver.shard.journal import Batch
+from peaceriver.shard.replicas import Standing
+from peaceriver.shard.shard import Shard
+
+log = structlog.get_logger()
+
+#: Sends a question about a shard to a node; the reply comes to ``Keeper.replied``.
+SayTo = Callable[[str, int, Question], None]
+Steady = Callable[[], float]
+#: Before rows are asked for again where the database did not take some.
+_FAILED_PAUSE_S = 0.5
+#: Before rows are asked for again where some did not fit.
+_DAMAGED_PAUSE_S = 1.0
+
+
+class Keeper:
+    """Keeps a shard's replica on this node."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        replica: Replica,
+        founders: Members,
+        *,
+        say: SayTo,
+        turned: Callable[[Shard], None],
+        stirred: Callable[[Shard], None],
+        recovered: Callable[[Transaction, Shard], Awaitable[None]],
+        steady: Steady = time.monotonic,
+    ) -> None:
+        self.shard = shard
+        self.replica = replica
+        self._founders = founders
+        self._say = say
+        #: Called when somebody else leads, this node perhaps, or is pulled from.
+        self._turned = turned
+        #: Called when there is something new to tell those who follow.
+        self._stirred = stirred
+        #: Called when the replica counts again, in the transaction that says so.
+        self._recovered = recovered
+        self._steady = steady
+        self._lock = asyncio.Lock()
+        #: What came of something is not known: look before anything else is done.
+        self._unsure = False
+        self._source: str | None = None
+        #: Rows that came were not taken: nothing is pulled before that, by the steady clock.
+        self._paused_until = float("-inf")
+        self._busy: set[asyncio.Task[None]] = set()
+        shard.appended = self._on_appended
+        shard.fenced = self._on_fenced
+        shard.died = self._on_died
+        shard.emptied = self._on_emptied
+
+    # --- what happens
+
+    def tick(self) -> None:
+        """Time passes."""
+        if not self._lock.locked():
+            self._soon(self.replica.tick(self._steady()))
+
+    async def asked(self, node: str, question: Question) -> Reply | None:
+        """Another node's question about this replica."""
+        async with self._sure():
+            reply, effects = self.replica.asked(node, question, self._steady())
+            await self._carry_out(effects)
+            if reply is None and isinstance(question, Ask):
+                return self.replica.promise_to(node, question)
+            return reply
+
+    async def replied(self, node: str, reply: Reply) -> None:
+        """The reply to something that was said."""
+        async with self._sure():
+            await self._carry_out(self.replica.replied(node, reply, self._steady()))
+
+    async def announced(self, node: str, epoch: int) -> None:
+        """A node says that it leads the shard."""
+        async with self._sure():
+            await self._carry_out(self.replica.announced(node, epoch, self._steady()))
+
+    async def left_by(self, node: str) -> None:
+        """A node says that it leads the shard no longer."""
+        async with self._sure():
+            self.replica.left_by(node, self._steady())
+
+    def heard_leader(self, node: str) -> None:
+        """A node that leads is alive."""
+        if self.replica.leader == node:
+            self.replica.heard(self._steady())
+
+    def heard_follower(self, node: str) -> None:
+        """A node that follows this one is alive."""
+        self.replica.polled(node, self._steady())
+
+    @property
+    def source(self) -> str | None:
+        """The node to pull from now."""
+        return None if self._steady() < self._paused_until else self.replica.source
+
+    async def answered(self, node: str, answer: Answer, taken: Sequence[bytes]) -> None:
+        """A node's answer to what was fetched from it, with its rows."""
+        async with self._sure():
+            try:
+                await self._carry_out(self.replica.answered(node, answer, self._steady()), taken)
+            except Damaged as error:
+                # What was written stays as it was. Either side may be the damaged one: verification tells which.
+                self._paused_until = self._steady() + _DAMAGED_PAUSE_S
+                log.error("rows from another node do not fit", shard=self.shard.code, node=node, reason=str(error))
+
+    async def fetched(self, node: str, fetch: Fetch) -> tuple[Answer, list[bytes]]:
+        """Another node's fetch: the answer, and the rows that go with it."""
+        at = fetch.after if self.shard.stands_at(fetch.after) else await self._not_beyond(fetch.after)
+        answer, effects = self.replica.fetched(node, fetch, at, self._steady())
+        self._soon(effects)
+        if answer is not None:
+            return answer, []
+        return await self.following(fetch.after)
+
+    async def following(self, after: Place) -> tuple[Answer, list[bytes]]:
+        """What follows a place of this journal, for one who is served."""
+        taken, end = await self.shard.rows_after(after, CHUNK_BYTES_MAX)
+        return self.replica.rows(after, end), taken
+
+    async def transfer(self, to: str) -> None:
+        """Begin to hand leadership over."""
+        async with self._sure():
+            await self._carry_out(self.replica.transfer(to, self._steady()))
+
+    async def forget(self, reason: str, boots: int) -> None:
+        """This database is older than it was: it may have promised and acknowledged what it does not know of."""
+        async with self._sure():
+            self.replica.booted(boots)
+            await self._carry_out([Forget(reason)])
+
+    # --- what is done about it
+
+    def _soon(self, effects: Iterable[Effect]) -> None:
+        """Do at once what needs no database, and the rest as soon as may be."""
+        later: list[Effect] = []
+        for effect in effects:
+            if later or not self._done_at_once(effect):
+                later.append(effect)
+        if later:
+            task = asyncio.create_task(self._later(later))
+            self._busy.add(task)
+            task.add_done_callback(self._busy.discard)
+        self._look()
+
+    def _look(self) -> None:
+        """Let others know where leadership, or what is pulled from, has changed."""
+        leader, source = self.replica.leader, self.replica.source
+        if leader != self.shard.leader or source != self._source:
+            self._source = source
+            self.shard.turn(leader)
+            self._turned(self.shard)
+
+    def _done_at_once(self, effect: Effect) -> bool:
+        match effect:
+            case Say(to=to, question=question):
+                self._say(to, self.shard.code, question)
+            case Complete(position=position):
+                self.shard.completed(position)
+                # Others learn of it without waiting for the next record.
+                self._stirred(self.shard)
+            case Hold(on=on):
+                self.shard.hold(on=on)
+            case StepDown(reason=reason):
+                # It takes nothing more from here on; the rest of stepping down needs the database.
+                self.shard.step_down(reason)
+                return False
+            case _:
+                return False
+        return True
+
+    async def _later(self, effects: Sequence[Effect]) -> None:
+        async with self._sure():
+            await self._carry_out(effects)
+
+    def _sure(self) -> _Sure:
+        return _Sure(self)
+
+    async def _carry_out(self, effects: Iterable[Effect], taken: Sequence[bytes] = ()) -> None:
+        """Carry effects out in order, and whatever follows from them; the caller holds the lock."""
+        waiting = deque(effects)
+        while waiting:
+            effect = waiting.popleft()
+            if self._done_at_once(effect):
+                continue
+            try:
+                waiting.extend(await self._carried_out(effect, taken))
+            except (*Unreachable, DatabaseError) as error:
+                # What is not done is decided about anew, from what stands on disk then.
+                self._unsure = True
+                self._paused_until = self._steady() + _FAILED_PAUSE_S
+                log.warning("a replica waits", shard=self.shard.code, effect=type(effect).__name__, reason=str(error))
+                return
+
+    async def _carried_out(self, effect: Effect, taken: Sequence[bytes]) -> list[Effect]:
+        match effect:
+            case SavePromise():
+                return await self._promise(effect)
+            case Apply():
+                return await self._apply(effect, taken)
+            case Strand():
+                return await self._strand(effect)
+            case Open():
+                return await self._open(effect.epoch)
+            case StepDown():
+                await self._step_down(effect.reason)
+            case SaveRecovered(promised=promised):
+                async with self.shard.database.transaction() as tx:
+                    await replicas.sql.recovered.run(tx, shard=self.shard.code, promised=promised)
+                    await self._recovered(tx, self.shard)
+                self.replica.recovered(promised)
+                log.info("a replica counts again", shard=self.shard.code, promised=promised)
+            case Forget(reason=reason):
+                async with self.shard.database.connection() as tx:
+                    await replicas.sql.forget.run(tx, shard=self.shard.code)
+                self.replica.forgot()
+                log.error("a replica was replaced by an older one", shard=self.shard.code, reason=reason)
+        return []
+
+    async def _promise(self, effect: SavePromise) -> list[Effect]:
+        async with self.shard.database.transaction() as tx:
+            there = await replicas.promise(tx, self.shard.code, effect.epoch, effect.to)
+        return self.replica.saved(there.promised, there.to, there.end, self._steady())
+
+    async def _apply(self, effect: Apply, taken: Sequence[bytes]) -> list[Effect]:
+        """Take rows in, if they follow what is here, and everything fits."""
+        shard, fetched = self.shard, effect.rows
+        before = shard.tip
+        after = rows.check(taken, shard.code, before)
+        if (after.epoch, after.position) != fetched.end:
+            raise Damaged(f"rows of department {shard.code} end at {after.position}, and not where they are said to")
+        async with shard.database.transaction() as tx:
+            accepted = await replicas.accept(tx, shard.code, fetched, taken, before, after)
+            members = self.replica.members
+            if accepted and replicas.has_members(taken):
+                members = await replicas.members(tx, shard.code, self._founders)
+        if not accepted:
+            await self._reread()
+            return []
+        shard.copied(after, taken)
+        return self.replica.applied(fetched, members, self._steady())
+
+    async def _strand(self, effect: Strand) -> list[Effect]:
+        shard = self.shard
+        async with shard.still:
+            async with shard.database.transaction() as tx:
+                place = await replicas.not_beyond(tx, shard.code, effect.after)
+                if place != effect.after:
+                    self.replica.probed(place)
+                    return []
+                went = await stranding.strand(
+                    tx,
+                    shard.code,
+                    place.position,
+                    epoch=effect.epoch,
+                    position=shard.tip.position,
+                    chain=shard.tip.chain,
+                    models=shard.models,
+                )
+                there = await replicas.reread(tx, shard.code, self._founders)
+            if went is None:
+                await self._reread()
+                return []
+            await shard.moved(there.tip)
+        log.warning("a tail was taken back", shard=shard.code, after=place.position, records=went.removed)
+        return self.replica.stranded(place, there.stored.members, self._steady())
+
+    async def _open(self, epoch: int) -> list[Effect]:
+        end = await self.shard.lead(epoch, self.replica.node, self.replica.end)
+        effects = self.replica.opened(epoch, end, self._steady())
+        if self.replica.leads == epoch:
+            log.info("this node leads", shard=self.shard.code, epoch=epoch)
+            self.shard.serve()
+        elif end is None:
+            await self._reread()
+        return effects
+
+    async def _step_down(self, reason: str) -> None:
+        epoch = self.shard.tip.epoch
+        log.info("this node leads no longer", shard=self.shard.code, epoch=epoch, reason=reason)
+        await self.shard.stop_leading()
+        async with self.shard.database.connection() as tx:
+            await replicas.sql.resign.run(tx, shard=self.shard.code, epoch=epoch)
+        await self._reread()
+
+    # --- the leader's own journal
+
+    def _on_appended(self, batch: Batch) -> None:
+        last = batch.records[-1]
+        members = replicas.members_in(batch.records, self.replica.members)
+        self._soon(self.replica.appended(Place(last.epoch, last.position), members))
+        self._stirred(self.shard)
+
+    def _on_fenced(self) -> None:
+        self._soon(self.replica.resigned("another node was promised a later epoch", self._steady()))
+
+    def _on_died(self) -> None:
+        self._soon(self.replica.resigned("its appender had to stop", self._steady()))
+
+    def _on_emptied(self) -> None:
+        self._soon(self.replica.held())
+
+    # --- when it is not known how things stand
+
+    async def _reread(self) -> None:
+        async with self.shard.database.transaction() as tx:
+            there = await replicas.reread(tx, self.shard.code, self._founders)
+        await self._take_up(there)
+
+    async def _take_up(self, there: Standing) -> None:
+        self._unsure = False
+        stored = there.stored
+        if stored.end != self.replica.end or there.tip.chain != self.shard.tip.chain:
+            await self.shard.moved(there.tip)
+        await self._carry_out(self.replica.reread(stored, self._steady()))
+
+    async def _not_beyond(self, place: Place) -> Place:
+        async with self.shard.database.connection() as tx:
+            return await replicas.not_beyond(tx, self.shard.code, place)
+
+    async def resign(self) -> None:
+        """Lead no longer: the node stops."""
+        async with self._sure():
+            await self._carry_out(self.replica.resigned("this node stops", self._steady()))
+
+    async def stop(self) -> None:
+        """Do nothing more."""
+        for task in self._busy:
+            task.cancel()
+        await asyncio.gather(*self._busy, return_exceptions=True)
+
+
+class _Sure:
+    """The lock of a replica, with how things stand looked up first where that is not known."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    async def __aenter__(self) -> None:
+        await self._keeper._lock.acquire()
+        try:
+            if self._keeper._unsure:
+                await self._keeper._reread()
+        except BaseException:
+            self._keeper._lock.release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._keeper._lock.release()
+        self._keeper._look()
