@@ -8,6 +8,8 @@ own writes.
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from peaceriver.actor import Actor, read_document
 from peaceriver.answers import ActorRead, Explanation, JournalPage, Page, Settled
@@ -143,6 +146,12 @@ class Cluster:
             raise StartFailed(f"a cluster has one node or more, not {nodes}")
         if nodes > 1 and dsn is not None:
             raise StartFailed("a DSN is the database of one node; leave it out, or ask for nodes=1")
+        if not structlog.is_configured():
+            # The program's output is the program's: what a person should know goes to standard error.
+            structlog.configure(
+                wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+                logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            )
         application = load(app)
         async with AsyncExitStack() as stack:
             if nodes == 1:
@@ -150,7 +159,7 @@ class Cluster:
                 stack.push_async_callback(running[0].stop)
             else:
                 running = await _nodes(stack, application, data, nodes)
-            await asyncio.gather(*(publish(node, application) for node in running))
+            await asyncio.gather(*(publish(node, application, node.overview.url) for node in running))
             await asyncio.gather(*(node.led() for node in running))
             yield Cluster(Inside(running[0]), running[0], running)
 
@@ -286,9 +295,11 @@ async def _nodes(stack: AsyncExitStack, application: Application, data: Path | s
         return node, serving.url
 
     running = await asyncio.gather(*(started(name) for name in names))
+    url_of = {node.name: url for node, url in running}
     for node, _ in running:
         for other, url in running:
             node.replication.place(other.name, url)
+        node.overview.url = url_of[node.name]
     return [node for node, _ in running]
 
 

@@ -94,3 +94,9 @@ LEASE_S = 1.5
 LEADER_WAIT_S = 3.0
 #: One request of another node: a batch of messages with what the first node found out about each.
 BETWEEN_NODES_BYTES_MAX = 64 * 1024 * 1024
+#: So many replicas of a department vote, where there are so many nodes; the others learn.
+VOTERS = 3
+#: How long a node leads in the place of another that can lead again.
+BALANCE_AFTER_S = 10.0
+#: How long handing over may take.
+TRANSFER_TIMEOUT_S = 5.0

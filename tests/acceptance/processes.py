@@ -58,8 +58,9 @@ class Up:
 
 
 async def start(data: Path, app: Path | str | None = None, *, port: int = 0) -> Up:
-    """Start a cluster in ``data`` on a free port, or the given one, and wait until it takes messages."""
-    command = [sys.executable, "-m", "peaceriver.cli.main", "up", "--json", "--port", str(port), "--data", str(data)]
+    """Start a cluster of one node in ``data``, on a free port or the given one, and wait until it takes messages."""
+    command = [sys.executable, "-m", "peaceriver.cli.main", "up", "--json", "--nodes", "1"]
+    command += ["--port", str(port), "--data", str(data)]
     process = await asyncio.create_subprocess_exec(
         *command, *([] if app is None else [str(app)]), stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
     )

@@ -12,23 +12,9 @@ from peaceriver.message import Envelope
 from peaceriver.record import Record
 from peaceriver.shard.exceptions import exception_id
 from peaceriver.shard.offering import groups
-from peaceriver.shard.proposal import ANYTHING, Outcome, Proposal, Receipt, Wish, kind_of
-from tests.scenario.words import cancel, create, modify
+from peaceriver.shard.proposal import ANYTHING, Outcome, Proposal, Receipt, Wish
+from tests.scenario.words import cancel, create, modify, wish
 from tests.scenario.world import ME, World
-
-
-def wish(envelope: Envelope, based_on: UUID | object | None) -> Wish:
-    """A message as it is offered again."""
-    message_id = envelope.id or uuid4()
-    return Wish(
-        id=message_id,
-        envelope=envelope,
-        kind=kind_of(envelope),
-        root=message_id,
-        principal="tester",
-        records_refusal=True,
-        based_on=based_on,  # type: ignore[arg-type]  # an id, nothing, or anything
-    )
 
 
 async def offer(world: World, code: int, *group: Wish) -> list[Outcome]:

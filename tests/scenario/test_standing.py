@@ -7,22 +7,25 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from peaceriver.postgres import DatabaseError
+from peaceriver.protocol.members import Members
 from peaceriver.record import Record
-from peaceriver.shard import standing
-from peaceriver.shard.exceptions import exception_id
+from peaceriver.shard import replicas, standing
+from peaceriver.shard.exceptions import entry_of, exception_id, state_in
 from peaceriver.shard.journal import Effects
 from peaceriver.shard.offering import groups
-from peaceriver.shard.proposal import ANYTHING, supplied
+from peaceriver.shard.proposal import ANYTHING, Proposal, supplied
+from peaceriver.shard.resolving import admission
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.standing import StandingMoved, catch_up, fold_standing
 from peaceriver.shard.stranding import Stranded, strand
 from peaceriver.shard.views import Folder, Views
 from tests.scenario.histories import Copy, History, everything, trade
+from tests.scenario.words import create, modify, wish
 
 MADE = {"everything": everything, "trade": trade}
 SEEDS = range(3)
@@ -248,15 +251,25 @@ async def test_whatever_came_from_outside_is_kept_to_the_letter_and_offered_agai
                     last[each.actor_type, each.actor_id] = each.message_id
             await cut(copy, code, 0)
             rows = await copy.admin.fetch("select * from pending where shard = $1 order by random()", code)
-            found = [(wish, group) for group in groups(rows) for wish in group.wishes]
-            assert [wish.id for wish, _ in found] == [record.message_id for record, _ in expected]
-            for (wish, group), (record, based_on) in zip(found, expected, strict=True):
-                assert (wish.envelope, wish.kind, wish.root) == (supplied(record), record.kind, record.root)
-                assert (wish.principal, wish.trace, wish.hops) == (record.principal, record.trace, record.hops)
-                assert (wish.based_on, wish.rule, wish.source_position) == (based_on, None, None)
-                assert wish.received_time >= record.stamp
+            found = [(each, group) for group in groups(rows) for each in group.wishes]
+            assert [each.id for each, _ in found] == [record.message_id for record, _ in expected]
+            for (offered, group), (record, based_on) in zip(found, expected, strict=True):
+                assert (offered.envelope, offered.kind, offered.root) == (supplied(record), record.kind, record.root)
+                assert (offered.principal, offered.trace, offered.hops) == (record.principal, record.trace, record.hops)
+                assert (offered.based_on, offered.rule, offered.source_position) == (based_on, None, None)
+                assert offered.received_time >= record.stamp
                 together = {each.group_end for each, _ in expected if each.message_id in {w.id for w in group.wishes}}
                 assert together == {record.group_end}
+
+
+async def lead(shard: Shard) -> None:
+    """Lead a shard anew, as if this were its only replica."""
+    async with shard.database.transaction() as tx:
+        there = await replicas.reread(tx, shard.code, Members(("n1",)))
+        promised = await replicas.promise(tx, shard.code, there.stored.promised + 1, "n1")
+    await shard.take_up(there)
+    assert await shard.lead(promised.promised, "n1", promised.end) is not None
+    shard.serve()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -267,8 +280,8 @@ async def test_nothing_that_was_acknowledged_is_lost_when_it_is_offered_again(hi
         records = await copy.records(code)
         after = chance.choice(group_ends(records))
         await cut(copy, code, after)
-        shard = Shard(copy.database, code, history.directory.rules_for(code), lambda: 0)
-        await shard.start()
+        shard = Shard(copy.database, code, history.directory.rules_for(code), history.directory, lambda: 0)
+        await lead(shard)
         for group in groups(await copy.admin.fetch("select * from pending where shard = $1", code)):
             for _ in range(2):
                 await shard.append(group)
@@ -277,7 +290,31 @@ async def test_nothing_that_was_acknowledged_is_lost_when_it_is_offered_again(hi
             assert each.message_id is not None
             again = recorded.get(each.message_id) or recorded[exception_id(each.message_id, code)]
             assert again.stamp > each.stamp
-        await shard.stop()
+        shard.step_down("the test is over")
+        await shard.stop_leading()
         appended = await copy.standing(code)
         await fold_anew(copy, code, chance)
         assert await copy.standing(code) == appended
+
+
+async def test_what_was_retried_is_not_offered_again_its_exception_is_retried(made: dict[str, History]) -> None:
+    async with made["everything"].copy() as copy:
+        code = copy.history.codes[-1]
+        shard = Shard(copy.database, code, copy.history.directory.rules_for(code), copy.history.directory, lambda: 0)
+        await lead(shard)
+        await shard.append(Proposal(wishes=(wish(create(code, "Thing/1")),)))
+        overtaken = wish(modify(code, "Thing/1", '{"n":1}'), uuid4())
+        await shard.append(Proposal(wishes=(overtaken,), offered=True))
+        opened = shard.tip.position
+        opening = (await copy.records(code))[-1]
+        await shard.append(admission(entry_of(opening, state_in(opening)), code, "somebody"))
+        await shard.append(Proposal(wishes=(wish(modify(code, "Thing/1", '{"n":2}')),)))
+        shard.step_down("the test is over")
+        await shard.stop_leading()
+        recorded = [each.message_id for each in await copy.records(code)]
+        assert overtaken.id in recorded
+        assert await cut(copy, code, opened) == Stranded(removed=3, kept=1)
+        kept = await copy.admin.fetch("select * from pending where shard = $1", code)
+        assert [(row["message_id"], row["based_on"]) for row in kept] == [(recorded[-1], overtaken.id)]
+        (exception,) = [row for row in (await copy.standing(code))["exception"] if row["id"] == opening.message_id]
+        assert exception["state"] == "open"

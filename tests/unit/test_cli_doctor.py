@@ -10,7 +10,7 @@ import pytest
 
 from peaceriver.cli import doctor
 from peaceriver.cli.doctor import check_clock, check_directory, check_disk, check_port, check_postgres, check_python
-from peaceriver.cli.supervision import free_port
+from peaceriver.cli.supervision import free_ports
 from peaceriver.embedded.binaries import ENVIRONMENT
 from peaceriver.errors import StartFailed
 from peaceriver.stamp import Stamp, logical
@@ -54,10 +54,10 @@ def test_a_port_is_free_or_the_nodes_or_somebody_elses() -> None:
         assert check_port(url, served=True).ok
         assert check_port(url, served=False).detail == f"{port} is taken by another program"
         with pytest.raises(StartFailed, match=f"port {port} is taken"):
-            free_port(port)
+            free_ports(port, 1)
     assert check_port(url, served=False).detail == f"{port} is free"
-    assert free_port(port) == port
-    assert free_port(0) > 0
+    assert free_ports(port, 1) == [port]
+    assert len(set(free_ports(0, 3))) == 3
 
 
 def test_programs_are_found_or_it_is_said_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,64 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
+import msgspec
 from starlette.responses import Response
 
 from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
-from peaceriver.errors import Unavailable
-from peaceriver.limits import CONTROL
-from peaceriver.node.node import Node
-from peaceriver.shard.shard import Shard
-from peaceriver.shard.steps import is_behind
+from peaceriver.errors import Invalid, Malformed, Offence, Unavailable
+from peaceriver.limits import BODY_BYTES_MAX, CONTROL
 from peaceriver.shard.verify import verify as verified
 
 _READ_TIMEOUT_S = 2.0
-#: How the fold of the live views is called among a department's marks.
-VIEWS = "views"
 
 
 async def get(context: Context, asked: Asked) -> Response:
-    """``GET /cluster``."""
-    node = context.node
+    """``GET /cluster``: who leads what, who lags, since when and why."""
     url = context.url or f"http://{asked.header(b'host') or 'localhost'}"
-    shards = [_shard(node, shard) for _, shard in sorted(node.shards.items())]
-    return answers.answered({"nodes": [{"name": node.name, "url": url, "alive": True}], "shards": shards})
-
-
-def _shard(node: Node, shard: Shard) -> dict[str, Any]:
-    department = node.directory.departments.get(shard.code)
-    position = shard.tip.position
-    marks: dict[str, dict[str, int]] = {}
-    for (reader, source), mark in sorted(shard.marks.items()):
-        # Actors that wait behind an exception have marks of their own; they are counted with their rule.
-        if not is_behind(reader):
-            marks.setdefault(reader, {})[str(source)] = mark
-    marks[VIEWS] = {str(shard.code): shard.folded.value}
-    return {
-        "shard": shard.code,
-        "name": "control" if department is None else department.name,
-        "leader": node.name if shard.serving else None,
-        "epoch": shard.epoch,
-        "position": position,
-        "complete": shard.complete.value,
-        "replicas": [
-            {"node": node.name, "position": position, "lag": 0, "state": "leader" if shard.serving else "waiting"}
-        ],
-        "marks": marks,
-        "rules": [
-            {
-                "rule": each.rule,
-                "version": each.version,
-                "acted": each.acted.value,
-                "waiting": each.waiting,
-                "parked": len(each.parked),
-            }
-            for each in node.agents.at(shard.code)
-        ],
-    }
+    return answers.answered(await context.node.overview.cluster(url))
 
 
 async def verify(context: Context, asked: Asked) -> Response:
@@ -70,21 +30,34 @@ async def verify(context: Context, asked: Asked) -> Response:
     return answers.answered({"ok": all(each.ok for each in verdicts), "shards": [each.public() for each in verdicts]})
 
 
+class _Transfer(msgspec.Struct, forbid_unknown_fields=True):
+    to: str
+
+
+async def transfer(context: Context, asked: Asked) -> Response:
+    """``POST /shards/{code}/transfer``: hand the leadership of a department over, without a refused message."""
+    code, sender = asked.code(), asked.sender()
+    context.node.shards.at(code)
+    try:
+        wanted = msgspec.json.decode(await asked.body(BODY_BYTES_MAX), type=_Transfer)
+    except msgspec.ValidationError as error:
+        raise Invalid('say to which node: {"to": "n2"}', errors=(Offence("/to", str(error)),)) from None
+    except msgspec.DecodeError as error:
+        raise Malformed(f"the body is not JSON: {error}") from None
+    await context.node.membership.transfer(code, wanted.to, sender.timeout_s)
+    return answers.answered({"shard": code, "leader": wanted.to})
+
+
 async def healthz(context: Context, asked: Asked) -> Response:
     """``GET /healthz``: the process lives."""
     return answers.answered({"alive": True, "node": context.node.name})
 
 
 async def readyz(context: Context, asked: Asked) -> Response:
-    """``GET /readyz``: every department of the directory has a serving leader, its rules are active, and reads work."""
+    """``GET /readyz``: every department of the directory has a leader, its rules are active, and reads work."""
     node = context.node
-    waiting = sorted(
-        code
-        for code in {CONTROL, *node.directory.departments}
-        if code not in node.shards or not node.shards[code].serving
-    )
-    if waiting or not node.ready:
-        raise Unavailable(f"departments {waiting} have no serving leader yet; ask again in a moment", retry_after_s=1.0)
+    if node.waiting:
+        raise Unavailable(f"departments {node.waiting} have no leader yet; ask again in a moment", retry_after_s=1.0)
     if node.agents.waiting:
         raise Unavailable(f"rules {node.agents.waiting} are not active yet; ask again in a moment", retry_after_s=1.0)
     try:

@@ -147,6 +147,9 @@ COMPONENTS: dict[str, Shape] = {
     "Draft": _object({"id": _UUID, "changed_at": _TIME, "message": _ANY_OBJECT}),
     "Drafts": _object({"items": _list_of("Draft"), "next": _NEXT}),
     "Department": _object({"name": _NAME}, {"company": _NAME, "receives": {"type": "array", "items": _TEXT}}),
+    "Node": _object({"url": _TEXT}, {"leaving": _FLAG}),
+    "Transfer": _object({"to": _TEXT}),
+    "Transferred": _object({"shard": _CODE, "leader": _TEXT}),
     "Page": _ANY_OBJECT,
     "Pages": _object({"cutoff": _of("Cutoff"), "items": {"type": "array", "items": _object(_PAGE)}, "next": _NEXT}),
     "Published": _object(

@@ -71,6 +71,19 @@ async def put_department(context: Context, asked: Asked) -> Response:
     return answers.answered(told, 201 if made else 200)
 
 
+async def put_node(context: Context, asked: Asked) -> Response:
+    """``PUT /directory/nodes/{key}``: a node joins, moves, or is to leave; replicas follow by and by."""
+    name, sender = asked.part("key"), asked.sender()
+    page = await _object(asked)
+    async with _in_time(sender):
+        published = await context.publishing.node(name, page, sender)
+    await _shown(context, sender.timeout_s)
+    receipt = published.receipt
+    made = receipt is not None and receipt.version == 1
+    told = published.page | {"receipt": None if receipt is None else receipt.public()}
+    return answers.answered(told, 201 if made else 200)
+
+
 async def put_model(context: Context, asked: Asked) -> Response:
     """``PUT /directory/models/{type}``: publish a model as a JSON Schema; one that breaks the last stands beside it."""
     actor_type, sender = asked.actor_type(), asked.sender()

@@ -16,8 +16,6 @@ from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
 from peaceriver.query.cutoff import AtTime
 from peaceriver.record import Record
-from peaceriver.shard.journal import Batch
-from peaceriver.shard.shard import Shard
 from peaceriver.shard.watermark import Watermark
 from peaceriver.stamp import Stamp
 
@@ -64,18 +62,14 @@ class Merging:
         for code, shard in list(self._node.shards.items()):
             if code not in self._followed:
                 self._followed.add(code)
-                shard.followers.append(self._follow)
+                shard.news.append(self.newest.advance)
                 self.newest.advance(shard.complete_stamp)
 
     def leave(self) -> None:
         """Follow nobody any more."""
         for code in self._followed:
-            self._node.shards[code].followers.remove(self._follow)
+            self._node.shards[code].news.remove(self.newest.advance)
         self._followed.clear()
-
-    def _follow(self, shard: Shard, batch: Batch) -> None:
-        if any(each.kind != "tick" for each in batch.records):
-            self.newest.advance(batch.tip.stamp)
 
     async def _tick(self, at: int) -> None:
         self._closed_at = time.monotonic()

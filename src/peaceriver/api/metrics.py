@@ -96,7 +96,21 @@ class _Departments(Collector):
         parked = GaugeMetricFamily(
             "peaceriver_rule_parked_actors", "Actors behind an exception", labels=("shard", "rule")
         )
+        leads = GaugeMetricFamily("peaceriver_leads", "1 where this node leads the department", labels=("shard",))
+        epoch = GaugeMetricFamily("peaceriver_promised_epoch", "The epoch that is promised here", labels=("shard",))
+        lag = GaugeMetricFamily(
+            "peaceriver_replica_lag_records", "How far a follower of this leader is behind", labels=("shard", "node")
+        )
+        recovering = GaugeMetricFamily(
+            "peaceriver_recovering", "1 where the replica here copies only and does not count", labels=("shard",)
+        )
         for code, shard in self._node.shards.items():
+            replica = self._node.replication.keepers[code].replica
+            leads.add_metric((str(code),), float(replica.leads is not None))
+            epoch.add_metric((str(code),), replica.promised)
+            recovering.add_metric((str(code),), float(replica.recovering))
+            for name, behind in replica.lags().items():
+                lag.add_metric((str(code), name), behind)
             for agent in self._node.agents.at(code):
                 waiting.add_metric((str(code), agent.rule), agent.waiting)
                 parked.add_metric((str(code), agent.rule), len(agent.parked))
@@ -107,7 +121,7 @@ class _Departments(Collector):
             for (reader, source), mark in shard.marks.items():
                 if reader == DELIVERY:
                     taken_in.add_metric((str(code), str(source)), mark)
-        yield from (position, complete, view_lag, taken_in, waiting, parked)
+        yield from (position, complete, view_lag, taken_in, waiting, parked, leads, epoch, lag, recovering)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing beforehand: departments come and go with the directory."""

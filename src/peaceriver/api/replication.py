@@ -8,7 +8,7 @@ from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.operations import Operation
 from peaceriver.limits import BETWEEN_NODES_BYTES_MAX
-from peaceriver.node import pulling, routing, talking
+from peaceriver.node import overview, pulling, routing, talking
 from peaceriver.node.wire import Ask, Forwarded, Poll, framed, unframed
 
 _MEDIA = "application/x-peaceriver"
@@ -40,9 +40,15 @@ async def tick(context: Context, asked: Asked) -> Response:
     return Response(framed(None), media_type=_MEDIA)
 
 
+async def standing(context: Context, asked: Asked) -> Response:
+    """``POST /replication/standing``: how this node stands."""
+    return Response(framed(context.node.overview.own()), media_type=_MEDIA)
+
+
 BETWEEN_NODES = (
     Operation(method="POST", path=pulling.PATH, page=poll, summary="What another node follows", media=_MEDIA),
     Operation(method="POST", path=talking.PATH, page=ask, summary="Questions about replicas", media=_MEDIA),
     Operation(method="POST", path=routing.PATH, page=send, summary="Messages that are sent on", media=_MEDIA),
     Operation(method="POST", path=routing.TICK_PATH, page=tick, summary="A later record, please", media=_MEDIA),
+    Operation(method="POST", path=overview.PATH, page=standing, summary="How this node stands", media=_MEDIA),
 )

@@ -37,7 +37,7 @@ def status(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
 
 def _print_status(cluster: Mapping[str, Any]) -> None:
     for node in cluster["nodes"]:
-        say(f"{node['name']} {node['url']} {'alive' if node['alive'] else 'away'}")
+        say(_node_line(node))
     numbers = ("shard", "epoch", "position", "complete", "replicas lag", "views lag", "rules lag", "parked")
     shown = table("shard", "department", "leader", *numbers[1:], right=numbers)
     for shard in cluster["shards"]:
@@ -46,11 +46,40 @@ def _print_status(cluster: Mapping[str, Any]) -> None:
         rules = sum(each["waiting"] for each in shard["rules"]), sum(each["parked"] for each in shard["rules"])
         shown.add_row(*map(str, cells), *map(str, lags(shard)), *map(str, rules))
     console.print(shown)
+    for line in troubles(cluster):
+        complain(line)
+
+
+def _node_line(node: Mapping[str, Any]) -> str:
+    if not node["alive"]:
+        since = f" since {node['since']}" if "since" in node else ""
+        return f"{node['name']} {node['url']} away{since}: {node.get('why', 'it does not answer')}"
+    leads = len(node.get("leads", ()))
+    leaving = ", and is leaving" if node.get("leaving") else ""
+    return f"{node['name']} {node['url']} alive, leads {leads} department{'' if leads == 1 else 's'}{leaving}"
+
+
+def troubles(cluster: Mapping[str, Any]) -> list[str]:
+    """One line for each replica that is not as it should be, and each department that nobody leads: since when, why."""
+    found: list[str] = []
+    for shard in cluster["shards"]:
+        name = f"department {shard['shard']}"
+        if shard["leader"] is None:
+            found.append(f"{name} has no leader: what is sent to it waits or is refused; reading goes on")
+        for replica in shard["replicas"]:
+            usual = replica["state"] in ("leader", "follower", "learner")
+            if usual and not replica["lag"] and not replica.get("why"):
+                continue
+            lag = "" if replica["lag"] is None else f", {replica['lag']:,} records behind"
+            since = f" since {replica['since']}" if replica.get("since") and not usual else ""
+            why = f": {replica['why']}" if replica.get("why") else ""
+            found.append(f"{name} on {replica['node']} is {replica['state']}{since}{lag}{why}")
+    return found
 
 
 def lags(shard: Mapping[str, Any]) -> tuple[int, int]:
     """How many records the slowest replica and the views of a department are behind."""
-    replicas = max((each["lag"] for each in shard["replicas"]), default=0)
+    replicas = max((each["lag"] for each in shard["replicas"] if each["lag"] is not None), default=0)
     folded = shard["marks"].get("views", {}).get(str(shard["shard"]), shard["complete"])
     return replicas, shard["complete"] - folded
 

@@ -57,13 +57,13 @@ async def _run(teller: Teller, *, stays: bool, as_json: bool) -> int:
 
 
 async def _tell(cluster: Cluster, teller: Teller, *, stays: bool) -> Story:
-    teller.tell("Starting a node with a PostgreSQL server of its own ...")
-    url = await cluster.start()
+    teller.tell("Starting three nodes, each with a PostgreSQL server of its own ...")
+    url = (await cluster.start())[0]
     teller.tell(f"{url} takes orders.\n")
     async with Client(url) as client:
         story = await tell(client, generate(), teller)
     if stays:
-        teller.tell(f"\nThe node stays up until Ctrl-C. On another terminal: export PEACERIVER_URL={url}")
+        teller.tell(f"\nThe nodes stay up until Ctrl-C. On another terminal: export PEACERIVER_URL={url}")
         order = f"Order/{story.past.order}"
         teller.tell(f"  peaceriver status; peaceriver get {order}; peaceriver get {order} --as-of {story.past.moment}")
     return story

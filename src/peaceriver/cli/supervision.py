@@ -10,7 +10,7 @@ import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -230,16 +230,20 @@ class Held:
         os.close(self._descriptor)
 
 
-def free_port(wanted: int, host: str = "127.0.0.1") -> int:
-    """``wanted`` if nobody listens there; any free one where it is 0. Raises StartFailed where it is taken."""
-    with socket.socket() as probe:
-        # As the server will: connections of an earlier run that are still closing are in nobody's way.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, wanted))
-        except OSError as error:
-            raise StartFailed(
-                f"port {wanted} is taken by another program: stop that one, or name another port with --port"
-            ) from error
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(wanted: int, number: int, host: str = "127.0.0.1") -> list[int]:
+    """So many ports from ``wanted`` on, if nobody listens there; any free ones for 0. Raises StartFailed."""
+    found: list[int] = []
+    with ExitStack() as stack:
+        for offset in range(number):
+            probe = stack.enter_context(socket.socket())
+            # As the server will: connections of an earlier run that are still closing are in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            port = wanted + offset if wanted else 0
+            try:
+                probe.bind((host, port))
+            except (OSError, OverflowError) as error:
+                raise StartFailed(
+                    f"port {port} is taken by another program: stop that one, or name another port with --port"
+                ) from error
+            found.append(probe.getsockname()[1])
+    return found

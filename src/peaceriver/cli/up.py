@@ -11,50 +11,68 @@ from typing import Annotated
 import typer
 
 from peaceriver.application import is_file
-from peaceriver.cli.supervision import Held, SupervisedNode, end_orphan, free_port
-from peaceriver.cli.terminal import EXIT_USAGE, JsonOption, complain, finish, say, say_json
+from peaceriver.cli.supervision import Held, SupervisedNode, end_orphan, free_ports
+from peaceriver.cli.terminal import JsonOption, complain, finish, say, say_json
 from peaceriver.client import Client
 from peaceriver.node.configuration import PORT, Listen, NodeConfiguration
 
+#: Three copies survive the loss of one.
+NODES = 3
+NODES_MAX = 9
+
 DIRECTORY = Path("peaceriver-data")
-NODE = "n1"
 
 
 class Cluster:
-    """The nodes of one directory; in this version there is one."""
+    """The nodes of one directory, n1, n2 and so on, each with a port of its own, one after the other."""
 
-    def __init__(self, directory: Path, *, port: int, app: str | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: Path, *, port: int, app: str | None, say: Callable[[str], None], nodes: int = NODES
+    ) -> None:
         self.directory = directory.absolute()
+        self._names = [f"n{each}" for each in range(1, nodes + 1)]
         self._port = port
         self._app = app
         self._say = say
         self._held: Held | None = None
-        self._node: SupervisedNode | None = None
+        self._nodes: list[SupervisedNode] = []
 
-    async def start(self) -> str:
-        """Start what is there, or make it; answers the URL. Raises StartFailed."""
+    async def start(self) -> list[str]:
+        """Start what is there, or make it; answers the URLs once all nodes take messages. Raises StartFailed."""
         self._held = Held.take(self.directory)
-        await asyncio.to_thread(end_orphan, self.directory, NODE)
-        configuration = NodeConfiguration(
-            name=NODE,
-            listen=Listen(port=free_port(self._port)),
-            data=NODE,
-            app=self._app,
-        )
-        self._node = SupervisedNode(self.directory, configuration, self._say)
-        return await self._node.start()
+        for name in self._names:
+            await asyncio.to_thread(end_orphan, self.directory, name)
+        ports = free_ports(self._port, len(self._names))
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(self._names, ports, strict=True)}
+        for name, port in zip(self._names, ports, strict=True):
+            configuration = NodeConfiguration(
+                name=name,
+                listen=Listen(port=port),
+                data=name,
+                app=self._app,
+                peers={other: url for other, url in urls.items() if other != name},
+            )
+            self._nodes.append(SupervisedNode(self.directory, configuration, self._say))
+        # Together, for none of several takes messages before a majority is up.
+        starting = [asyncio.ensure_future(each.start()) for each in self._nodes]
+        try:
+            return await asyncio.gather(*starting)
+        except BaseException:
+            for each in starting:
+                each.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
+            raise
 
     async def stop(self) -> None:
         """End everything, in order, and give the directory back."""
-        if self._node is not None:
-            await self._node.stop()
+        await asyncio.gather(*(each.stop() for each in self._nodes))
         if self._held is not None:
             self._held.release()
 
     def kill(self) -> None:
         """End everything at once."""
-        if self._node is not None:
-            self._node.kill()
+        for each in self._nodes:
+            each.kill()
 
 
 def _application(app: str | None) -> str | None:
@@ -76,21 +94,18 @@ def up(
             show_default=False,
         ),
     ] = None,
-    nodes: Annotated[int, typer.Option(help="How many nodes.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, max=NODES_MAX, help="How many nodes.")] = NODES,
     data: Annotated[Path, typer.Option(help="Where everything is kept; may exist.")] = DIRECTORY,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The first node's port; 0: any that is free.")] = PORT,
     as_json: JsonOption = False,
 ) -> None:
     """Run a cluster on this machine until Ctrl-C."""
-    if nodes != 1:
-        complain(f"--nodes {nodes}: this version runs one node; replication comes with a later one")
-        raise typer.Exit(EXIT_USAGE)
-    finish(_run(data, port, app, as_json=as_json), as_json=as_json)
+    finish(_run(data, nodes, port, app, as_json=as_json), as_json=as_json)
 
 
-async def _run(data: Path, port: int, app: str | None, *, as_json: bool) -> int:
+async def _run(data: Path, nodes: int, port: int, app: str | None, *, as_json: bool) -> int:
     tell = complain if as_json else say
-    cluster = Cluster(data, port=port, app=app, say=tell)
+    cluster = Cluster(data, port=port, app=app, say=tell, nodes=nodes)
     stopping = stop_on_signals(cluster)
     tell(f"starting in {cluster.directory}")
     starting = asyncio.ensure_future(cluster.start())
@@ -108,18 +123,19 @@ async def _run(data: Path, port: int, app: str | None, *, as_json: bool) -> int:
     return 0
 
 
-async def _introduce(url: str, directory: Path, *, as_json: bool) -> None:
+async def _introduce(urls: list[str], directory: Path, *, as_json: bool) -> None:
     """Say where it is, and which departments it serves."""
-    async with Client(url) as client:
+    async with Client(urls[0]) as client:
         departments = await client.departments()
     if as_json:
-        say_json({"url": url, "data": str(directory), "departments": departments})
+        say_json({"url": urls[0], "urls": urls, "data": str(directory), "departments": departments})
         return
-    say(f"{url} takes messages; Ctrl-C stops it")
+    say(f"{' and '.join(urls)} take messages; Ctrl-C stops {'them' if urls[1:] else 'it'}")
     for code, name in departments.items():
         say(f"  {code} {name}")
     if not departments:
-        say(f"  no departments yet: PUT {url}/directory/departments/100, `peaceriver import`, or an APP.py make some")
+        make = f"PUT {urls[0]}/directory/departments/100, `peaceriver import`, or an APP.py make some"
+        say(f"  no departments yet: {make}")
 
 
 def stop_on_signals(cluster: Cluster) -> asyncio.Event:

@@ -10,7 +10,7 @@ from peaceriver import fold, jsontext
 from peaceriver.actor import Actor
 from peaceriver.compatibility import breaks
 from peaceriver.directory import pages
-from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, RULES, Department, RulePage
+from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, NODES, RULES, Department, NodePage, RulePage
 from peaceriver.errors import Offence, StartFailed
 from peaceriver.model import Model, model_of_definition
 from peaceriver.record import Record
@@ -31,6 +31,10 @@ class Directory:
 
     def __init__(self, python: Mapping[str, type[Actor]] | None = None) -> None:
         self.departments: dict[int, Department] = {}
+        #: The nodes of the cluster, those that are leaving among them.
+        self.nodes: dict[str, NodePage] = {}
+        #: Nodes that are no part of it any more.
+        self.gone: set[str] = set()
         self.rules: dict[str, RulePage] = {}
         #: The active rules by department: those that validate, and those that follow up.
         self.validating: dict[int, list[RulePage]] = {}
@@ -61,6 +65,12 @@ class Directory:
             since = self.departments[int(key)].since if int(key) in self.departments else record.stamp
             self.born.setdefault(int(key), record.position)
             self.departments[int(key)] = pages.department(key, document, since)
+        elif actor_type == NODES:
+            if record.action == "cancel":
+                self.nodes.pop(key, None)
+                self.gone.add(key)
+            else:
+                self.nodes[key] = pages.node(key, document)
         elif actor_type == MODELS:
             self._publish(key, document, record.actor_version)
         elif actor_type == RULES:

@@ -1,12 +1,13 @@
 """The directory's pages: the built-in models of shard 0, and what they must say beyond their schemas. Pure.
 
-White Pages are companies, Yellow Pages departments, Blue Pages models, Red Tape rules. They are actors of shard 0:
-changed by messages, versioned and readable as of any moment like all others. Their types are the section names of the
-HTTP API.
+White Pages are companies, Yellow Pages departments and the nodes that hold them, Blue Pages models, Red Tape rules.
+They are actors of shard 0: changed by messages, versioned and readable as of any moment like all others. Their types
+are the section names of the HTTP API.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,10 +21,12 @@ from peaceriver.model import Model, model_of_definition, model_of_schema
 from peaceriver.rule import RULE_NAME, RuleKind, Start, Subscription
 from peaceriver.schema import Validator
 
-COMPANIES, DEPARTMENTS, MODELS, RULES, PERIODS = "companies", "departments", "models", "rules", "periods"
+COMPANIES, DEPARTMENTS, NODES = "companies", "departments", "nodes"
+MODELS, RULES, PERIODS = "models", "rules", "periods"
 #: What can be read; what can be written is in SCHEMAS.
-SECTIONS = (COMPANIES, DEPARTMENTS, MODELS, RULES, PERIODS)
+SECTIONS = (COMPANIES, DEPARTMENTS, NODES, MODELS, RULES, PERIODS)
 
+NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _NAME = {"type": "string", "minLength": 1, "maxLength": NAME_LETTERS_MAX}
 #: Departments and companies are closed: a misspelt member must not pass for a setting.
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -41,6 +44,13 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "receives": {"type": "array", "items": {"type": "string", "pattern": f"^{ACTOR_TYPE.pattern}$"}},
         },
         "required": ["name"],
+        "additionalProperties": False,
+    },
+    # Where a node is served; one that is leaving gives its replicas to others.
+    NODES: {
+        "type": "object",
+        "properties": {"url": {"type": "string", "pattern": "^https?://"}, "leaving": {"type": "boolean"}},
+        "required": ["url"],
         "additionalProperties": False,
     },
     # What a rule does is Python code: its page says where it stands, what it waits for, and which code it is.
@@ -105,6 +115,21 @@ class Department(msgspec.Struct, frozen=True):
     since: int
 
 
+class NodePage(msgspec.Struct, frozen=True):
+    """A node of the cluster as the directory has it."""
+
+    name: str
+    url: str
+    #: It is to hold no replicas any more.
+    leaving: bool = False
+
+
+def node(key: str, document: str) -> NodePage:
+    """Read a node's page that admission has let in."""
+    page = jsontext.read(document.encode())
+    return NodePage(key, page["url"], page.get("leaving", False))
+
+
 class RulePage(msgspec.Struct, frozen=True, kw_only=True):
     """Red Tape: one rule as the directory has it."""
 
@@ -154,6 +179,9 @@ def offences(actor_type: str, key: str, action: str, document: str) -> Iterator[
     if actor_type == DEPARTMENTS:
         if not key.isascii() or not key.isdigit() or str(int(key)) != key or not DATA_CODE_MIN <= int(key) <= CODE_MAX:
             yield Offence("/actor", f"a department's key is its sharding code, from {DATA_CODE_MIN} to {CODE_MAX}")
+    elif actor_type == NODES:
+        if not NODE_NAME.fullmatch(key):
+            yield Offence("/actor", f"{key[:80]!r} cannot be a node's name: use letters, digits, - and _, at most 63")
     elif actor_type == MODELS:
         yield from _model_offences(key, document)
     elif actor_type == RULES:

@@ -15,7 +15,6 @@ Relative paths are relative to the file.
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,12 +23,12 @@ from typing import Any
 import msgspec
 
 from peaceriver.application import is_file
+from peaceriver.directory.pages import NODE_NAME
 from peaceriver.errors import StartFailed
 from peaceriver.limits import LEASE_S
 from peaceriver.node.replication import Company
 
 PORT = 7400
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 LEASE_MIN_S = 0.2
 LEASE_MAX_S = 60.0
 #: Nobody is asked who they are yet, so nobody else may come in.
@@ -121,7 +120,7 @@ def _problems(prefix: str, members: Mapping[str, Any], of: type[msgspec.Struct])
 
 def _contradictions(configuration: NodeConfiguration) -> Iterator[str]:
     """What is wrong about values that are of the right kind."""
-    if not _NAME.fullmatch(configuration.name):
+    if not NODE_NAME.fullmatch(configuration.name):
         yield "name: letters, digits, - and _, at most 63, and no other"
     if configuration.listen.host not in LOOPBACK:
         yield f"listen.host: {configuration.listen.host} is not loopback, and others may not come in yet; say 127.0.0.1"
@@ -130,7 +129,7 @@ def _contradictions(configuration: NodeConfiguration) -> Iterator[str]:
     if not LEASE_MIN_S <= configuration.lease <= LEASE_MAX_S:
         yield f"lease: {configuration.lease} does not lie between {LEASE_MIN_S} and {LEASE_MAX_S} seconds"
     for name, url in configuration.peers.items():
-        if not _NAME.fullmatch(name) or not url.startswith(("http://", "https://")):
+        if not NODE_NAME.fullmatch(name) or not url.startswith(("http://", "https://")):
             yield f"peers.{name}: the name of a node and the URL that it is served at, not {url!r}"
     for name in ("data", "dsn", "app"):
         if getattr(configuration, name) == "":

@@ -44,23 +44,27 @@ async def node_on_dsn(name: str, dsn: str, application: Application = NONE, comp
     return await _started(name, connection, application, Room(None), company)
 
 
-async def publish(node: Node, application: Application) -> None:
+async def publish(node: Node, application: Application, url: str | None = None) -> None:
     """Bring an application's models, departments and rules into the directory; returns when the rules are active.
+
+    ``url``: where the node is served, for the others of its cluster to know.
 
     What stands there already is left alone; a rule that the application no longer has becomes inactive. Where nobody
     leads a department, this waits.
     """
     while True:
         try:
-            await _publish(node, application)
+            await _publish(node, application, url)
             return
         except (Unavailable, OutcomeUnknown) as error:
             log.warning("the application waits", application=application.name, reason=str(error))
             await asyncio.sleep(_RETRY_PAUSE_S)
 
 
-async def _publish(node: Node, application: Application) -> None:
+async def _publish(node: Node, application: Application, url: str | None) -> None:
     publishing, sender = Publishing(node), Sender(principal=f"app:{application.name}")
+    if url is not None and not node.alone:
+        await publishing.node(node.name, {"url": url}, Sender(principal=f"node:{node.name}"))
     for actor in application.models.values():
         await publishing.model(actor.__name__, definition(model_of(actor)), sender)
     for department in application.departments:

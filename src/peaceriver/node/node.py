@@ -11,7 +11,7 @@ import structlog
 
 from peaceriver.actor import Actor
 from peaceriver.directory.directory import Directory
-from peaceriver.directory.pages import DEPARTMENTS, MODELS, RULES
+from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
 from peaceriver.errors import StartFailed
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
@@ -22,6 +22,8 @@ from peaceriver.node.departments import Departments
 from peaceriver.node.drafts import Drafts
 from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.identity import wall_clock
+from peaceriver.node.membership import Membership
+from peaceriver.node.overview import Overview
 from peaceriver.node.progress import Progress
 from peaceriver.node.reading import Reading
 from peaceriver.node.replication import Company, Replication
@@ -65,13 +67,23 @@ class Node:
         self.shards = Departments(self.directory)
         self.folders: dict[int, Folder] = {}
         self.views = Views(self.directory)
+        self.room = room or Room(None)
         self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
         self.roles = Roles(self.shards, self.agents)
-        self.replication = Replication(name, database, self.company, turned=self.roles.turned)
-        self.routing = Routing(name, self.shards, self.replication.peers)
+        self.replication = Replication(name, database, self.company, self.room, turned=self.roles.turned)
+        self.overview = Overview(
+            name,
+            self.replication.peers,
+            self.directory,
+            self.shards,
+            self.replication.keepers,
+            self.replication.pullers,
+            self.agents,
+        )
+        self.membership = Membership(name, self.directory, self.replication.keepers, lease_s=self.company.lease_s)
+        self.routing = Routing(name, self.shards, self.replication.peers, self.room)
         self.cutoffs = Cutoffs(database, self.directory, self.shards, self.folders, self.routing.tick)
-        self.room = room or Room(None)
-        self.sending = Sending(database, self.directory, self.shards, self.routing, self.views, self.room)
+        self.sending = Sending(database, self.directory, self.shards, self.routing, self.views)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.sending)
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending)
@@ -101,10 +113,17 @@ class Node:
         self._following = asyncio.create_task(self._follow_directory(), name="directory")
         self.roles.start()
         self.replication.start()
+        self.membership.start()
+        self._place_nodes()
         for shard in self.shards.values():
             self.roles.turned(shard)
-        if self.company.founders == (self.name,) and not self.company.urls:
+        if self.alone:
             await self.led()
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is its cluster alone, as far as it was told."""
+        return self.company.founders == (self.name,) and not self.company.urls
 
     async def led(self) -> None:
         """Wait until every department of the directory is led by somebody."""
@@ -117,7 +136,11 @@ class Node:
         for task in (self._following, *self._background):
             if task is not None:
                 task.cancel()
-        ending: list[Callable[[], Awaitable[None]]] = [self.roles.stop, *(each.stop for each in self.folders.values())]
+        ending: list[Callable[[], Awaitable[None]]] = [
+            self.roles.stop,
+            self.membership.stop,
+            *(each.stop for each in self.folders.values()),
+        ]
         await asyncio.gather(*(end() for end in ending))
         await self.agents.stop()
         await self.replication.stop()
@@ -216,10 +239,18 @@ class Node:
             for name in {each.actor_id for each in records if each.actor_type == MODELS}:
                 assert name is not None
                 self._in_background(self._level_view(name))
+        if NODES in sections:
+            self._place_nodes()
         if DEPARTMENTS in sections:
             await self._open_departments()
         if sections & {DEPARTMENTS, RULES}:
             self._in_background(self.agents.level())
+
+    def _place_nodes(self) -> None:
+        for each in self.directory.nodes.values():
+            self.replication.place(each.name, each.url)
+        for name in self.directory.gone:
+            self._in_background(self.replication.part_with(name))
 
     async def _open_departments(self) -> None:
         """Take up departments that are new; tries again until the database lets it."""

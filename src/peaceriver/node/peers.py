@@ -50,6 +50,10 @@ class Peers:
         if node != self.identity.node:
             self._urls[node] = url.rstrip("/")
 
+    def part_with(self, node: str) -> None:
+        """A node is no part of the cluster any more."""
+        self._urls.pop(node, None)
+
     async def load(self, database: Database) -> None:
         """Read what was known of the others before."""
         async with database.connection() as tx:

@@ -100,8 +100,9 @@ async def _start(
     stack.push_async_callback(_in_time, "node", node.stop)
     serving = await serve(node, configuration.listen.host, configuration.listen.port)
     stack.push_async_callback(_in_time, "door", serving.stop)
+    node.overview.url = serving.url
     # Others come in by the door, and without them perhaps nobody leads.
-    await publish(node, application)
+    await publish(node, application, serving.url)
     await node.led()
     return server, serving
 

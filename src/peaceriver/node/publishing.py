@@ -14,7 +14,7 @@ import msgspec
 
 from peaceriver import jsontext
 from peaceriver.compatibility import breaks
-from peaceriver.directory.pages import DEPARTMENTS, MODELS, RULES
+from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
 from peaceriver.errors import Conflict, NotFound, Offence, Refused, StartFailed
 from peaceriver.limits import CONTROL
 from peaceriver.message import Envelope
@@ -51,6 +51,12 @@ class Publishing:
         while shard.leader is None:
             await shard.turns.passed(shard.turns.value)
         return Published({"code": code} | page, receipt)
+
+    async def node(self, name: str, page: dict[str, Any], sender: Sender) -> Published:
+        """Make or replace a node's page. Raises Refused."""
+        before = self._page(NODES, name)
+        receipt = await self._put(NODES, name, before | page, sender)
+        return Published({"name": name} | before | page, receipt)
 
     async def model(self, actor_type: str, wanted: dict[str, Any], sender: Sender) -> tuple[Model, tuple[Offence, ...]]:
         """Publish a model by its definition (see model.definition).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 
 import structlog
 
@@ -11,6 +12,7 @@ from peaceriver.errors import Unavailable
 from peaceriver.node.peers import Away, Peers
 from peaceriver.node.wire import Poll, Polled, framed, unframed
 from peaceriver.protocol.messages import Fetch
+from peaceriver.record import written_time
 from peaceriver.shard import rows
 from peaceriver.shard.keeper import Keeper
 
@@ -45,13 +47,21 @@ class Puller:
         self.leads: dict[int, int] = {}
         self._whole = True
         self._turned = asyncio.Event()
+        #: Why the other node does not answer, and since when.
         self._away: str | None = None
+        self._away_since: datetime | None = None
         self._task = asyncio.create_task(self._run(), name=f"pull from {node}")
 
     def turn(self) -> None:
         """What is followed from there may have changed: do not wait for the poll that is under way."""
         if any((each.source == self._node) != (code in self._pending) for code, each in self._keepers.items()):
             self._turned.set()
+
+    def trouble(self) -> dict[str, str]:
+        """Why the other node does not answer, and since when; nothing where it does."""
+        if self._away is None or self._away_since is None:
+            return {}
+        return {"since": written_time(self._away_since), "why": self._away}
 
     async def stop(self) -> None:
         self._task.cancel()
@@ -68,6 +78,7 @@ class Puller:
             except (*Away, Unavailable) as error:
                 self._forget()
                 if self._away is None:
+                    self._away_since = datetime.now(UTC)
                     log.warning("a node does not answer", node=self._node, reason=repr(error))
                 self._away = repr(error)
                 await asyncio.sleep(_RETRY_PAUSE_S)

@@ -14,6 +14,7 @@ from peaceriver.limits import CONTROL, LEASE_S
 from peaceriver.node.followers import Followers
 from peaceriver.node.peers import Peers, identity_of
 from peaceriver.node.pulling import Puller
+from peaceriver.node.room import Room
 from peaceriver.node.talking import Talking
 from peaceriver.node.wire import Ask, Asked, Poll, Polled
 from peaceriver.postgres import Database, Transaction, Unreachable
@@ -43,11 +44,14 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
 class Replication:
     """Keeps the replicas of a node. ``turned`` is called where leadership of a shard has changed, here or elsewhere."""
 
-    def __init__(self, name: str, database: Database, company: Company, *, turned: Callable[[Shard], None]) -> None:
+    def __init__(
+        self, name: str, database: Database, company: Company, room: Room, *, turned: Callable[[Shard], None]
+    ) -> None:
         self.name = name
         self.company = company
         self.keepers: dict[int, Keeper] = {}
         self._database = database
+        self._room = room
         self._turned = turned
         self._run = uuid4()
         self._boots = 0
@@ -56,7 +60,7 @@ class Replication:
         self.peers = Peers(identity_of(name, UUID(int=0), 0, self._run), company.urls)
         self.followers = Followers(self.keepers)
         self._talking = Talking(database, self.peers, self.keepers, timeout_s=company.lease_s)
-        self._pullers: dict[str, Puller] = {}
+        self.pullers: dict[str, Puller] = {}
         self._ticking: asyncio.Task[None] | None = None
 
     async def boot(self) -> None:
@@ -88,10 +92,11 @@ class Replication:
             turned=self._on_turned,
             stirred=lambda each: self.followers.stirred(each.code),
             recovered=self._on_recovered,
+            lack=lambda: self._room.lack,
         )
         self.keepers[shard.code] = keeper
         keeper.tick()
-        for puller in self._pullers.values():
+        for puller in self.pullers.values():
             puller.turn()
         return keeper
 
@@ -103,8 +108,8 @@ class Replication:
 
     def follow(self, node: str) -> None:
         """Pull from another node from now on."""
-        if node not in self._pullers and node != self.name:
-            self._pullers[node] = Puller(
+        if node not in self.pullers and node != self.name:
+            self.pullers[node] = Puller(
                 node,
                 self.peers,
                 self.keepers,
@@ -117,6 +122,13 @@ class Replication:
         if node != self.name:
             self.peers.place(node, url)
             self.follow(node)
+
+    async def part_with(self, node: str) -> None:
+        """A node is no part of the cluster any more."""
+        puller = self.pullers.pop(node, None)
+        if puller is not None:
+            await puller.stop()
+        self.peers.part_with(node)
 
     async def poll(self, poll: Poll) -> tuple[Polled, list[bytes]]:
         """Another node's poll."""
@@ -139,7 +151,7 @@ class Replication:
 
     def _on_turned(self, shard: Shard) -> None:
         self.followers.led()
-        for puller in self._pullers.values():
+        for puller in self.pullers.values():
             puller.turn()
         self._turned(shard)
 
@@ -170,7 +182,7 @@ class Replication:
             except Unreachable as error:
                 # The next start fences this one, which is as good.
                 log.info("a replica could not resign", shard=keeper.shard.code, reason=str(error))
-        for puller in self._pullers.values():
+        for puller in self.pullers.values():
             await puller.stop()
         await self._talking.stop()
         for keeper in self.keepers.values():

@@ -44,7 +44,7 @@ class Roles:
         self._shards = shards
         self._agents = agents
         self._roles: dict[int, Role] = {}
-        self._turned: dict[int, None] = {}
+        self._turned: dict[int, Shard] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -57,7 +57,7 @@ class Roles:
 
     def turned(self, shard: Shard) -> None:
         """Leadership of a department has changed."""
-        self._turned[shard.code] = None
+        self._turned[shard.code] = shard
         self._wake.set()
 
     def sent(self, source: Shard, receivers: Iterable[int]) -> None:
@@ -72,19 +72,18 @@ class Roles:
             await self._wake.wait()
             self._wake.clear()
             while self._turned:
-                code = next(iter(self._turned))
-                del self._turned[code]
+                code, shard = self._turned.popitem()
                 try:
-                    await self._level(self._shards[code])
+                    await self._level(shard)
                 except (*Unreachable, DatabaseError) as error:
                     log.warning("a department's work waits", shard=code, reason=str(error))
-                    self._again(code)
+                    self._again(shard)
                 except Exception:  # outermost: without it nothing would be done for any department any more
                     log.exception("a department's work could not be taken up", shard=code)
-                    self._again(code)
+                    self._again(shard)
 
-    def _again(self, code: int) -> None:
-        asyncio.get_running_loop().call_later(_RETRY_PAUSE_S, self.turned, self._shards[code])
+    def _again(self, shard: Shard) -> None:
+        asyncio.get_running_loop().call_later(_RETRY_PAUSE_S, self.turned, shard)
 
     async def _level(self, shard: Shard) -> None:
         role = self._roles.get(shard.code)

@@ -21,16 +21,22 @@ class Room:
         self._free_bytes = 0
         self._looked_at = float("-inf")
 
-    def check(self) -> None:
-        """Raise DiskFull below the floor. The disk is looked at once a second at most; it heals when space returns."""
+    @property
+    def lack(self) -> str | None:
+        """Why nothing more may be written, if so. The disk is looked at once a second at most; it heals with space."""
         if self._directory is None:
-            return
+            return None
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY_S:
             self._free_bytes, self._looked_at = shutil.disk_usage(self._directory).free, now
-        if self._free_bytes < self.free_bytes_min:
+        if self._free_bytes >= self.free_bytes_min:
+            return None
+        return f"the journal's disk has {self._free_bytes:,} bytes left and the floor is {self.free_bytes_min:,}"
+
+    def check(self) -> None:
+        """Raise DiskFull below the floor."""
+        lack = self.lack
+        if lack is not None:
             raise DiskFull(
-                f"the journal's disk has {self._free_bytes:,} bytes left and the floor is {self.free_bytes_min:,}; "
-                "reading goes on, and messages are taken again when there is room",
-                retry_after_s=10.0,
+                f"{lack}; reading goes on, and messages are taken again when there is room", retry_after_s=10.0
             )

@@ -17,6 +17,7 @@ from peaceriver.errors import LedElsewhere, OutcomeUnknown, PeaceRiverError, Ref
 from peaceriver.limits import LEADER_WAIT_S
 from peaceriver.node.departments import Departments
 from peaceriver.node.peers import Away, Peers
+from peaceriver.node.room import Room
 from peaceriver.node.wire import Forwarded, Told, framed, told_of, unframed
 from peaceriver.shard.attempt import MarkMoved
 from peaceriver.shard.journal import UNREAD
@@ -40,10 +41,11 @@ Results: TypeAlias = list[list[Outcome]]
 class Routing:
     """The way from this node to the leader of any department."""
 
-    def __init__(self, name: str, shards: Departments, peers: Peers) -> None:
+    def __init__(self, name: str, shards: Departments, peers: Peers, room: Room) -> None:
         self._name = name
         self._shards = shards
         self._peers = peers
+        self._room = room
 
     async def send(
         self, code: int, proposals: Sequence[Proposal], *, concern: Concern, timeout_s: float, forwarded: bool = False
@@ -91,6 +93,8 @@ class Routing:
         loop = asyncio.get_running_loop()
         reign = shard.held_by_all if concern == "all" else shard.reign
         try:
+            # Here and not at the door: whether there is room is for those who keep it to say.
+            self._room.check()
             answers = await shard.propose(proposals).answered(deadline - loop.time())
         except Refused as refusal:
             return [[refusal] * _size(each) for each in proposals]

@@ -31,7 +31,6 @@ from peaceriver.limits import (
 from peaceriver.message import Envelope, body_value, offences
 from peaceriver.node.departments import Departments
 from peaceriver.node.identity import new_id, wall_clock
-from peaceriver.node.room import Room
 from peaceriver.node.routing import Concern, Routing
 from peaceriver.postgres import Database
 from peaceriver.record import Record, from_row
@@ -70,7 +69,6 @@ class Sending:
         shards: Departments,
         routing: Routing,
         types: Types,
-        room: Room,
     ) -> None:
         self._database = database
         self._directory = directory
@@ -78,7 +76,6 @@ class Sending:
         self._routing = routing
         #: The actor types that have a view already.
         self._types = types
-        self._room = room
 
     async def send(
         self, messages: Sequence[Envelope | Refused], sender: Sender, *, promoted: tuple[UUID, ...] = ()
@@ -221,7 +218,6 @@ class Sending:
         if envelope.sender == CONTROL and envelope.to != CONTROL:
             detail = "the control shard sends nothing: name the department that does, or none"
             raise Invalid(detail, errors=(Offence("/from", detail),))
-        self._room.check()
         self._check_form(envelope, value)
         return value
 

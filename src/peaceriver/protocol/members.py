@@ -41,25 +41,48 @@ class Members(msgspec.Struct, frozen=True):
         return (self.voters.index(node) - start) % len(self.voters)
 
 
-def next_change(members: Members, wanted: Collection[str], level: Collection[str], leader: str) -> Members | None:
-    """The next single step from ``members`` to ``wanted`` voters; None where there is nothing to do yet.
+def next_change(
+    members: Members, voting: Collection[str], learning: Collection[str], level: Collection[str], leader: str
+) -> Members | None:
+    """The next single step to replicas that vote and others that learn; None where there is nothing to do yet.
 
-    A new replica learns until it is ``level`` with the leader, and only then votes; one that is wanted no longer leaves
-    when all that are wanted vote. The leader removes itself never: leadership is transferred first.
+    A new replica learns until it is ``level`` with the leader, and only then votes; a voter that is wanted no longer
+    stops voting when all that are to vote do. The leader never takes its own vote: it hands over first.
     """
-    missing = [each for each in wanted if each not in members.all]
+    missing = [each for each in (*voting, *learning) if each not in members.all]
     if missing:
-        return Members(members.voters, (*members.learners, missing[0]))
-    ready = [each for each in members.learners if each in wanted and each in level]
+        return _with(members, members.voters, (*members.learners, missing[0]))
+    ready = [each for each in members.learners if each in voting and each in level]
     if ready:
-        learners = tuple(each for each in members.learners if each != ready[0])
-        return Members((*members.voters, ready[0]), learners)
-    unwanted = [each for each in members.learners if each not in wanted]
-    if unwanted:
-        return Members(members.voters, tuple(each for each in members.learners if each != unwanted[0]))
-    if any(each in wanted for each in members.learners):
+        return _with(members, (*members.voters, ready[0]), _without(members.learners, ready[0]))
+    if any(each in voting for each in members.learners):
         return None
-    leaving = [each for each in members.voters if each not in wanted and each != leader]
+    leaving = [each for each in members.voters if each not in voting and each != leader]
     if leaving and len(members.voters) > 1:
-        return Members(tuple(each for each in members.voters if each != leaving[0]), members.learners)
-    return None
+        learners = (*members.learners, leaving[0]) if leaving[0] in learning else members.learners
+        return _with(members, _without(members.voters, leaving[0]), learners)
+    unwanted = [each for each in members.learners if each not in learning]
+    return _with(members, members.voters, _without(members.learners, unwanted[0])) if unwanted else None
+
+
+def _with(members: Members, voters: tuple[str, ...], learners: tuple[str, ...]) -> Members:
+    return msgspec.structs.replace(members, voters=voters, learners=learners)
+
+
+def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(each for each in names if each != name)
+
+
+def placed(
+    members: Members, active: Collection[str], leaving: Collection[str], voters: int
+) -> tuple[list[str], list[str]]:
+    """Who is to vote and who is to learn: voters stay unless they are ``leaving``, others take the place of those.
+
+    ``active``: the nodes that may hold replicas. All that are not to vote learn, so that every node can answer reads of
+    every department.
+    """
+    voting = [each for each in members.voters if each not in leaving]
+    # Those that hold a copy come first, for they need not copy it.
+    candidates = [*(each for each in members.learners if each in active), *sorted(set(active) - set(members.all))]
+    voting += candidates[: max(voters - len(voting), 0)]
+    return voting or list(members.voters), [each for each in sorted(active) if each not in voting]

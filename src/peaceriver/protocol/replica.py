@@ -25,6 +25,7 @@ from peaceriver.protocol.messages import (
     Standing,
     TakeOver,
 )
+from peaceriver.protocol.reign import Reign
 from peaceriver.protocol.state import State, Stored
 
 
@@ -63,6 +64,21 @@ class Replica:
     def leader(self) -> str | None:
         """The node that leads, as far as this one knows."""
         return self.state.leader if self.state.reign is None else self.state.node
+
+    @property
+    def reign(self) -> Reign | None:
+        """What it knows of its followers while it leads."""
+        return self.state.reign
+
+    @property
+    def first(self) -> str | None:
+        """The node that leads when it can."""
+        return self.state.first
+
+    def hears(self, node: str, now: float) -> bool:
+        """Whether this leader has heard of a follower within the lease."""
+        reign = self.state.reign
+        return reign is not None and now - reign.heard.get(node, float("-inf")) < self.state.lease_s
 
     @property
     def leads(self) -> int | None:
@@ -193,6 +209,14 @@ class Replica:
     def serves(self, node: str, fetch: Fetch) -> bool:
         """Whether a fetch is answered from this journal."""
         return leading.serves(self.state, node, fetch)
+
+    def lags(self) -> dict[str, int]:
+        """How many records each follower is behind this leader, by what it has acknowledged."""
+        reign, state = self.state.reign, self.state
+        if reign is None:
+            return {}
+        others = (each for each in state.members.all if each != state.node)
+        return {each: state.end.position - reign.matched.get(each, 0) for each in others}
 
     def held_by_all(self) -> int:
         """How far every voter holds what this leader has."""

@@ -310,7 +310,7 @@ class Appender:
     async def _write(self, batch: Batch) -> bool:
         place = self._database.transaction if batch.has_side_effects else self._database.connection
         async with place() as tx:
-            return await journal.append(tx, batch, expected=self.tip.position, complete=batch.tip.position)
+            return await journal.append(tx, batch, expected=self.tip.position, complete=self._complete.value)
 
     async def _was_written(self, batch: Batch) -> bool:
         """Whether the batch is in the journal although its answer was lost: the chain says so, without doubt."""

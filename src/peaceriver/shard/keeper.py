@@ -61,6 +61,7 @@ class Keeper:
         turned: Callable[[Shard], None],
         stirred: Callable[[Shard], None],
         recovered: Callable[[Transaction, Shard], Awaitable[None]],
+        lack: Callable[[], str | None] = lambda: None,
         steady: Steady = time.monotonic,
     ) -> None:
         self.shard = shard
@@ -73,11 +74,17 @@ class Keeper:
         self._stirred = stirred
         #: Called when the replica counts again, in the transaction that says so.
         self._recovered = recovered
+        #: Says why nothing may be written to this node's disk, if so.
+        self._lack = lack
         self._steady = steady
         self._lock = asyncio.Lock()
         #: What came of something is not known: look before anything else is done.
         self._unsure = False
         self._source: str | None = None
+        #: What it was when it was looked at last, and since when, by the steady clock.
+        self._state = ""
+        self.state_since = steady()
+        self._complaint: str | None = None
         #: Rows that came were not taken: nothing is pulled before that, by the steady clock.
         self._paused_until = float("-inf")
         self._busy: set[asyncio.Task[None]] = set()
@@ -129,7 +136,9 @@ class Keeper:
     @property
     def source(self) -> str | None:
         """The node to pull from now."""
-        return None if self._steady() < self._paused_until else self.replica.source
+        if self._steady() < self._paused_until or self._lack() is not None:
+            return None
+        return self.replica.source
 
     async def answered(self, node: str, answer: Answer, taken: Sequence[bytes]) -> None:
         """A node's answer to what was fetched from it, with its rows."""
@@ -180,8 +189,31 @@ class Keeper:
             task.add_done_callback(self._busy.discard)
         self._look()
 
+    @property
+    def state(self) -> str:
+        """What the replica is now, in a word."""
+        replica = self.replica
+        if replica.reign is not None:
+            return "leader"
+        if replica.recovering:
+            return "recovering"
+        if replica.leader is None:
+            return "waiting"
+        return "follower" if replica.node in replica.members.voters else "learner"
+
+    @property
+    def why(self) -> str | None:
+        """What keeps the replica from going on, if anything does."""
+        if self.replica.reign is None and (lack := self._lack()) is not None:
+            return lack
+        if self._complaint is not None:
+            return self._complaint
+        return "it hears from no leader" if self.replica.leader is None else None
+
     def _look(self) -> None:
         """Let others know where leadership, or what is pulled from, has changed."""
+        if self.state != self._state:
+            self._state, self.state_since = self.state, self._steady()
         leader, source = self.replica.leader, self.replica.source
         if leader != self.shard.leader or source != self._source:
             self._source = source
@@ -226,8 +258,14 @@ class Keeper:
                 # What is not done is decided about anew, from what stands on disk then.
                 self._unsure = True
                 self._paused_until = self._steady() + _FAILED_PAUSE_S
-                log.warning("a replica waits", shard=self.shard.code, effect=type(effect).__name__, reason=str(error))
+                self._complain(type(effect).__name__, str(error))
                 return
+
+    def _complain(self, effect: str, reason: str) -> None:
+        """Log what keeps a replica waiting, once while it is the same."""
+        if reason != self._complaint:
+            log.warning("a replica waits", shard=self.shard.code, effect=effect, reason=reason)
+        self._complaint = reason
 
     async def _carried_out(self, effect: Effect, taken: Sequence[bytes]) -> list[Effect]:
         match effect:
@@ -275,6 +313,7 @@ class Keeper:
             await self._reread()
             return []
         shard.copied(after, taken)
+        self._complaint = None
         return self.replica.applied(fetched, members, self._steady())
 
     async def _strand(self, effect: Strand) -> list[Effect]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -32,6 +33,17 @@ from peaceriver.shard.watermark import Watermark
 log = structlog.get_logger()
 
 DELIVERY = "delivery"
+
+
+class _Ahead(NamedTuple):
+    """Where the journal stands beyond what is complete, and what becomes true once it is complete up to there."""
+
+    position: int
+    stamp: int
+    #: The stamp of the last record before it that is more than a tick; 0 where there was none since the one before.
+    newest: int
+    #: To whom something was sent.
+    receivers: frozenset[int]
 
 
 class Shard:
@@ -71,8 +83,12 @@ class Shard:
         self.folded = Watermark()
         #: Told of every batch that this node appends.
         self.followers: list[Callable[[Shard, Batch], None]] = []
+        #: Told that the journal may not be what was appended here: what is kept in memory of that is void.
+        self.voided: list[Callable[[], None]] = []
         #: Told which departments something was sent to, once that is complete.
         self.sent: Callable[[Shard, Iterable[int]], None] = lambda shard, receivers: None
+        #: Told the stamp of the last record that is complete and more than a tick, when there is a new one.
+        self.news: list[Callable[[int], None]] = []
         #: Whoever keeps the replica is told what was appended, that the database refused an append, that the appender
         #: ended without being asked, and that nothing is under way any more on a hold.
         self.appended: Callable[[Batch], None] = lambda batch: None
@@ -83,8 +99,8 @@ class Shard:
         #: The chain where each mark stands, as it was read: a source that lost history no longer has it there.
         self.mark_chains: dict[tuple[str, int], bytes] = {}
         self._fresh = Fresh()
-        #: Positions beyond what is complete, with what becomes true there: the stamp, and to whom something was sent.
-        self._ahead: deque[tuple[int, int, frozenset[int]]] = deque()
+        #: What is not complete yet, or was not said to be.
+        self._ahead: deque[_Ahead] = deque()
 
     @property
     def epoch(self) -> int:
@@ -149,28 +165,40 @@ class Shard:
         """The journal has grown by rows of another node's."""
         self.tip = tip
         self._fresh.forget()
-        self._ahead.append((tip.position, tip.stamp, rows.receivers(taken)))
+        newest = next((rows.place_of(row).stamp for row in reversed(taken) if rows.kind_of(row) != "tick"), 0)
+        self._ahead.append(_Ahead(tip.position, tip.stamp, newest, rows.receivers(taken)))
+
+    def _void(self) -> None:
+        self._fresh.forget()
+        for forget in self.voided:
+            forget()
 
     async def moved(self, tip: Tip) -> None:
         """The journal stands elsewhere than was known: part of it was taken back, or a commit went unnoticed."""
         self.tip = tip
         self.standing = min(self.standing, tip.position)
-        self._fresh.forget()
+        self._void()
         self._ahead.clear()
-        self._ahead.append((tip.position, tip.stamp, frozenset()))
+        self._ahead.append(_Ahead(tip.position, tip.stamp, tip.stamp, frozenset()))
         async with self.database.connection() as tx:
             await self.load_marks(tx)
 
     def completed(self, position: int) -> None:
         """The journal is complete up to a position: what waited for that may leave the department."""
         receivers: set[int] = set()
-        while self._ahead and self._ahead[0][0] <= position:
-            _, self.complete_stamp, sent_to = self._ahead.popleft()
-            receivers |= sent_to
+        newest = 0
+        while self._ahead and self._ahead[0].position <= position:
+            passed = self._ahead.popleft()
+            self.complete_stamp = passed.stamp
+            receivers |= passed.receivers
+            newest = max(newest, passed.newest)
         self.complete.advance(position)
         self.reign.advance(position)
         if receivers:
             self.sent(self, receivers)
+        if newest:
+            for tell in self.news:
+                tell(newest)
 
     def delivered_from(self, source: int) -> Watermark:
         """How far what ``source`` sent to this department has arrived."""
@@ -198,7 +226,7 @@ class Shard:
             async with self.database.connection() as tx:
                 await self.load_marks(tx)
         self.tip = tip
-        self._fresh.forget()
+        self._void()
         self.reign, self.held_by_all = Watermark(self.complete.value), Watermark()
         self._appender = Appender(
             self.database,
@@ -266,7 +294,8 @@ class Shard:
         self.tip = batch.tip
         self.standing = batch.tip.position
         self._fresh.offer(batch.records, batch.chains)
-        self._ahead.append((batch.tip.position, batch.tip.stamp, _receivers(batch.records)))
+        newest = next((each.stamp for each in reversed(batch.records) if each.kind != "tick"), 0)
+        self._ahead.append(_Ahead(batch.tip.position, batch.tip.stamp, newest, _receivers(batch.records)))
         for mark in batch.marks:
             self.mark_chains[mark.reader, mark.source] = mark.chain
             if mark.reader == DELIVERY:

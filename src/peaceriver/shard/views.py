@@ -17,7 +17,7 @@ from peaceriver.postgres import Transaction, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import documents, journal, view_tables
 from peaceriver.shard.documents import Change, ModelAt, status_after
-from peaceriver.shard.journal import Batch, type_and_id
+from peaceriver.shard.journal import Batch, Mark, type_and_id
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.standing import effects_of, fold_standing
 from peaceriver.shard.unfolded import Stretch, Unfolded
@@ -89,6 +89,7 @@ class Folder:
         #: The stamp at the mark.
         self.stamp = 0
         self._unfolded = Unfolded()
+        shard.voided.append(self._unfolded.forget)
 
     @property
     def position(self) -> int:
@@ -161,14 +162,16 @@ class Folder:
                 tx, shard=self._shard.code, expected=after, position=stretch.last, stamp=stretch.stamp
             )
             assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
-            if self._shard.standing < stretch.last:
-                await self._fold_standing(tx, stretch)
+            marks = await self._fold_standing(tx, stretch) if self._shard.standing < stretch.last else []
+        self._shard.move_marks(marks)
         self._shard.standing = max(self._shard.standing, stretch.last)
         self.stamp = stretch.stamp
         self._shard.folded.advance(stretch.last)
 
-    async def _fold_standing(self, tx: Transaction, stretch: Stretch) -> None:
+    async def _fold_standing(self, tx: Transaction, stretch: Stretch) -> list[Mark]:
         """Fold what admission and agents go by from the same records, as far as it is behind: nobody appends here.
+
+        Answers the marks that have moved.
 
         folded <= standing: what the views hold is complete and is never taken back.
         """
@@ -176,7 +179,9 @@ class Folder:
         assert stretch.first <= standing + 1, f"the standing of {self._shard.code} is at {standing}, behind its views"
         new = [each for each in stretch.records if each.position > standing]
         changes = [each for each in stretch.changes if each[0].position > standing]
-        await fold_standing(tx, self._shard.code, effects_of(new, changes), expected=standing, last=stretch.last)
+        effects = effects_of(new, changes)
+        await fold_standing(tx, self._shard.code, effects, expected=standing, last=stretch.last)
+        return effects.marks
 
     async def _read(self, after: int, until: int) -> Stretch:
         """The next groups from the journal, up to what is in memory, folded again."""

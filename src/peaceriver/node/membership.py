@@ -1,0 +1,120 @@
+"""Who holds a department, and who leads it: brought level with what the directory wants, one step at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from peaceriver.directory.directory import Directory
+from peaceriver.errors import Conflict, LedElsewhere, NotFound, Refused, Unavailable
+from peaceriver.limits import BALANCE_AFTER_S, VOTERS
+from peaceriver.postgres import DatabaseError, Unreachable
+from peaceriver.protocol.members import Members, next_change, placed
+from peaceriver.shard.keeper import Keeper
+from peaceriver.shard.proposal import Proposal
+from peaceriver.shard.replicas import member_body
+
+log = structlog.get_logger()
+#: Changes are looked for so often within a lease.
+_LOOKS = 2
+
+
+class Membership:
+    """Looks after the replicas of the departments that this node leads."""
+
+    def __init__(self, name: str, directory: Directory, keepers: Mapping[int, Keeper], *, lease_s: float) -> None:
+        self._name = name
+        self._directory = directory
+        self._keepers = keepers
+        self._lease_s = lease_s
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="membership")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            is_moving = False
+            for keeper in list(self._keepers.values()):
+                try:
+                    is_moving |= await self._look_after(keeper, may_move=not is_moving)
+                except (*Unreachable, DatabaseError, Refused) as error:
+                    # It is looked at again; somebody else may lead it by then.
+                    log.debug("a department's replicas wait", shard=keeper.shard.code, reason=str(error))
+                except Exception:  # outermost: without it no replica would be replaced any more
+                    log.exception("a department's replicas could not be looked after", shard=keeper.shard.code)
+            await asyncio.sleep(self._lease_s / _LOOKS)
+
+    async def _look_after(self, keeper: Keeper, *, may_move: bool) -> bool:
+        """Make the next change to who holds a department, if this node leads it; True where it is being handed over."""
+        reign, members = keeper.replica.reign, keeper.replica.members
+        if reign is None or keeper.shard.complete.value < max(reign.start, members.position):
+            return False
+        active = [each.name for each in self._directory.nodes.values() if not each.leaving]
+        leaving = [each.name for each in self._directory.nodes.values() if each.leaving]
+        voting, learning = placed(members, active, [*leaving, *self._directory.gone], VOTERS)
+        level = reign.level(members, keeper.shard.complete.value)
+        if members.position == 0 and members.voters != (self._name,):
+            # So that everybody knows from the journal alone who founded it.
+            await self._change(keeper, members)
+            return False
+        change = next_change(members, voting, learning, level, self._name)
+        if change is not None:
+            await self._change(keeper, change)
+            return False
+        successor = self._successor(keeper, voting, level) if may_move else None
+        if successor is not None:
+            await keeper.transfer(successor)
+        return successor is not None
+
+    async def _change(self, keeper: Keeper, members: Members) -> None:
+        log.info(
+            "replicas change", shard=keeper.shard.code, voters=list(members.voters), learners=list(members.learners)
+        )
+        await keeper.shard.append(Proposal(system=(("member", member_body(members)),)), bounded=False)
+
+    def _successor(self, keeper: Keeper, voting: list[str], level: list[str]) -> str | None:
+        """Who is to lead instead of this node: it is leaving, or it stands in for the one that leads when it can."""
+        replica = keeper.replica
+        assert replica.reign is not None
+        now = time.monotonic()
+        others = [each for each in level if each in voting and each != self._name and replica.hears(each, now)]
+        if self._name not in voting:
+            return next(iter(others), None)
+        if now - replica.reign.since < BALANCE_AFTER_S:
+            return None
+        return replica.first if replica.first in others else None
+
+    async def transfer(self, code: int, to: str, timeout_s: float) -> None:
+        """Hand the leadership of a department that is led here over to another node; returns when it is there.
+
+        Nothing that is sent meanwhile is refused: it waits. Raises NotFound for a node without a vote there, Conflict
+        where it is not level, LedElsewhere where this node does not lead, Unavailable where it has not come about.
+        """
+        keeper = self._keepers[code]
+        shard, replica = keeper.shard, keeper.replica
+        if replica.reign is None:
+            raise LedElsewhere(f"department {code} is not led by this node; ask the one that leads it")
+        if to == self._name:
+            return
+        if to not in replica.members.voters:
+            raise NotFound(f"{to} has no vote in department {code}; it is held by {', '.join(replica.members.voters)}")
+        if not replica.hears(to, time.monotonic()):
+            raise Conflict(f"{to} was not heard of lately, so it cannot lead department {code}; look after it first")
+        await keeper.transfer(to)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while shard.leader != to:
+                    await shard.turns.passed(shard.turns.value)
+        except TimeoutError:
+            raise Unavailable(
+                f"department {code} is led by {shard.leader or 'nobody'}, and not yet by {to}; look, and try again"
+            ) from None

@@ -1,0 +1,193 @@
+"""The cluster as it is now: who leads what, who lags, since when and why. Each node tells its part; anyone asks all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from peaceriver.directory.directory import Directory
+from peaceriver.errors import Unavailable
+from peaceriver.node.agents import Agents
+from peaceriver.node.departments import Departments
+from peaceriver.node.peers import Away, Peers
+from peaceriver.node.pulling import Puller
+from peaceriver.node.wire import framed, unframed
+from peaceriver.record import written_time
+from peaceriver.shard.keeper import Keeper
+from peaceriver.shard.shard import Shard
+from peaceriver.shard.steps import is_behind
+
+PATH = "/replication/standing"
+_ASK_TIMEOUT_S = 1.0
+#: How the fold of the live views is called among a department's marks.
+VIEWS = "views"
+
+
+class ReplicaStanding(msgspec.Struct, array_like=True):
+    """One replica, as its node has it."""
+
+    position: int
+    complete: int
+    folded: int
+    epoch: int
+    promised: int
+    #: Whom it knows as the leader.
+    leader: str | None
+    #: leader, follower, learner, recovering, or waiting where it hears from no leader.
+    state: str
+    #: For so many seconds.
+    for_s: float
+    #: What keeps it from going on, if anything does.
+    why: str | None
+    marks: dict[str, dict[str, int]]
+    rules: list[dict[str, Any]]
+    voters: list[str]
+    learners: list[str]
+
+
+class NodeStanding(msgspec.Struct, array_like=True):
+    """What a node says of itself."""
+
+    name: str
+    url: str | None
+    boots: int
+    shards: dict[int, ReplicaStanding]
+
+
+class Overview:
+    """Tells how things stand."""
+
+    def __init__(
+        self,
+        name: str,
+        peers: Peers,
+        directory: Directory,
+        shards: Departments,
+        keepers: Mapping[int, Keeper],
+        pullers: Mapping[str, Puller],
+        agents: Agents,
+    ) -> None:
+        self._name = name
+        self._peers = peers
+        self._directory = directory
+        self._shards = shards
+        self._keepers = keepers
+        self._pullers = pullers
+        self._agents = agents
+        self.url: str | None = None
+
+    def own(self) -> NodeStanding:
+        """This node's part."""
+        return NodeStanding(
+            self._name,
+            self.url,
+            self._peers.identity.boots,
+            {code: self._replica(shard, self._keepers[code]) for code, shard in self._shards.items()},
+        )
+
+    def _replica(self, shard: Shard, keeper: Keeper) -> ReplicaStanding:
+        members = keeper.replica.members
+        marks: dict[str, dict[str, int]] = {}
+        for (reader, source), mark in sorted(shard.marks.items()):
+            # Actors that wait behind an exception have marks of their own; they are counted with their rule.
+            if not is_behind(reader):
+                marks.setdefault(reader, {})[str(source)] = mark
+        marks[VIEWS] = {str(shard.code): shard.folded.value}
+        return ReplicaStanding(
+            shard.tip.position,
+            shard.complete.value,
+            shard.folded.value,
+            shard.epoch,
+            keeper.replica.promised,
+            shard.leader,
+            keeper.state,
+            time.monotonic() - keeper.state_since,
+            keeper.why,
+            marks,
+            [
+                {
+                    "rule": each.rule,
+                    "version": each.version,
+                    "acted": each.acted.value,
+                    "waiting": each.waiting,
+                    "parked": len(each.parked),
+                }
+                for each in self._agents.at(shard.code)
+            ],
+            list(members.voters),
+            list(members.learners),
+        )
+
+    async def cluster(self, url: str) -> dict[str, Any]:
+        """All nodes and all departments, as API.md has it; ``url``: by which this node was asked.
+
+        Nodes that do not answer are not alive.
+        """
+        asked = await asyncio.gather(*(self._ask(name) for name in self._peers.names))
+        standings = {each.name: each for each in (self.own(), *asked) if each is not None}
+        standings[self._name].url = url
+        names = sorted({self._name, *self._peers.names})
+        return {
+            "nodes": [self._node(name, standings.get(name)) for name in names],
+            "shards": [self._shard(code, standings) for code in sorted(self._shards)],
+        }
+
+    async def _ask(self, name: str) -> NodeStanding | None:
+        try:
+            answer = await self._peers.post(name, PATH, framed(None), timeout_s=_ASK_TIMEOUT_S)
+            return unframed(answer, NodeStanding)[0]
+        except (*Away, Unavailable):
+            return None  # which is the answer: it is not alive
+
+    def _node(self, name: str, standing: NodeStanding | None) -> dict[str, Any]:
+        page = self._directory.nodes.get(name)
+        url = (standing.url if standing is not None else None) or (page.url if page else None) or self._peers.url(name)
+        told: dict[str, Any] = {"name": name, "url": url, "alive": standing is not None}
+        if standing is not None:
+            told["starts"] = standing.boots
+            told["leads"] = sorted(code for code, each in standing.shards.items() if each.state == "leader")
+        elif name in self._pullers:
+            told |= self._pullers[name].trouble()
+        if page is not None and page.leaving:
+            told["leaving"] = True
+        return told
+
+    def _shard(self, code: int, standings: Mapping[str, NodeStanding]) -> dict[str, Any]:
+        held = {name: each.shards[code] for name, each in standings.items() if code in each.shards}
+        # Whoever leads the highest epoch knows best; where nobody does, whoever has come furthest.
+        best = max(held.values(), key=lambda each: (each.state == "leader", each.epoch, each.position))
+        leader = next((name for name, each in held.items() if each is best and each.state == "leader"), None)
+        department = self._directory.departments.get(code)
+        holders = [*best.voters, *best.learners]
+        return {
+            "shard": code,
+            "name": "control" if department is None else department.name,
+            "leader": leader,
+            "epoch": best.epoch,
+            "position": best.position,
+            "complete": max(each.complete for each in held.values()),
+            "replicas": [_shown(name, held.get(name), best, learns=name in best.learners) for name in holders],
+            "marks": best.marks,
+            "rules": best.rules,
+        }
+
+
+def _shown(name: str, replica: ReplicaStanding | None, best: ReplicaStanding, *, learns: bool) -> dict[str, Any]:
+    if replica is None:
+        return {"node": name, "position": None, "lag": None, "state": "unreachable", "votes": not learns}
+    since = datetime.now(UTC) - timedelta(seconds=replica.for_s)
+    return {
+        "node": name,
+        "position": replica.position,
+        "lag": max(best.position - replica.position, 0),
+        "state": replica.state,
+        "votes": not learns,
+        "since": written_time(since),
+        "folded": replica.folded,
+        "why": replica.why,
+    }
