@@ -59,7 +59,10 @@ def next_change(members: Members, wanted: Collection[str], level: Collection[str
         return Members(members.voters, tuple(each for each in members.learners if each != unwanted[0]))
     if any(each in wanted for each in members.learners):
         return None
+    # Those who lag behind leave first, and nobody leaves a membership behind that could not decide at once.
     leaving = [each for each in members.voters if each not in wanted and each != leader]
-    if leaving and len(members.voters) > 1:
-        return Members(tuple(each for each in members.voters if each != leaving[0]), members.learners)
+    for each in sorted(leaving, key=lambda node: node in level):
+        remaining = Members(tuple(voter for voter in members.voters if voter != each), members.learners)
+        if remaining.has_majority(level):
+            return remaining
     return None
