@@ -20,8 +20,8 @@ RUN := .venv/bin/python
 SOUND := $(shell [ "$$(cat .venv/place 2>/dev/null)" = "$$(pwd -P)" ] && $(RUN) -c '' 2>/dev/null && echo yes)
 
 help:
-	@echo "make demo    start a node, let orders go through five departments, and check the books"
-	@echo "make dev     start a node and keep it running (Ctrl-C stops it)"
+	@echo "make demo    start three nodes, let orders go through five departments, and check the books"
+	@echo "make dev     start three nodes and keep them running (Ctrl-C stops them)"
 	@echo "make test    every test, on a real PostgreSQL"
 	@echo "make check   format, lint, types, imports, tidiness"
 	@echo "make bench   the product beside its peers, as ratios; make bench BENCH=\"bulk http\" for some of the cases"
@@ -32,7 +32,7 @@ demo: .venv/installed
 	@.venv/bin/peaceriver demo
 
 dev: .venv/installed
-	@.venv/bin/peaceriver up --nodes 1
+	@.venv/bin/peaceriver up
 
 test: .venv/installed-dev
 	@$(RUN) -m pytest -n $(JOBS) --dist worksteal $(PYTEST)

@@ -87,7 +87,8 @@ async def test_a_follower_folds_the_same_as_records_become_complete(history: His
     async with history.copy() as led, history.journals_alone() as copied:
         views = Views(history.directory)
         for code in history.codes:
-            shard = Shard(copied.database, code, None, history.directory, None)  # type: ignore[arg-type]  # it appends nothing
+            rules = history.directory.rules_for(code)
+            shard = Shard(copied.database, code, rules, history.directory, lambda: 0)
             folder = Folder(shard, views)
             await folder.start()
             ends = group_ends(await copied.records(code))

@@ -95,9 +95,19 @@ class Cutoffs:
         shard = self._shards.at(after.shard, "after")
         if after.time > max(shard.tip.stamp, wall_clock()):
             raise Invalid(f"after={after} lies in the future", errors=(Offence("after", "lies in the future"),))
+        await self._arrived(shard, after.time)
         async with self._database.reading() as tx:
             position = await journal.sql.last_before.value(tx, shard=after.shard, time=after.time)
         await shard.folded.reached(position)
+
+    async def _arrived(self, shard: Shard, at: int) -> None:
+        """Return once this replica is complete up to a receipt's time: before, it cannot tell what it lacks."""
+        with suppress(TimeoutError):
+            # The record is on its way here.
+            async with asyncio.timeout(FOLD_WAIT_S):
+                while shard.complete_stamp < at:
+                    await shard.complete.passed(shard.complete.value)
+        await self._close(shard, at)
 
     async def _now(self, codes: list[int]) -> Cutoff:
         """What the views show now; over several shards, back to where no effect shows without its cause."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from peaceriver.limits import POLL_BYTES_MAX
@@ -21,12 +21,25 @@ class _Session:
         self.fetches: dict[int, Fetch] = {}
         #: Departments about which there may be news.
         self.stirred: set[int] = set()
-        #: Departments of which the follower was told something: it asks anew when it has taken that in.
-        self.spent: set[int] = set()
+        #: Departments of which the follower was told something, and by the answer to which poll: it asks anew when it
+        #: has taken that in.
+        self.spent: dict[int, int] = {}
         #: How far each department was said to be complete.
         self.complete: dict[int, int] = {}
         self.leads_version = -1
+        #: The poll that was answered with what this node leads.
+        self.leads_told = 0
         self.news = asyncio.Event()
+
+    def lost(self, is_lost: Callable[[int], bool]) -> None:
+        """Answers to some polls do not arrive: what they told is told again."""
+        lost = {code for code, number in self.spent.items() if is_lost(number)}
+        for code in lost:
+            del self.spent[code]
+            self.complete.pop(code, None)
+        self.stirred |= lost
+        if is_lost(self.leads_told):
+            self.leads_version = -1
 
 
 class Followers:
@@ -54,20 +67,27 @@ class Followers:
         """Answer a poll once there is something to tell, or its time is up."""
         node = poll.identity.node
         session = self._sessions.get(node)
-        if session is None or session.run != poll.identity.run or poll.whole:
+        is_known = session is not None and session.run == poll.identity.run
+        if session is not None and is_known and poll.number <= session.number:
+            # It was overtaken, on a bad line perhaps: also one that is whole says nothing any more.
+            return Polled(), []
+        if session is None or not is_known or poll.whole:
             if not poll.whole:
                 return Polled(again=True), []
             session = self._sessions[node] = _Session(poll.identity.run)
-        if poll.number <= session.number:
-            return Polled(), []
         session.number = poll.number
         session.news.set()  # an older poll that still waits has nothing more to wait for
         asked = self._take_in(session, node, poll)
         deadline = asyncio.get_running_loop().time() + poll.wait_s
         while True:
             session.news.clear()
-            polled, taken = await self._news(session, node, asked)
-            if polled.answers or polled.leads is not None or session.number != poll.number:
+            polled, taken = await self._news(session, node, poll.number, asked)
+            if session.number != poll.number:
+                # Nobody waits for this answer any more; the younger poll is there already and is told instead.
+                session.lost(poll.number.__eq__)
+                session.news.set()
+                return Polled(), []
+            if polled.answers or polled.leads is not None:
                 return polled, taken
             asked = set()
             try:
@@ -77,6 +97,7 @@ class Followers:
                 return polled, taken
 
     def _take_in(self, session: _Session, node: str, poll: Poll) -> set[int]:
+        session.lost(lambda number: number > poll.seen)
         for code in poll.dropped:
             session.fetches.pop(code, None)
         for code in session.fetches:
@@ -84,14 +105,15 @@ class Followers:
             if keeper is not None:
                 keeper.heard_follower(node)
         session.fetches |= poll.fetches
-        session.spent -= poll.fetches.keys()
+        for code in poll.fetches:
+            session.spent.pop(code, None)
         return set(poll.fetches)
 
-    async def _news(self, session: _Session, node: str, asked: set[int]) -> tuple[Polled, list[bytes]]:
+    async def _news(self, session: _Session, node: str, number: int, asked: set[int]) -> tuple[Polled, list[bytes]]:
         """What there is to tell now; ``asked``: departments whose fetch has just come, which acknowledges something."""
         polled, taken, size = Polled(answers=[]), list[bytes](), 0
         if session.leads_version != self._leads_version:
-            session.leads_version = self._leads_version
+            session.leads_version, session.leads_told = self._leads_version, number
             polled.leads = {code: epoch for code, each in self._keepers.items() if (epoch := each.replica.leads)}
         looked, session.stirred = session.stirred | asked, set()
         for code in looked:
@@ -107,7 +129,7 @@ class Followers:
                 if not rows and session.complete.get(code, -1) >= answer.complete and answer.end == fetch.after:
                     continue
                 session.complete[code] = answer.complete
-            session.spent.add(code)
+            session.spent[code] = number
             bytes_ = sum(map(len, rows))
             polled.answers.append((code, answer, bytes_))
             taken += rows

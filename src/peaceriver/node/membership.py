@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Mapping
 
@@ -12,12 +13,13 @@ from peaceriver.directory.directory import Directory
 from peaceriver.errors import Conflict, LedElsewhere, NotFound, Refused, Unavailable
 from peaceriver.limits import BALANCE_AFTER_S, VOTERS
 from peaceriver.postgres import DatabaseError, Unreachable
-from peaceriver.protocol.members import Members, next_change, placed
+from peaceriver.protocol.members import Members, placed
 from peaceriver.shard.keeper import Keeper
 from peaceriver.shard.proposal import Proposal
 from peaceriver.shard.replicas import member_body
 
 log = structlog.get_logger()
+_LOOK_AGAIN_S = 0.02
 #: Changes are looked for so often within a lease.
 _LOOKS = 2
 
@@ -55,22 +57,22 @@ class Membership:
 
     async def _look_after(self, keeper: Keeper, *, may_move: bool) -> bool:
         """Make the next change to who holds a department, if this node leads it; True where it is being handed over."""
-        reign, members = keeper.replica.reign, keeper.replica.members
-        if reign is None or keeper.shard.complete.value < max(reign.start, members.position):
+        replica, now = keeper.replica, time.monotonic()
+        reign, members = replica.reign, replica.members
+        if reign is None or keeper.shard.complete.value < reign.start:
             return False
-        active = [each.name for each in self._directory.nodes.values() if not each.leaving]
-        leaving = [each.name for each in self._directory.nodes.values() if each.leaving]
-        voting, learning = placed(members, active, [*leaving, *self._directory.gone], VOTERS)
-        level = reign.level(members, keeper.shard.complete.value)
         if members.position == 0 and members.voters != (self._name,):
             # So that everybody knows from the journal alone who founded it.
             await self._change(keeper, members)
             return False
-        change = next_change(members, voting, learning, level, self._name)
+        active = [each.name for each in self._directory.nodes.values() if not each.leaving]
+        leaving = [each.name for each in self._directory.nodes.values() if each.leaving]
+        voting, learning = placed(members, active, [*leaving, *self._directory.gone], VOTERS)
+        change = replica.next_members(voting, learning, now)
         if change is not None:
             await self._change(keeper, change)
             return False
-        successor = self._successor(keeper, voting, level) if may_move else None
+        successor = self._successor(keeper, voting, now) if may_move else None
         if successor is not None:
             await keeper.transfer(successor)
         return successor is not None
@@ -81,12 +83,11 @@ class Membership:
         )
         await keeper.shard.append(Proposal(system=(("member", member_body(members)),)), bounded=False)
 
-    def _successor(self, keeper: Keeper, voting: list[str], level: list[str]) -> str | None:
+    def _successor(self, keeper: Keeper, voting: list[str], now: float) -> str | None:
         """Who is to lead instead of this node: it is leaving, or it stands in for the one that leads when it can."""
         replica = keeper.replica
         assert replica.reign is not None
-        now = time.monotonic()
-        others = [each for each in level if each in voting and each != self._name and replica.hears(each, now)]
+        others = [each for each in replica.level(now) if each in voting and each != self._name]
         if self._name not in voting:
             return next(iter(others), None)
         if now - replica.reign.since < BALANCE_AFTER_S:
@@ -107,14 +108,23 @@ class Membership:
             return
         if to not in replica.members.voters:
             raise NotFound(f"{to} has no vote in department {code}; it is held by {', '.join(replica.members.voters)}")
-        if not replica.hears(to, time.monotonic()):
-            raise Conflict(f"{to} was not heard of lately, so it cannot lead department {code}; look after it first")
-        await keeper.transfer(to)
         try:
             async with asyncio.timeout(timeout_s):
+                await self._heard_of(keeper, to)
+                await keeper.transfer(to)
                 while shard.leader != to:
                     await shard.turns.passed(shard.turns.value)
         except TimeoutError:
+            if replica.leads is not None and not replica.hears(to, time.monotonic()):
+                detail = f"{to} was not heard of lately, so it cannot lead department {code}"
+                raise Conflict(f"{detail}; see to that node first") from None
             raise Unavailable(
                 f"department {code} is led by {shard.leader or 'nobody'}, and not yet by {to}; look, and try again"
             ) from None
+
+    async def _heard_of(self, keeper: Keeper, node: str) -> None:
+        """Wait for a follower of a new leader: those that are there come within moments."""
+        for pause_s in itertools.repeat(_LOOK_AGAIN_S):
+            if keeper.replica.hears(node, time.monotonic()):
+                return
+            await asyncio.sleep(pause_s)

@@ -41,6 +41,8 @@ class Puller:
         self._wait_s = wait_s
         self._restored = restored
         self._number = 0
+        #: The last poll whose answer came.
+        self._seen = 0
         #: Departments that the other node remembers a fetch of, which it has not answered yet.
         self._pending: set[int] = set()
         #: What the other node leads, as it said last.
@@ -100,7 +102,7 @@ class Puller:
         }
         self._pending = followed
         self._number += 1
-        return Poll(self._peers.identity, self._number, self._whole, fetches, dropped, self._wait_s)
+        return Poll(self._peers.identity, self._number, self._seen, self._whole, fetches, dropped, self._wait_s)
 
     async def _poll(self) -> tuple[Polled, memoryview]:
         """Ask, and wait for the answer; ask anew where what is followed has changed meanwhile."""
@@ -113,7 +115,9 @@ class Puller:
             try:
                 await asyncio.wait((asking, turning), return_when=asyncio.FIRST_COMPLETED)
                 if asking.done():
-                    return unframed(asking.result(), Polled)
+                    polled = unframed(asking.result(), Polled)
+                    self._seen = self._number
+                    return polled
             finally:
                 turning.cancel()
                 asking.cancel()

@@ -53,7 +53,7 @@ class Talking:
             )
         except (*Away, Unavailable) as error:
             log.debug("a question was not answered", node=node, reason=repr(error))
-        except Exception:  # outermost of its task: the question counts as lost
+        except Exception:  # outermost: the question counts as lost, and is asked again by whoever needs to
             log.exception("a reply could not be taken in", node=node)
 
     async def answer(self, ask: Ask) -> Asked:

@@ -38,6 +38,8 @@ class Poll(msgspec.Struct, array_like=True):
     identity: Identity
     #: Rising within a run: an older poll that still waits is answered with nothing.
     number: int
+    #: The last poll whose answer has arrived. What others were answered is lost, and is told again.
+    seen: int
     #: Nothing from before counts: these are all.
     whole: bool
     #: What is asked for, by department.

@@ -40,19 +40,13 @@ class Campaign:
         free = [node for node, each in self._standings.items() if each.free]
         return self.phase == "looking" and self.members.has_majority([self._node, *free])
 
-    def next_epoch(self, promised: int) -> int:
-        """An epoch that nobody of whom it was heard has promised yet."""
-        return 1 + max([promised, *(each.promised for each in self._standings.values())])
-
     def promise(self, epoch: int, until: float) -> None:
         """The candidate has promised the epoch to itself."""
         self.phase, self.epoch, self.until = "promising", epoch, until
         self._granted = {self._node}
 
     def granted(self, node: str, promise: Promise, end: Place) -> list[tuple[str, Ask]]:
-        """Take in a promise; answers whom to ask what next. ``end``: of the candidate's own journal."""
-        if promise.epoch != self.epoch:
-            return []
+        """Take in a promise of its epoch; answers whom to ask what next. ``end``: of the candidate's own journal."""
         if promise.round == 2:
             if self.phase == "counting":
                 self._ends[node] = promise.end

@@ -10,6 +10,12 @@ from peaceriver.protocol.state import State
 
 #: Voters try to lead one after the other, so far apart, as a part of the lease.
 _STAGGER = 0.2
+#: Whoever has failed tries again after so much of the lease, and so much more for each rank: farther apart than before,
+#: since two who fail together begin to wait at the same moment.
+_AGAIN = 0.2
+_AGAIN_STAGGER = 0.3
+#: Whoever is refused by one waits so much longer for the others: there may be a rival, and then nobody wins.
+_REFUSED = 0.1
 #: A round of questions ends after so many leases.
 _ROUND = 0.5
 #: The first record of an epoch takes no longer, in leases, but for a database that hangs.
@@ -22,13 +28,23 @@ def go_on(state: State, now: float) -> list[Effect]:
         give_up(state, now)
     if state.campaign is not None or state.node not in state.members.voters or state.hears_leader(now):
         return []
-    rank = state.members.rank(state.node, state.first)
-    patience_s = state.lease_s * (1 + _STAGGER * rank) if len(state.members.voters) > 1 else 0.0
-    return start(state, now) if now - state.heard_at >= patience_s else []
+    return start(state, now) if now - max(state.heard_at, state.waits_since) >= _patience_s(state) else []
+
+
+def _patience_s(state: State) -> float:
+    if len(state.members.voters) == 1:
+        return 0.0  # there is nobody to wait for
+    return state.lease_s * (1 + _STAGGER * _rank(state))
+
+
+def _rank(state: State) -> int:
+    return state.members.rank(state.node, state.first) if state.node in state.members.voters else 0
 
 
 def start(state: State, now: float) -> list[Effect]:
     """Try to lead."""
+    if state.node not in state.members.voters:
+        return []
     state.campaign = Campaign(state.node, state.members, until=now + _ROUND * state.lease_s)
     asked: list[Effect] = [Say(each, Look()) for each in state.members.others(state.node)]
     return asked or _ask_for_promises(state, state.campaign)
@@ -37,14 +53,14 @@ def start(state: State, now: float) -> list[Effect]:
 def give_up(state: State, now: float) -> None:
     """Leave it to others for a while: the last one in rank waits longest."""
     state.drop_campaign()
-    state.heard_at = now - state.lease_s / 2
+    state.waits_since = now + state.lease_s * (_AGAIN + _AGAIN_STAGGER * _rank(state)) - _patience_s(state)
 
 
 def _ask_for_promises(state: State, campaign: Campaign) -> list[Effect]:
     if not campaign.may_ask():
         return []
     campaign.phase = "promising"
-    return [SavePromise(campaign.next_epoch(state.promised), state.node)]
+    return [SavePromise(1 + max(state.promised, state.known_promised), state.node)]
 
 
 def take_over(state: State, node: str, wish: TakeOver, now: float) -> list[Effect]:
@@ -53,7 +69,7 @@ def take_over(state: State, node: str, wish: TakeOver, now: float) -> list[Effec
         return []
     state.campaign = Campaign(state.node, state.members, until=now + _ROUND * state.lease_s)
     state.campaign.phase = "promising"
-    return [SavePromise(1 + max(wish.epoch, state.promised), state.node)]
+    return [SavePromise(1 + max(wish.epoch, state.promised, state.known_promised), state.node)]
 
 
 def may_promise(state: State, node: str, epoch: int) -> bool:
@@ -79,7 +95,7 @@ def saved(state: State, promised: int, to: str | None, end: Place, now: float) -
     if is_news and to != state.node:
         state.drop_campaign()
         # Whoever asked will lead, or has this long to fail.
-        state.heard_at = now
+        state.waits_since = now
     if is_news and state.leader_epoch < promised:
         state.leave()
     campaign = state.campaign
@@ -101,13 +117,10 @@ def looked(state: State, node: str, standing: Standing) -> list[Effect]:
 def promised(state: State, node: str, promise: Promise, now: float) -> list[Effect]:
     """Whether somebody has promised."""
     campaign = state.campaign
-    if campaign is None:
+    if campaign is None or promise.epoch != campaign.epoch or campaign.phase not in ("promising", "counting"):
         return []
     if not promise.granted:
-        if promise.promised > campaign.epoch:
-            give_up(state, now)
-        return []
-    if campaign.phase not in ("promising", "counting"):
+        campaign.until = min(campaign.until, now + _REFUSED * state.lease_s)
         return []
     return _count(state, campaign, now, campaign.granted(node, promise, state.end))
 
@@ -142,7 +155,7 @@ def opened(state: State, epoch: int, end: Place | None, now: float) -> list[Effe
     """What came of Open; see ``Replica.opened``."""
     campaign, state.campaign = state.campaign, None
     if end is None or campaign is None or campaign.epoch != epoch:
-        state.heard_at = now
+        state.waits_since = now
         return [] if end is None else [StepDown("its election was given up meanwhile")]
     state.end = end
     state.leave()

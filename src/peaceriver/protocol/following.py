@@ -28,7 +28,12 @@ def fetch(state: State) -> Fetch:
 
 def announced(state: State, node: str, epoch: int, now: float) -> list[Effect]:
     """A node says that it leads an epoch."""
-    if epoch < state.promised or node == state.node:
+    if node == state.node:
+        return []
+    if epoch < state.promised:
+        # It does not know what was promised here, and nobody else may tell it: neither could do without the other.
+        if state.campaign is None and state.reign is None and not state.hears_leader(now):
+            state.contradict(node, epoch)
         return []
     effects: list[Effect] = []
     if state.reign is not None:
@@ -45,7 +50,8 @@ def answered(state: State, answer: Answer, now: float) -> list[Effect]:
     """The source's answer to a fetch. One that does not fit what is asked for by now is an old one, and ignored."""
     match answer:
         case NotLeading():
-            if state.campaign is None and answer.promised > state.leader_epoch:
+            state.know_of(answer.promised)
+            if state.campaign is None:
                 state.leave()
         case Regressed():
             if answer.epoch == state.leader_epoch:
@@ -59,6 +65,9 @@ def answered(state: State, answer: Answer, now: float) -> list[Effect]:
                 if state.campaign is None:
                     state.heard_at = now
                 return agreed(state, answer) if answer.end == answer.after else [Apply(answer)]
+            if obeys(state, answer.epoch) and answer.after == state.probe:
+                # Found: up to here the journals are the same, and what follows in this one is not in the other.
+                return [Strand(answer.after, answer.epoch)]
     return []
 
 

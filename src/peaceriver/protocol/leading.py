@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from peaceriver.protocol.effects import Complete, Effect, Hold, Say
-from peaceriver.protocol.members import Members
+from peaceriver.protocol.members import Members, next_change
 from peaceriver.protocol.messages import Answer, Diverged, Fetch, NotLeading, Place, Regressed, TakeOver
 from peaceriver.protocol.reign import Reign, Transfer
 from peaceriver.protocol.state import State
@@ -24,6 +26,21 @@ def go_on(state: State, reign: Reign, now: float) -> list[Effect]:
     return []
 
 
+def next_members(
+    state: State, reign: Reign, voting: Collection[str], learning: Collection[str], now: float
+) -> Members | None:
+    """The next change of members; see ``Replica.next_members``.
+
+    One at a time, and none before this reign has completed anything: else two leaders could each change what the other
+    one has not seen, and count majorities that do not meet (the bug in Raft's single-server changes, Ongaro on
+    raft-dev, July 2015).
+    """
+    if state.complete < max(reign.start, state.members.position):
+        return None
+    level = reign.level(state.members, state.complete, now, state.lease_s)
+    return next_change(state.members, voting, learning, level, state.node)
+
+
 def serves(state: State, node: str, fetch: Fetch) -> bool:
     """Whether a fetch is answered from this journal: to a follower, or to the candidate that has its promise."""
     if state.reign is not None:
@@ -34,19 +51,23 @@ def serves(state: State, node: str, fetch: Fetch) -> bool:
 def fetched(state: State, node: str, fetch: Fetch, at: Place, now: float) -> tuple[Answer | None, list[Effect]]:
     """A fetch; see ``Replica.fetched``."""
     reign = state.reign
+    state.know_of(fetch.promised)
     if not serves(state, node, fetch):
         stepping = [] if reign is None else state.step_down(now, f"{node} has promised epoch {fetch.promised}")
         return NotLeading(state.promised), stepping
     if reign is None:
         return (None if at == fetch.after else Diverged(state.promised, fetch.after, at)), []
-    if reign.is_late(node, fetch.number):
-        return NotLeading(state.promised), []
-    reign.heard[node] = now
     if fetch.recovering:
         reign.forget(node)
+    elif reign.knows_younger(node, fetch.number):
+        return Regressed(reign.epoch, reign.matched.get(node, 0)), []
+    # A late request is answered all the same: it says nothing about the follower, but the journal is what it is.
+    late = not fetch.recovering and reign.is_late(node, fetch.number)
+    if not late:
+        reign.heard[node] = now
     if at != fetch.after:
         return Diverged(reign.epoch, fetch.after, at), []
-    if fetch.recovering:
+    if fetch.recovering or late:
         return None, []
     matched = reign.matched.get(node, 0)
     if at.position < matched:

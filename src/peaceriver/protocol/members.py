@@ -57,10 +57,13 @@ def next_change(
         return _with(members, (*members.voters, ready[0]), _without(members.learners, ready[0]))
     if any(each in voting for each in members.learners):
         return None
+    # Those who lag behind leave first, and nobody leaves a membership behind that could not decide at once.
     leaving = [each for each in members.voters if each not in voting and each != leader]
-    if leaving and len(members.voters) > 1:
-        learners = (*members.learners, leaving[0]) if leaving[0] in learning else members.learners
-        return _with(members, _without(members.voters, leaving[0]), learners)
+    for each in sorted(leaving, key=lambda node: node in level):
+        learners = (*members.learners, each) if each in learning else members.learners
+        remaining = _with(members, _without(members.voters, each), learners)
+        if remaining.has_majority(level):
+            return remaining
     unwanted = [each for each in members.learners if each not in learning]
     return _with(members, members.voters, _without(members.learners, unwanted[0])) if unwanted else None
 

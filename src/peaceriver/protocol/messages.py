@@ -21,6 +21,9 @@ class Place(NamedTuple):
 
 START = Place(0, 0)
 
+#: Above these bits of a request's number stands how often its replica had been started.
+BOOT_BITS = 32
+
 
 class Look(msgspec.Struct, frozen=True, tag=True):
     """How do you stand? Changes nothing: the pre-vote, and how a replica that has lost its memory looks around."""
@@ -70,7 +73,7 @@ class TakeOver(msgspec.Struct, frozen=True, tag=True):
 class Fetch(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """What comes after this place? The request is the acknowledgement of everything up to it."""
 
-    #: Rising: an older request that arrives later says nothing.
+    #: Rising, over restarts as well: an older request that arrives later says nothing.
     number: int
     promised: int
     after: Place
@@ -105,7 +108,7 @@ class NotLeading(msgspec.Struct, frozen=True, tag=True):
 
 
 class Regressed(msgspec.Struct, frozen=True, tag=True):
-    """You have acknowledged more than you have: your disk was replaced by an older one."""
+    """You have acknowledged more than you have, or been started more often: your disk was replaced by an older one."""
 
     epoch: int
     acknowledged: int

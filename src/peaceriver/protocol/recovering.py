@@ -30,7 +30,8 @@ def try_to_recover(state: State) -> list[Effect]:
     if state.promised == 0 and nothing_was_promised(others, state.standings, state.end):
         return [SaveRecovered(0)]
     found = epoch_to_recover(others, state.standings)
-    if found is None:
+    if found is None or state.complete < state.members.position:
+        # A majority of members that are not complete yet need not meet the majority that knows of the epoch.
         return []
     epoch, leader, end = found
     follows = (state.leader, state.leader_epoch, state.agrees_with) == (leader, epoch, epoch)
@@ -38,8 +39,11 @@ def try_to_recover(state: State) -> list[Effect]:
 
 
 def nothing_was_promised(others: Sequence[str], told: Mapping[str, Standing], end: Place) -> bool:
-    """Whether the shard is only being founded: there is nothing to forget, and every other voter says so."""
-    return end == START and all(each in told and told[each].promised == 0 for each in others)
+    """Whether the shard is only being founded: there is nothing to forget, and every other voter says so.
+
+    A shard of one replica has no other to say so: whoever founds it knows, and does not start it as recovering.
+    """
+    return end == START and bool(others) and all(each in told and told[each].promised == 0 for each in others)
 
 
 def epoch_to_recover(others: Sequence[str], told: Mapping[str, Standing]) -> tuple[int, str, Place] | None:
@@ -47,7 +51,8 @@ def epoch_to_recover(others: Sequence[str], told: Mapping[str, Standing]) -> tup
 
     None: not enough of the other voters have told, or the one who leads the highest epoch is not among them.
     """
-    known = {node: each for node, each in told.items() if node in others}
+    # Whoever is recovering as well may have forgotten the very epoch that is looked for.
+    known = {node: each for node, each in told.items() if node in others and not each.recovering}
     if not others or len(known) < len(others) // 2 + 1:
         return None
     epoch = max(each.promised for each in known.values())

@@ -6,6 +6,7 @@ import msgspec
 
 from peaceriver.protocol.completeness import complete_position
 from peaceriver.protocol.members import Members
+from peaceriver.protocol.messages import BOOT_BITS
 
 
 class Transfer(msgspec.Struct):
@@ -41,9 +42,17 @@ class Reign:
         self._numbers[node] = number
         return False
 
+    def knows_younger(self, node: str, number: int) -> bool:
+        """Whether the node had been started more often than it says now.
+
+        The process that is said to be older either exists no longer, and nobody hears the answer, or its disk is older.
+        """
+        return number >> BOOT_BITS < self._numbers.get(node, 0) >> BOOT_BITS
+
     def forget(self, node: str) -> None:
-        """What a node acknowledged counts no more."""
+        """What a node acknowledged counts no more, and a new disk numbers its requests anew."""
         self.matched.pop(node, None)
+        self._numbers.pop(node, None)
 
     def complete(self, members: Members, end: int, complete: int) -> int:
         """How far the journal is complete, with the leader's own at ``end`` (see completeness.complete_position)."""
@@ -63,6 +72,11 @@ class Reign:
         heard = [node for node, at in self.heard.items() if now - at < lease_s]
         return members.has_majority([self._node, *heard])
 
-    def level(self, members: Members, complete: int) -> list[str]:
-        """The replicas that hold all that is complete."""
-        return [each for each in members.all if each == self._node or self.matched.get(each, -1) >= complete]
+    def level(self, members: Members, complete: int, now: float, lease_s: float) -> list[str]:
+        """The replicas that were heard of within the lease, and hold all that is complete."""
+        heard = [node for node, at in self.heard.items() if now - at < lease_s]
+        return [
+            each
+            for each in members.all
+            if each == self._node or (each in heard and self.matched.get(each, -1) >= complete)
+        ]

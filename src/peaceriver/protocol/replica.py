@@ -9,6 +9,8 @@ the truth, and this decides how to change it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from peaceriver.protocol import electing, following, leading, recovering
 from peaceriver.protocol.effects import Effect, SavePromise
 from peaceriver.protocol.members import Members
@@ -103,7 +105,8 @@ class Replica:
     def standing(self, now: float) -> Standing:
         """How it stands."""
         state = self.state
-        free = state.votes and state.reign is None and not state.hears_leader(now)
+        # Whoever asks may know of a membership in which this one votes, and this one not yet: that is theirs to count.
+        free = not state.recovering and state.reign is None and not state.hears_leader(now)
         return Standing(
             promised=state.promised, end=state.end, leads=self.leads, recovering=state.recovering, free=free
         )
@@ -139,6 +142,7 @@ class Replica:
 
     def replied(self, node: str, reply: Reply, now: float) -> list[Effect]:
         """A reply to something that was said."""
+        self.state.know_of(reply.promised)
         match reply:
             case Promise():
                 return electing.promised(self.state, node, reply, now)
@@ -162,7 +166,7 @@ class Replica:
 
     def heard(self, now: float) -> None:
         """The leader that is followed is alive, and leads still."""
-        if self.state.campaign is None:
+        if self.state.campaign is None and self.state.leader_epoch >= self.state.promised:
             self.state.heard_at = now
 
     def announced(self, node: str, epoch: int, now: float) -> list[Effect]:
@@ -228,6 +232,11 @@ class Replica:
         epoch = self.state.promised if self.state.reign is None else self.state.reign.epoch
         return Rows(epoch=epoch, after=after, end=end, complete=self.state.complete)
 
+    def level(self, now: float) -> list[str]:
+        """The replicas that this leader has heard of lately, and that hold all that is complete."""
+        reign, state = self.state.reign, self.state
+        return [] if reign is None else reign.level(state.members, state.complete, now, state.lease_s)
+
     def polled(self, node: str, now: float) -> None:
         """A follower of this leader is alive, and follows it still."""
         if self.state.reign is not None:
@@ -236,7 +245,16 @@ class Replica:
     def appended(self, end: Place, members: Members) -> list[Effect]:
         """This leader's journal has grown, on its own disk; ``members`` as the journal says now."""
         reign = self.state.reign
-        return [] if reign is None else leading.appended(self.state, reign, end, members)
+        if reign is None:
+            # It was under way when this stepped down, and no promise had been made since that would have refused it.
+            self.state.end, self.state.members = end, members
+            return []
+        return leading.appended(self.state, reign, end, members)
+
+    def next_members(self, voting: Collection[str], learning: Collection[str], now: float) -> Members | None:
+        """The change of members that this leader may append now, on the way to ``wanted`` voters; None: not now."""
+        reign = self.state.reign
+        return None if reign is None else leading.next_members(self.state, reign, voting, learning, now)
 
     def transfer(self, to: str, now: float) -> list[Effect]:
         """Hand leadership over to a voter, once nothing is being appended (``held``) and that one has everything."""

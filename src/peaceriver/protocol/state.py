@@ -7,7 +7,7 @@ import msgspec
 from peaceriver.protocol.campaign import Campaign
 from peaceriver.protocol.effects import Effect, StepDown
 from peaceriver.protocol.members import Members
-from peaceriver.protocol.messages import START, Place, Standing
+from peaceriver.protocol.messages import BOOT_BITS, START, Place, Standing
 from peaceriver.protocol.reign import Reign
 
 
@@ -22,7 +22,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     #: It may have forgotten promises and records: its disk is new, or older than it was.
     recovering: bool = False
     members: Members
-    #: How often this replica was started, counted on its disk.
+    #: How often this replica was started, counted on its disk. A peer that has heard of as many at an earlier start, or
+    #: of more, knows that the disk is older than it was: then it is recovering.
     boots: int = 0
 
 
@@ -42,17 +43,22 @@ class State:
         self.complete = stored.complete
         self.recovering = stored.recovering
         self.members = stored.members
-        #: Whom it follows, and that one's epoch.
+        #: The highest epoch that it has heard anybody has promised: whoever leads next must lead a later one.
+        self.known_promised = stored.promised
+        #: Whom it follows, and that one's epoch. One below its own promise is not followed, only told (``contradict``).
         self.leader: str | None = None
         self.leader_epoch = 0
         #: When it last heard from its leader. At first everybody may try to lead at once, in the order of their ranks.
         self.heard_at = now - lease_s
+        #: Since when it leaves it to others to lead, whether it hears of them or not. Not the same as hearing from a
+        #: leader: two who gave up and told each other that they hear of one would keep each other from it for ever.
+        self.waits_since = now - lease_s
         #: The epoch of the leader whose journal is known to begin with this one's.
         self.agrees_with = 0
         #: What to ask for where the journal's own end was not found in the other one.
         self.probe: Place | None = None
         #: Of the last fetch; rising also over restarts, so that a request from before one is known to be old.
-        self.fetches = stored.boots << 32
+        self.fetches = stored.boots << BOOT_BITS
         #: At most one of the two: it tries to lead, or it does.
         self.campaign: Campaign | None = None
         self.reign: Reign | None = None
@@ -67,13 +73,17 @@ class State:
 
     def hears_leader(self, now: float) -> bool:
         """Whether there is a leader that was heard of within the lease."""
-        return self.leader is not None and now - self.heard_at < self.lease_s
+        return self.leader is not None and self.leader_epoch >= self.promised and now - self.heard_at < self.lease_s
 
     def follow(self, leader: str, epoch: int, now: float) -> None:
         """Follow a leader from now on, or go on following it."""
         if (leader, epoch) != (self.leader, self.leader_epoch):
             self.leader, self.leader_epoch, self.probe = leader, epoch, None
         self.heard_at = now
+
+    def contradict(self, leader: str, epoch: int) -> None:
+        """Pull from a leader of an epoch too low to be followed: the request tells it that it must lead a later one."""
+        self.leader, self.leader_epoch, self.probe = leader, epoch, None
 
     def leave(self) -> None:
         """Follow nobody."""
@@ -84,6 +94,10 @@ class State:
         if self.campaign is not None:
             self.campaign = self.probe = None
 
+    def know_of(self, promised: int) -> None:
+        """Somebody has promised an epoch."""
+        self.known_promised = max(self.known_promised, promised)
+
     def raise_promise(self, epoch: int) -> None:
         """An epoch is promised to whoever leads it."""
         if epoch > self.promised:
@@ -92,5 +106,5 @@ class State:
     def step_down(self, now: float, reason: str) -> list[Effect]:
         """Lead no longer."""
         self.reign = None
-        self.heard_at = now
+        self.waits_since = now
         return [StepDown(reason)]

@@ -122,6 +122,7 @@ class Shard:
             row = await journal.sql.stamp_at.row(tx, shard=self.code, position=there.stored.complete)
             self.complete_stamp = 0 if row is None else row["stamp"]
             await self.load_marks(tx)
+            await self._look_ahead(tx)
 
     async def load_marks(self, tx: Transaction) -> None:
         """Take up the marks of all readers; those that have ended meanwhile are forgotten."""
@@ -178,10 +179,16 @@ class Shard:
         self.tip = tip
         self.standing = min(self.standing, tip.position)
         self._void()
-        self._ahead.clear()
-        self._ahead.append(_Ahead(tip.position, tip.stamp, tip.stamp, frozenset()))
         async with self.database.connection() as tx:
             await self.load_marks(tx)
+            await self._look_ahead(tx)
+
+    async def _look_ahead(self, tx: Transaction) -> None:
+        """Find out what waits for the journal's end to be complete; who was sent something there is told then."""
+        found = await journal.sql.receivers_after.rows(tx, shard=self.code, after=self.complete.value)
+        self._ahead.clear()
+        receivers = frozenset(row["receiver_shard"] for row in found)
+        self._ahead.append(_Ahead(self.tip.position, self.tip.stamp, self.tip.stamp, receivers))
 
     def completed(self, position: int) -> None:
         """The journal is complete up to a position: what waited for that may leave the department."""

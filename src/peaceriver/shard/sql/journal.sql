@@ -33,7 +33,7 @@ select last_position, last_stamp, last_chain, promised, leads, complete_position
 from shard_state where shard = :shard for update;
 
 -- open --
--- Make a shard's partition and its state row; nothing happens where they exist. Recovering: the shard may have been here
+-- Make a shard's partition and its state row; nothing happens where they exist. Recovering: it may have been here
 -- before, on a disk that is lost.
 select open_shard(:shard, :recovering);
 
@@ -132,6 +132,10 @@ join journal ending on ending.shard = j.shard and ending.position = j.group_end;
 select * from journal
 where shard = :source and receiver_shard = :shard and kind = 'sent' and position > :after and position <= :until
 order by position limit :records;
+
+-- receivers_after --
+-- The departments that records beyond a position are sent to: who waits for those to be complete.
+select distinct receiver_shard from journal where shard = :shard and position > :after and kind = 'sent';
 
 -- senders --
 -- Which shards have anything for one department beyond its marks, at start.

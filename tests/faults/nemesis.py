@@ -1,0 +1,230 @@
+"""The nemesis: schedules of faults, drawn from a seed. What is done is undone by ``Cluster.heal``."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from tests.faults.cluster import Cluster
+from tests.faults.history import Fault, History
+
+#: Of a schedule's faults: how many, and over how long a time they begin.
+FAULTS_MIN, FAULTS_MAX = 2, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault of a schedule."""
+
+    kind: str
+    victim: str
+    other: str
+    #: When, after the schedule has begun, and for how long.
+    after_s: float
+    for_s: float
+
+
+def draw(
+    chance: random.Random, names: Sequence[str], kinds: Sequence[str], *, over_s: float, lease_s: float
+) -> list[Planned]:
+    """A schedule: 2 to 5 faults, some of which outlast the lease; at most one of them loses a disk."""
+    planned: list[Planned] = []
+    for _ in range(chance.randint(FAULTS_MIN, FAULTS_MAX)):
+        victim, other = chance.sample(list(names), 2)
+        lost = any(each.kind in LOSING for each in planned)
+        kind = chance.choice([each for each in kinds if not (lost and each in LOSING)])
+        long = chance.random() < 0.6
+        for_s = chance.uniform(1.2, 2.2) * lease_s if long else chance.uniform(0.1, 0.8) * lease_s
+        planned.append(Planned(kind, victim, other, chance.uniform(0.0, over_s), for_s))
+    return sorted(planned, key=lambda each: each.after_s)
+
+
+class Nemesis:
+    """Carries a schedule out. One fault of a node at a time; faults of several nodes overlap."""
+
+    def __init__(self, cluster: Cluster, history: History, chance: random.Random) -> None:
+        self._cluster = cluster
+        self._history = history
+        self._chance = chance
+        self._busy = {name: asyncio.Lock() for name in cluster.names}
+
+    async def run(self, schedule: Sequence[Planned]) -> None:
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for planned in schedule:
+                group.create_task(self._one(planned, began))
+
+    async def _one(self, planned: Planned, began: float) -> None:
+        await asyncio.sleep(max(0.0, began + planned.after_s - time.monotonic()))
+        async with AsyncExitStack() as stack:
+            for name in self._cluster.names if planned.kind == "kill all" else (planned.victim,):
+                await stack.enter_async_context(self._busy[name])
+            self._note(f"{planned.kind} {planned.victim} (other: {planned.other}) for {planned.for_s:.2f} s")
+            await FAULTS[planned.kind](self._cluster, planned)
+            self._note(f"{planned.kind} {planned.victim} is over")
+
+    def _note(self, text: str) -> None:
+        self._history.faults.append(Fault(time.monotonic(), text))
+
+
+async def _kill(cluster: Cluster, planned: Planned) -> None:
+    await cluster.members[planned.victim].kill()
+    await asyncio.sleep(planned.for_s)
+    await cluster.members[planned.victim].start()
+
+
+async def _kill_server(cluster: Cluster, planned: Planned) -> None:
+    cluster.members[planned.victim].kill_server()
+    await asyncio.sleep(planned.for_s)
+
+
+async def _kill_both(cluster: Cluster, planned: Planned) -> None:
+    await cluster.members[planned.victim].kill_everything()
+    await asyncio.sleep(planned.for_s)
+    await cluster.members[planned.victim].start()
+
+
+async def _kill_all(cluster: Cluster, planned: Planned) -> None:
+    """Everybody at once."""
+    await asyncio.gather(*(each.kill_everything() for each in cluster.members.values()))
+    await asyncio.sleep(planned.for_s)
+    for each in cluster.members.values():
+        await each.start()
+
+
+async def _freeze(cluster: Cluster, planned: Planned, *, node: bool, server: bool) -> None:
+    member = cluster.members[planned.victim]
+    member.freeze(node=node, server=server)
+    await asyncio.sleep(planned.for_s)
+    member.go_on()
+
+
+async def _freeze_node(cluster: Cluster, planned: Planned) -> None:
+    await _freeze(cluster, planned, node=True, server=False)
+
+
+async def _freeze_server(cluster: Cluster, planned: Planned) -> None:
+    await _freeze(cluster, planned, node=False, server=True)
+
+
+async def _freeze_both(cluster: Cluster, planned: Planned) -> None:
+    await _freeze(cluster, planned, node=True, server=True)
+
+
+async def _partition(cluster: Cluster, planned: Planned) -> None:
+    """Nothing to or from a node passes; it comes late."""
+    cluster.isolate(planned.victim)
+    await asyncio.sleep(planned.for_s)
+    cluster.clear_weather()
+
+
+async def _cut_off(cluster: Cluster, planned: Planned) -> None:
+    """Every connection to or from a node is reset."""
+    cluster.refuse(planned.victim)
+    await asyncio.sleep(planned.for_s)
+    cluster.clear_weather()
+
+
+async def _one_way(cluster: Cluster, planned: Planned) -> None:
+    """What a node says to another one is not heard; what it hears is."""
+    cluster.block(planned.victim, planned.other)
+    await asyncio.sleep(planned.for_s)
+    cluster.clear_weather()
+
+
+async def _mute(cluster: Cluster, planned: Planned) -> None:
+    """What a node says to anybody is not heard; what it hears is."""
+    for other in cluster.names:
+        if other != planned.victim:
+            cluster.block(planned.victim, other)
+    await asyncio.sleep(planned.for_s)
+    cluster.clear_weather()
+
+
+async def _deaf(cluster: Cluster, planned: Planned) -> None:
+    """A node hears nobody; what it says is heard."""
+    for other in cluster.names:
+        if other != planned.victim:
+            cluster.block(other, planned.victim)
+    await asyncio.sleep(planned.for_s)
+    cluster.clear_weather()
+
+
+async def _reset(cluster: Cluster, planned: Planned) -> None:
+    """Connections break, once."""
+    for pair, link in cluster.links.items():
+        if planned.victim in pair:
+            link.reset()
+
+
+async def _delay(cluster: Cluster, planned: Planned) -> None:
+    cluster.delay(planned.victim, 0.05)
+    await asyncio.sleep(planned.for_s)
+    cluster.clear_weather()
+
+
+async def _clock_jump(cluster: Cluster, planned: Planned) -> None:
+    """The wall clock is an hour late, or some seconds early: stamps go on all the same."""
+    offset_s = -3600.0 if planned.after_s * 1000 % 2 < 1 else 5.0
+    cluster.members[planned.victim].clock.set(offset_s)
+    await asyncio.sleep(planned.for_s)
+    cluster.members[planned.victim].clock.set(0.0)
+
+
+async def _wipe(cluster: Cluster, planned: Planned) -> None:
+    """A disk is lost."""
+    await cluster.members[planned.victim].wipe()
+    await asyncio.sleep(planned.for_s)
+    await cluster.members[planned.victim].start()
+
+
+async def _set_back(cluster: Cluster, planned: Planned) -> None:
+    """A disk is replaced by a backup that is a moment old."""
+    member = cluster.members[planned.victim]
+    await member.copy()
+    await member.start()
+    await asyncio.sleep(planned.for_s + 2.0)
+    await member.set_back()
+    await member.start()
+
+
+FAULTS: dict[str, Callable[[Cluster, Planned], Awaitable[None]]] = {
+    "kill": _kill,
+    "kill server": _kill_server,
+    "kill both": _kill_both,
+    "kill all": _kill_all,
+    "freeze": _freeze_node,
+    "freeze server": _freeze_server,
+    "freeze both": _freeze_both,
+    "partition": _partition,
+    "cut off": _cut_off,
+    "one way": _one_way,
+    "mute": _mute,
+    "deaf": _deaf,
+    "reset": _reset,
+    "delay": _delay,
+    "clock jump": _clock_jump,
+    "wipe": _wipe,
+    "set back": _set_back,
+}
+#: What one node had promised or acknowledged may be forgotten: of such, one at a time.
+LOSING = ("wipe", "set back")
+#: Those that need no process to come up again.
+QUICK = (
+    "freeze",
+    "freeze server",
+    "freeze both",
+    "partition",
+    "cut off",
+    "one way",
+    "mute",
+    "deaf",
+    "reset",
+    "delay",
+    "clock jump",
+    "kill server",
+)

@@ -1,0 +1,222 @@
+"""A department on three nodes: copies, fail-over, return, transfer, and who holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from peaceriver.errors import OutcomeUnknown, Unavailable
+from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.publishing import Publishing
+from peaceriver.node.sending import Sender
+from peaceriver.protocol.members import Members
+from peaceriver.query.cutoff import AtTime
+from peaceriver.query.lists import ListQuery
+from peaceriver.shard.proposal import Receipt
+from tests.scenario.trio import LEASE_S, ME, NAMES, Trio, trio, until
+from tests.scenario.words import create, modify
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+async def three(tmp_path: Path) -> AsyncIterator[Trio]:
+    async with trio(tmp_path) as made:
+        yield made
+
+
+async def test_any_node_takes_messages_and_all_have_the_same_journal(three: Trio) -> None:
+    code = await three.department(100)
+    receipts = [await three.receipt(create(code, f"Order/{name}"), by=name) for name in NAMES]
+    assert [each.position for each in receipts] == sorted(each.position for each in receipts)
+    assert all(each.complete for each in receipts)
+    assert await three.level(code) == receipts[-1].position
+    again = await three.receipt(create(code, "Order/n1", id=receipts[0].id), by="n3")
+    assert (again.duplicate, again.position) == (True, receipts[0].position)
+    for node in three.nodes.values():
+        _, found = await node.reading.actor(code, "Order", "n2", Freshness(as_of=None))
+        assert found.version == 1
+
+
+async def test_leaders_are_spread_over_the_nodes(three: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peaceriver.node.membership.BALANCE_AFTER_S", LEASE_S)
+    codes = [await three.department(100 + number) for number in range(6)]
+
+    def is_spread() -> bool:
+        leaders = [three.any.shards[code].leader for code in codes]
+        return {leaders.count(name) for name in NAMES} == {2}
+
+    await until(is_spread, "leaders that are spread")
+
+
+async def test_when_the_leader_stops_another_one_goes_on_and_it_comes_back(three: Trio) -> None:
+    code = await three.department(100)
+    before = await three.receipt(create(code, "Order/1"))
+    leader = await three.led(code)
+    await three.stop(leader)
+    during = await three.receipt(modify(code, "Order/1", '{"n":1}', if_version=before.version))
+    assert during.version == 2
+    assert await three.led(code) != leader
+    await three.start(leader)
+    await three.level(code)
+    after = await three.receipt(modify(code, "Order/1", '{"n":2}', if_version=2), by=leader)
+    assert await three.level(code) == after.position
+
+
+async def test_with_one_of_three_nothing_is_recorded_and_reading_goes_on(three: Trio) -> None:
+    code = await three.department(100)
+    await three.receipt(create(code, "Order/1"))
+    await three.level(code)
+    first, second, third = NAMES
+    await three.stop(first)
+    await three.stop(second)
+    refused = await three.send(create(code, "Order/2"), by=third, sender=Sender(timeout_s=2 * LEASE_S))
+    assert isinstance(refused, Unavailable | OutcomeUnknown)
+    _, found = await three.nodes[third].reading.actor(code, "Order", "1", Freshness(as_of=None))
+    assert found.version == 1
+    await three.start(first)
+    assert isinstance(await three.send(create(code, "Order/3"), by=third), Receipt)
+    await three.start(second)
+    await three.level(code)
+
+
+async def test_a_leader_that_is_cut_off_steps_down_and_its_tail_is_taken_back(three: Trio) -> None:
+    code = await three.department(100)
+    await three.receipt(create(code, "Order/1"))
+    old = await three.led(code)
+    node = three.nodes[old]
+    await three.cut(old)
+    alone = await three.send(create(code, "Order/lost"), by=old, sender=Sender(timeout_s=0.2))
+    assert isinstance(alone, OutcomeUnknown)
+    await until(lambda: not node.shards[code].serving, "end of its reign")
+    tail = node.shards[code].tip.position
+    # It is stopped and comes back among the others, which went on without it.
+    three.nodes.pop(old)
+    going_on = await three.receipt(create(code, "Order/2"))
+    await node.stop()
+    await three.servers.pop(old).stop()
+    await three.start(old)
+    position = await three.level(code)
+    assert position >= going_on.position
+    assert tail > 0
+    async with three.nodes[old].database.reading() as tx:
+        kept = await tx.fetch("select message_id, state from pending")
+    recorded = {each.message_id for each in (await three.nodes[old].reading.journal(code, after=0, limit=1000))[0]}
+    assert all(row["message_id"] in recorded or row["state"] == "stranded" for row in kept)
+
+
+async def test_leadership_is_handed_over_and_nothing_is_refused_meanwhile(three: Trio) -> None:
+    code = await three.department(100)
+    sent: list[asyncio.Task[object]] = []
+    for turn in range(6):
+        leader = await three.led(code)
+        to = next(name for name in NAMES if name != leader)
+        for number in range(20):
+            wish = create(code, f"Order/{turn}-{number}")
+            sent += [asyncio.ensure_future(three.send(wish, by=NAMES[number % 3]))]
+        await three.nodes[leader].membership.transfer(code, to, 5.0)
+        assert three.nodes[leader].shards[code].leader == to
+    outcomes = await asyncio.gather(*sent)
+    assert all(isinstance(each, Receipt) for each in outcomes), [
+        each for each in outcomes if not isinstance(each, Receipt)
+    ]
+    await three.level(code)
+
+
+async def test_a_wiped_disk_is_filled_again_before_it_counts(three: Trio) -> None:
+    code = await three.department(100)
+    for number in range(50):
+        await three.receipt(create(code, f"Order/{number}"))
+    await three.level(code)
+    await three.stop("n2")
+    three.wipe("n2")
+    await three.start("n2")
+    keeper = three.nodes["n2"].replication.keepers[0]
+    assert keeper.replica.recovering
+    await three.level(code)
+    await until(
+        lambda: all(not each.replica.recovering for each in three.nodes["n2"].replication.keepers.values()),
+        "replicas that count again",
+    )
+    assert (await three.receipt(create(code, "Order/after"), by="n2")).complete
+
+
+def copied(source: Path, to: Path) -> None:
+    """A copy of a directory, with whom its files belong to."""
+    subprocess.run(["cp", "-a", str(source), str(to)], check=True)
+
+
+async def test_a_restored_backup_is_noticed(three: Trio, tmp_path: Path) -> None:
+    code = await three.department(100)
+    await three.receipt(create(code, "Order/1"))
+    await three.level(code)
+    await three.stop("n3")
+    copied(three.data("n3"), tmp_path / "backup")
+    await three.start("n3")
+    await three.level(code)
+    for number in range(2, 20):
+        await three.receipt(create(code, f"Order/{number}"), by="n3")
+    await three.level(code)
+    incarnation = three.nodes["n3"].replication.peers.identity.incarnation
+    await three.stop("n3")
+    three.wipe("n3")
+    copied(tmp_path / "backup", three.data("n3"))
+    await three.start("n3")
+    await until(
+        lambda: three.nodes["n3"].replication.peers.identity.incarnation != incarnation, "notice of the restored backup"
+    )
+    await three.level(code)
+    await until(lambda: not three.nodes["n3"].replication.keepers[code].replica.recovering, "replica that counts again")
+
+
+async def test_a_node_joins_and_takes_the_place_of_another(three: Trio) -> None:
+    code = await three.department(100)
+    for number in range(30):
+        await three.receipt(create(code, f"Order/{number}"))
+    await three.enter()
+    await three.start("n4")
+    await three.enter()
+
+    def members() -> Members:
+        return three.any.replication.keepers[code].replica.members
+
+    await until(lambda: "n4" in members().learners, "learner")
+    await three.level(code)
+    await Publishing(three.any).node("n3", {"url": three.urls["n3"], "leaving": True}, ME)
+    await until(lambda: set(members().voters) == {"n1", "n2", "n4"} and "n3" not in members().all, "change of members")
+    await until(
+        lambda: set(three.any.replication.keepers[0].replica.members.voters) == {"n1", "n2", "n4"}, "change of shard 0"
+    )
+    await three.stop("n3")
+    await three.stop("n1")
+    assert isinstance(await three.send(create(code, "Order/with-two"), by="n4"), Receipt)
+
+
+async def test_everything_stopped_at_once_is_there_again(three: Trio) -> None:
+    code = await three.department(100)
+    receipts = [await three.receipt(create(code, f"Order/{number}")) for number in range(20)]
+    for name in NAMES:
+        await three.stop(name)
+    await three.start()
+    assert await three.led(code) in NAMES
+    await three.level(code)
+    for node in three.nodes.values():
+        recorded = {each.message_id for each in (await node.reading.journal(code, after=0, limit=1000))[0]}
+        assert {each.id for each in receipts} <= recorded
+
+
+async def test_a_moment_is_answered_alike_by_every_node(three: Trio) -> None:
+    code, other = await three.department(100), await three.department(110)
+    stamps = [(await three.receipt(create(code, f"Order/{number}"), by=NAMES[number % 3])).stamp for number in range(9)]
+    await three.receipt(create(other, "Order/x", sender=code))
+    for stamp in stamps:
+        answers = []
+        for node in three.nodes.values():
+            freshness = Freshness(as_of=AtTime(stamp.time), timeout_s=10)
+            cutoff, found, _ = await node.reading.actors(None, "Order", ListQuery(), freshness)
+            answers.append((cutoff.public(), [(each.id, each.shard, each.stamp, each.document) for each in found]))
+        assert answers[0] == answers[1] == answers[2]

@@ -1,0 +1,65 @@
+"""Answers to polls that get lost on the way are told again, and late polls say nothing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+from uuid import UUID
+
+from peaceriver.node.followers import Followers
+from peaceriver.node.wire import Identity, Poll
+from peaceriver.protocol.messages import Answer, Fetch, Place, Rows
+from peaceriver.shard.keeper import Keeper
+
+CODE = 100
+IDENTITY = Identity("n2", UUID(int=1), 1, UUID(int=2))
+
+
+class Leader:
+    """A department whose journal has a record that the follower lacks."""
+
+    def __init__(self) -> None:
+        self.replica = SimpleNamespace(leads=7, serves=lambda node, fetch: True, promised=7)
+
+    def heard_follower(self, node: str) -> None:
+        """It is alive."""
+
+    async def fetched(self, node: str, fetch: Fetch) -> tuple[Answer, list[bytes]]:
+        return await self.following(fetch.after)
+
+    async def following(self, after: Place) -> tuple[Answer, list[bytes]]:
+        return Rows(epoch=7, after=after, end=Place(7, 2), complete=1), [b"row"]
+
+
+def poll(number: int, *, seen: int, whole: bool = False, asks: bool = False) -> Poll:
+    fetches = {CODE: Fetch(number=number, promised=7, after=Place(7, 1))} if asks else {}
+    return Poll(IDENTITY, number, seen, whole, fetches, [], 0.0)
+
+
+def followers() -> Followers:
+    return Followers({CODE: cast(Keeper, Leader())})
+
+
+async def test_what_an_answer_told_that_got_lost_is_told_again() -> None:
+    told = followers()
+    first, rows = await told.poll(poll(1, seen=0, whole=True, asks=True))
+    assert (first.leads, [code for code, _, _ in first.answers], rows) == ({CODE: 7}, [CODE], [b"row"])
+    # The follower gave up waiting, asks on, and does not ask for the department anew: it counts on an answer.
+    again, rows = await told.poll(poll(2, seen=0))
+    assert (again.leads, [code for code, _, _ in again.answers], rows) == ({CODE: 7}, [CODE], [b"row"])
+
+
+async def test_what_has_arrived_is_not_told_twice() -> None:
+    told = followers()
+    await told.poll(poll(1, seen=0, whole=True, asks=True))
+    polled, rows = await told.poll(poll(2, seen=1))
+    assert (polled.leads, polled.answers, rows) == (None, [], [])
+
+
+async def test_a_late_poll_says_nothing_also_where_it_is_whole() -> None:
+    told = followers()
+    await told.poll(poll(2, seen=0, whole=True, asks=True))
+    late, rows = await told.poll(poll(1, seen=0, whole=True))
+    assert (late.again, late.answers, rows) == (False, [], [])
+    again, _ = await told.poll(poll(3, seen=0))
+    assert [code for code, _, _ in again.answers] == [CODE], "what the younger one asked for is remembered"
