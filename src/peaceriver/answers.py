@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from peaceriver.errors import Offence, Refused
-from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.proposal import Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
 
 #: The value that a JSON text denotes, numbers exact.
@@ -129,11 +129,12 @@ class _Outcome(msgspec.Struct):
     id: UUID | None = None
     actor: str = ""
     shard: int = 0
-    position: int = 0
-    stamp: str = ""
+    position: int | None = None
+    stamp: str | None = None
     version: int | None = None
     complete: bool = True
     duplicate: bool = False
+    spooled: bool = False
     error: _Problem | None = None
 
 
@@ -168,12 +169,16 @@ def _actor(read: _Actor) -> ActorRead:
     )
 
 
-def outcome_of(answer: bytes) -> Receipt | Refused:
-    """A message's receipt, or the refusal that stands in its place in an array."""
+def outcome_of(answer: bytes) -> Sent:
+    """A message's receipt, that it is spooled, or the refusal that stands in its place in an array."""
     outcome = _read_outcome(answer)
     if outcome.error is not None:
         return _refusal(outcome.error, None)
     assert outcome.id is not None, "a receipt names its message"
+    if outcome.spooled:
+        return Spooled(id=outcome.id, actor=outcome.actor, shard=outcome.shard)
+    assert outcome.position is not None
+    assert outcome.stamp is not None
     return Receipt(
         id=outcome.id,
         actor=outcome.actor,

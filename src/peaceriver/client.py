@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, TypeAlias, overload
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
@@ -38,10 +38,10 @@ from peaceriver.answers import (
 from peaceriver.errors import Refused, Unreachable
 from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
-from peaceriver.moments import Moment, moment_text, vector
+from peaceriver.moments import Moment, moment_text, seconds, timeout_of, vector
 from peaceriver.node.identity import new_id
 from peaceriver.record import written_time
-from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.proposal import Concern, Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
 
 DEFAULT_URL = "http://127.0.0.1:7400"
@@ -52,6 +52,7 @@ CONNECTIONS_MAX = 64
 #: How long to wait for the consequences of a message, unless somebody says otherwise.
 SETTLED_TIMEOUT_S = 10.0
 
+Messages: TypeAlias = Sequence[Envelope]
 #: What can be done about an exception.
 How = Literal["retry", "skip", "answer"]
 
@@ -87,52 +88,71 @@ class Client:
     # --- sending
 
     @overload
-    async def send(self, messages: Envelope, *, atomic: bool = ..., timeout_s: float = ...) -> Receipt: ...
+    async def send(self, messages: Envelope, *, timeout_s: float = ..., concern: Concern = ...) -> Receipt: ...
     @overload
     async def send(
-        self, messages: Sequence[Envelope], *, atomic: bool = ..., timeout_s: float = ...
+        self, messages: Messages, *, atomic: bool = ..., timeout_s: float = ..., concern: Concern = ...
     ) -> list[Receipt | Refused]: ...
+    @overload
     async def send(
-        self, messages: Envelope | Sequence[Envelope], *, atomic: bool = False, timeout_s: float = SEND_TIMEOUT_S
-    ) -> Receipt | list[Receipt | Refused]:
+        self, messages: Envelope, *, timeout_s: float = ..., concern: Concern = ..., spool: bool
+    ) -> Receipt | Spooled: ...
+    @overload
+    async def send(
+        self, messages: Messages, *, atomic: bool = ..., timeout_s: float = ..., concern: Concern = ..., spool: bool
+    ) -> list[Sent]: ...
+    async def send(
+        self,
+        messages: Envelope | Messages,
+        *,
+        atomic: bool = False,
+        timeout_s: float = SEND_TIMEOUT_S,
+        concern: Concern = "quorum",
+        spool: bool = False,
+    ) -> Any:
         """Send one message, or a list: one outcome each, in order; a refused one in a list is its refusal, not raised.
 
-        ``atomic``: all of the list or none; then the first refusal is raised. A message without an id gets one here, so
-        that every error can name it. Raises OutcomeUnknown or Unreachable where it may or may not be recorded.
+        ``atomic``: all of the list or none; then the first refusal is raised. ``concern``: how many replicas must hold
+        it before it is answered; a receipt that is not complete may become void. ``spool``: where its department has no
+        leader with a majority, the node may keep it until there is one, and answers Spooled. A message without an id
+        gets one here, so that every error can name it. Raises OutcomeUnknown or Unavailable where it may or may not be
+        recorded.
         """
+        parameters = {"timeout": seconds(timeout_s)}
+        if concern != "quorum":
+            parameters["concern"] = concern
+        if spool:
+            parameters["spool"] = "true"
         if isinstance(messages, Envelope):
-            return await self._send_one(_with_id(messages), timeout_s)
-        return await self._send_all([_with_id(each) for each in messages], atomic, timeout_s)
+            return await self._send_one(_with_id(messages), parameters, timeout_s)
+        if atomic:
+            parameters["atomic"] = "true"
+        return await self._send_all([_with_id(each) for each in messages], parameters, timeout_s)
 
-    async def _send_one(self, envelope: Envelope, timeout_s: float) -> Receipt:
+    async def _send_one(self, envelope: Envelope, parameters: Mapping[str, str], wait_s: float) -> Receipt | Spooled:
+        content = jsontext.encode(envelope.public())
         try:
-            text = await self.request(
-                "POST",
-                "/messages",
-                {"timeout": _seconds(timeout_s)},
-                content=jsontext.encode(envelope.public()),
-                wait_s=timeout_s,
-            )
+            text = await self.request("POST", "/messages", parameters, content=content, wait_s=wait_s)
         except Unreachable as error:
             raise Unreachable(
                 f"{error.detail}; message {envelope.id} may or may not be recorded: send it again under this id",
                 message_id=str(envelope.id),
             ) from error
-        outcome = outcome_of(text)
+        outcome = self._noted(outcome_of(text))
         if isinstance(outcome, Refused):
             raise outcome
-        return self._noted(outcome)
+        return outcome
 
-    async def _send_all(self, envelopes: list[Envelope], atomic: bool, timeout_s: float) -> list[Receipt | Refused]:
-        parameters = {"timeout": _seconds(timeout_s)} | ({"atomic": "true"} if atomic else {})
+    async def _send_all(self, envelopes: list[Envelope], parameters: Mapping[str, str], wait_s: float) -> list[Sent]:
         content = jsontext.encode([each.public() for each in envelopes])
-        text = await self.request("POST", "/messages", parameters, content=content, wait_s=timeout_s)
-        outcomes = [outcome_of(bytes(each)) for each in msgspec.json.decode(text, type=list[msgspec.Raw])]
-        return [self._noted(each) if isinstance(each, Receipt) else each for each in outcomes]
+        text = await self.request("POST", "/messages", parameters, content=content, wait_s=wait_s)
+        return [self._noted(outcome_of(bytes(each))) for each in msgspec.json.decode(text, type=list[msgspec.Raw])]
 
-    def _noted(self, receipt: Receipt) -> Receipt:
-        self.seen[receipt.shard] = max(receipt.position, self.seen.get(receipt.shard, 0))
-        return receipt
+    def _noted(self, outcome: Sent) -> Sent:
+        # One that is not complete may become void, and its position that of another record.
+        if isinstance(outcome, Receipt) and outcome.complete:
+            self.seen[outcome.shard] = max(outcome.position, self.seen.get(outcome.shard, 0))
+        return outcome
 
     # --- reading
 
@@ -203,7 +223,7 @@ class Client:
         ``after`` is then a stamp, or 0. Waits so long for the first record where there is none yet.
         """
         path = "/journal" if shard is None else f"/shards/{shard}/journal"
-        parameters = {"after": str(after), "limit": str(limit)} | ({"wait": _seconds(wait_s)} if wait_s else {})
+        parameters = {"after": str(after), "limit": str(limit)} | ({"wait": seconds(wait_s)} if wait_s else {})
         answer = exact(await self.request("GET", path, parameters, wait_s=wait_s))
         return JournalPage(records=tuple(answer["records"]), next=answer["next"], complete=answer["complete"])
 
@@ -239,7 +259,7 @@ class Client:
 
         From then on this client's reads show those consequences.
         """
-        parameters = {"timeout": _seconds(timeout_s)}
+        parameters = {"timeout": seconds(timeout_s)}
         text = await self.request("GET", f"/messages/{message_id}/settled", parameters, wait_s=timeout_s)
         settled = read_settled(text)
         for code, position in settled.positions.items():
@@ -295,7 +315,7 @@ class Client:
         """A read that shows at least what this client has receipts for; a read at a cutoff shows just that cutoff."""
         seen = self.seen if shards is None else {code: self.seen[code] for code in shards if code in self.seen}
         headers = {"Peaceriver-After": vector(seen)} if seen and "as_of" not in parameters else {}
-        return await self.request("GET", path, parameters, headers=headers, wait_s=_timeout_of(parameters))
+        return await self.request("GET", path, parameters, headers=headers, wait_s=timeout_of(parameters))
 
     async def request(
         self,
@@ -357,7 +377,7 @@ def _reading(as_of: Moment | None, after: Moment | None, timeout_s: float | None
     return _some(
         as_of=None if as_of is None else moment_text(as_of),
         after=None if after is None else moment_text(after),
-        timeout=None if timeout_s is None else _seconds(timeout_s),
+        timeout=None if timeout_s is None else seconds(timeout_s),
     )
 
 
@@ -368,14 +388,6 @@ def _some(**parameters: str | int | None) -> dict[str, str]:
 
 def _given(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
-
-
-def _seconds(duration_s: float) -> str:
-    return f"{duration_s:.3f}s"
-
-
-def _timeout_of(parameters: Mapping[str, str]) -> float:
-    return float(parameters["timeout"].removesuffix("s")) if "timeout" in parameters else 0.0
 
 
 def _segment(text: str) -> str:

@@ -35,7 +35,7 @@ from peaceriver.node.gateway import Inside
 from peaceriver.node.launch import node_on_dsn, node_on_server, publish
 from peaceriver.node.node import Node
 from peaceriver.node.replication import Company
-from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.proposal import Concern, Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
 
 A = TypeVar("A", bound=Actor)
@@ -82,8 +82,8 @@ class _Gateway(Protocol):
     """A way to a cluster: in this process, or over HTTP."""
 
     async def send(
-        self, messages: Sequence[Envelope], *, atomic: bool = False, timeout_s: float = SEND_TIMEOUT_S
-    ) -> list[Receipt | Refused]: ...
+        self, messages: Sequence[Envelope], *, atomic: bool, timeout_s: float, concern: Concern, spool: bool
+    ) -> list[Sent]: ...
 
     async def put_department(
         self, code: int, name: str, *, company: str | None = None, receives: Sequence[str] | None = None
@@ -171,23 +171,47 @@ class Cluster:
             yield Cluster(client)
 
     @overload
-    async def send(self, messages: Envelope, *, timeout_s: float = ...) -> Receipt: ...
+    async def send(self, messages: Envelope, *, timeout_s: float = ..., concern: Concern = ...) -> Receipt: ...
     @overload
     async def send(
-        self, messages: Sequence[Envelope], *, atomic: bool = ..., timeout_s: float = ...
+        self, messages: Sequence[Envelope], *, atomic: bool = ..., timeout_s: float = ..., concern: Concern = ...
     ) -> list[Receipt | Refused]: ...
+    @overload
     async def send(
-        self, messages: Envelope | Sequence[Envelope], *, atomic: bool = False, timeout_s: float = SEND_TIMEOUT_S
-    ) -> Receipt | list[Receipt | Refused]:
+        self, messages: Envelope, *, timeout_s: float = ..., concern: Concern = ..., spool: bool
+    ) -> Receipt | Spooled: ...
+    @overload
+    async def send(
+        self,
+        messages: Sequence[Envelope],
+        *,
+        atomic: bool = ...,
+        timeout_s: float = ...,
+        concern: Concern = ...,
+        spool: bool,
+    ) -> list[Sent]: ...
+    async def send(
+        self,
+        messages: Envelope | Sequence[Envelope],
+        *,
+        atomic: bool = False,
+        timeout_s: float = SEND_TIMEOUT_S,
+        concern: Concern = "quorum",
+        spool: bool = False,
+    ) -> Any:
         """Send one message, or a list: one outcome each, in order; a refused one in a list is its refusal, not raised.
 
-        ``atomic``: all of the list or none, and then the first refusal is raised. Raises Refused for a single message.
+        ``atomic``: all of the list or none, and then the first refusal is raised. ``concern``: how many replicas must
+        hold it before it is answered; a receipt that is not complete may become void. ``spool``: where its department
+        has no leader with a majority, the node may keep it until there is one, and the outcome is Spooled. Raises
+        Refused for a single message.
         """
         single = isinstance(messages, Envelope)
         listed = [messages] if isinstance(messages, Envelope) else list(messages)
-        outcomes = await self._gateway.send(listed, atomic=atomic, timeout_s=timeout_s)
+        outcomes = await self._gateway.send(listed, atomic=atomic, timeout_s=timeout_s, concern=concern, spool=spool)
         for each in outcomes:
-            if isinstance(each, Receipt):
+            # One that is not complete may become void, and its position that of another record.
+            if isinstance(each, Receipt) and each.complete:
                 self._seen[each.shard] = max(each.position, self._seen.get(each.shard, 0))
         if not single:
             return outcomes

@@ -12,6 +12,8 @@
     |   +-- Busy                429  an admission queue is full
     |   +-- Unavailable         503  no leader, no majority, no database
     |   |   +-- LedElsewhere    503  another node leads the department, or none for the moment
+    |   |   +-- KeptElsewhere   503  another node keeps the draft
+    |   |   +-- Behind          503  this node's replica is not as far as was asked
     |   +-- DiskFull            507  below the free-space floor
     |   +-- RuleFailed          500  a rule could not act on a record; the problem of an exception, never an answer
     +-- OutcomeUnknown          504  the time ran out after the append: ask again with the message id
@@ -129,7 +131,34 @@ class Unavailable(Refused):
 
 
 class LedElsewhere(Unavailable):
-    """This node does not lead the department: another one does, or none for the moment. It is looked for elsewhere."""
+    """This node does not lead the department: another one does, or none for the moment. It is looked for elsewhere.
+
+    ``shard``: the department, where the whole request may be passed on to whoever leads it.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: tuple[Offence, ...] = (),
+        message_id: str | None = None,
+        retry_after_s: float | None = 1.0,
+        shard: int | None = None,
+    ) -> None:
+        super().__init__(detail, errors=errors, message_id=message_id, retry_after_s=retry_after_s)
+        self.shard = shard
+
+
+class KeptElsewhere(Unavailable):
+    """Another node keeps what is asked for; the request is passed on to it."""
+
+    def __init__(self, detail: str, *, node: str = "") -> None:
+        super().__init__(detail, retry_after_s=1.0)
+        self.node = node
+
+
+class Behind(Unavailable):
+    """This node's replica is not as far as was asked, and so nothing can be said for sure: ask again in a moment."""
 
     def __init__(
         self,

@@ -100,3 +100,13 @@ VOTERS = 3
 BALANCE_AFTER_S = 10.0
 #: How long handing over may take.
 TRANSFER_TIMEOUT_S = 5.0
+#: A message that may be spooled is spooled where nobody has recorded it for good after so long.
+SPOOL_AFTER_S = 1.0
+#: Messages that one node spools, and their bytes, before the next one is answered 429.
+SPOOLED_MESSAGES_MAX = 100_000
+SPOOLED_BYTES_MAX = 256 * 1024 * 1024
+#: Pending messages that are offered to a leader at a time, but for a unit of more, and how long that may take.
+OFFERED_MESSAGES_MAX = 250
+OFFER_TIMEOUT_S = 10.0
+#: How long other nodes may take to say whether they know of a message, a stamp or a draft.
+PEERS_ANSWER_S = 1.0

@@ -26,3 +26,13 @@ def moment_text(moment: Moment) -> str:
             return vector(moment)
         case _:
             return str(moment)
+
+
+def seconds(duration_s: float) -> str:
+    """A duration as the API takes it."""
+    return f"{duration_s:.3f}s"
+
+
+def timeout_of(parameters: Mapping[str, str]) -> float:
+    """How long the node itself may wait by a request's parameters, in seconds."""
+    return float(parameters["timeout"].removesuffix("s")) if "timeout" in parameters else 0.0

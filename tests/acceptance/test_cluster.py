@@ -10,6 +10,7 @@ import pytest
 
 from peaceriver import Cluster
 from peaceriver.errors import NotFound, Refused, VersionConflict
+from peaceriver.shard.proposal import Receipt
 from tests.acceptance import bank
 from tests.acceptance.bank import Account, Deposit, branches
 from tests.acceptance.processes import running
@@ -44,3 +45,13 @@ async def test_what_was_sent_is_read_now_and_as_it_was(cluster: Cluster) -> None
     assert isinstance(outcomes[1], Refused)
     await cluster.department(500, "New")
     assert [record.kind async for record in cluster.journal(500)] == ["epoch"]
+
+
+async def test_a_sender_says_how_safe_its_receipt_must_be(cluster: Cluster) -> None:
+    quorum = await cluster.send(b0.create(Account(balance=Decimal(1)), id="quorum"), concern="quorum", spool=True)
+    everyone = await cluster.send([b0.create(Account(balance=Decimal(1)), id="all")], concern="all", spool=True)
+    alone = await cluster.send(b0.create(Account(balance=Decimal(1)), id="local"), concern="local")
+    assert isinstance(quorum, Receipt)
+    assert quorum.complete
+    assert [each.complete for each in everyone if isinstance(each, Receipt)] == [True]
+    assert alone.position > quorum.position

@@ -72,7 +72,8 @@ async def test_a_refused_delivery_becomes_an_exception_and_holds_up_nobody(world
     assert exception in [
         each.opening for each in await world.node.exceptions.listed(state="open", limit=1000, offset=0)
     ]
-    assert await world.node.sending.receipt(refused.id) == ("refused", exception)
+    seen = await world.node.receipts.of(refused.id)
+    assert (seen.state, seen.position) == ("refused", exception.position)
 
 
 async def test_what_was_sent_before_a_stop_arrives_after_the_start(own_world: Restart) -> None:

@@ -18,7 +18,7 @@ from tests.scenario.world import ME, World
 
 
 async def offer(world: World, code: int, *group: Wish) -> list[Outcome]:
-    return await world.node.shards[code].append(Proposal(wishes=group, offered=True))
+    return await world.node.shards[code].append(Proposal(wishes=group, offered="stranded"))
 
 
 async def exceptions(world: World, code: int) -> list[Record]:
@@ -74,7 +74,7 @@ async def test_all_for_one_actor_go_through_where_nobody_was_faster(world: World
         wish(cancel(code, "Order/1", id=ids[2]), ids[1]),
     ]
     # All at once: those before are decided in the same batch, or in the one that is being committed.
-    waiting = shard.propose([Proposal(wishes=(each,), offered=True) for each in chain])
+    waiting = shard.propose([Proposal(wishes=(each,), offered="stranded") for each in chain])
     assert all(isinstance(each, list) for each in await waiting.answered())
     assert [each.message_id for each in await world.of_kind(code, "received")] == ids
 

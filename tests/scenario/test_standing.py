@@ -305,7 +305,7 @@ async def test_what_was_retried_is_not_offered_again_its_exception_is_retried(ma
         await lead(shard)
         await shard.append(Proposal(wishes=(wish(create(code, "Thing/1")),)))
         overtaken = wish(modify(code, "Thing/1", '{"n":1}'), uuid4())
-        await shard.append(Proposal(wishes=(overtaken,), offered=True))
+        await shard.append(Proposal(wishes=(overtaken,), offered="stranded"))
         opened = shard.tip.position
         opening = (await copy.records(code))[-1]
         await shard.append(admission(entry_of(opening, state_in(opening)), code, "somebody"))

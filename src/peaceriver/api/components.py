@@ -59,6 +59,8 @@ _RECEIPT = {
     "complete": _FLAG,
     "duplicate": _FLAG,
 }
+#: What is pending has neither position nor stamp.
+_WAITING = _RECEIPT | {"position": _or_null(_POSITION), "stamp": _or_null(_STAMP), "version": {"type": "null"}}
 _RECORD = {
     "shard": _CODE,
     "position": _POSITION,
@@ -117,14 +119,21 @@ COMPONENTS: dict[str, Shape] = {
         ]
     },
     "Receipt": _object(_RECEIPT),
+    "Spooled": _object(_WAITING | {"spooled": {"const": True}}),
+    "Answered": {"anyOf": [_of("Receipt"), _of("Spooled")]},
     "Outcomes": {
         "anyOf": [
-            _of("Receipt"),
-            {"type": "array", "items": {"anyOf": [_of("Receipt"), _object({"error": _of("Problem")})]}},
+            _of("Answered"),
+            {"type": "array", "items": {"anyOf": [_of("Answered"), _object({"error": _of("Problem")})]}},
         ]
     },
     "State": _object(
-        _RECEIPT | {"state": {"enum": ["recorded", "spooled", "stranded", "refused"]}}, {"problem": _of("Problem")}
+        _WAITING | {"version": _or_null(_VERSION), "state": {"enum": ["recorded", "spooled", "stranded", "refused"]}},
+        {
+            "problem": _of("Problem"),
+            "spooled": _FLAG,
+            "was": _object({"epoch": _POSITION, "position": _POSITION, "stamp": _STAMP}),
+        },
     ),
     "Problem": _object(
         {"type": {"type": "string", "format": "uri-reference"}, "title": _TEXT, "status": _POSITION, "detail": _TEXT},

@@ -16,7 +16,16 @@ from peaceriver.api.context import Context
 from peaceriver.api.operations import Operation
 from peaceriver.api.origins import refuse_strangers
 from peaceriver.api.parameters import Parameters
-from peaceriver.errors import Failed, MethodNotAllowed, NotFound, Refused, Unavailable
+from peaceriver.api.passing import passed_on
+from peaceriver.errors import (
+    Failed,
+    KeptElsewhere,
+    LedElsewhere,
+    MethodNotAllowed,
+    NotFound,
+    Refused,
+    Unavailable,
+)
 from peaceriver.postgres import Unreachable
 
 log = structlog.get_logger()
@@ -48,11 +57,7 @@ class Endpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         method: str = scope["method"]
         try:
-            refuse_strangers(method, scope["headers"])
-            operation = self._operation(method, scope["path"])
-            known = self._known[method]
-            parameters = Parameters.read(scope["query_string"], known, fields=operation.fields)
-            return await operation.page(self._context, Asked(scope, receive, parameters))
+            return await self._page(scope, receive, method)
         except MethodNotAllowed as refusal:
             return answers.problem(refusal, {"Allow": ", ".join(sorted(self._operations))})
         except Refused as refusal:
@@ -71,6 +76,20 @@ class Endpoint:
                     "the node met something that it has no answer for; its log says what, and this is not your fault"
                 )
             )
+
+    async def _page(self, scope: Scope, receive: Receive, method: str) -> Response:
+        """The page's answer; that of another node where only that one can give it. Raises Refused."""
+        refuse_strangers(method, scope["headers"])
+        operation = self._operation(method, scope["path"])
+        parameters = Parameters.read(scope["query_string"], self._known[method], fields=operation.fields)
+        asked = Asked(scope, receive, parameters)
+        try:
+            return await operation.page(self._context, asked)
+        except (LedElsewhere, KeptElsewhere) as refusal:
+            answer = await passed_on(self._context, scope, asked, refusal)
+            if answer is None:
+                raise
+            return answer
 
     def _operation(self, method: str, path: str) -> Operation:
         if not self._operations:

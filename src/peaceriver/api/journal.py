@@ -14,14 +14,13 @@ from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.reads import LIMIT, POSITION_MAX
-from peaceriver.errors import Invalid, Offence
+from peaceriver.errors import Behind, Invalid, Offence
 from peaceriver.jsontext import encode
-from peaceriver.limits import BATCH_BYTES_MAX, PAGE_RECORDS_MAX
+from peaceriver.limits import BATCH_BYTES_MAX, PAGE_RECORDS_MAX, READ_TIMEOUT_S
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.postgres import Unreachable
 from peaceriver.query.cutoff import Cutoff
 from peaceriver.record import Record
-from peaceriver.shard import journal as shard_journal
 from peaceriver.stamp import Stamp
 
 log = structlog.get_logger()
@@ -58,6 +57,8 @@ async def of_department(context: Context, asked: Asked) -> Response:
         records = await _page(context, code, after, limit)
         records = [each for each in records if each.position <= cutoff.places[code].position]
     else:
+        if freshness.latest:
+            await context.node.cutoffs.resolve([code], freshness)
         records = await _page(context, code, after, limit)
         if not records and await _waited(context, context.node.shards[code].complete.passed(after), wait_s):
             records = await _page(context, code, after, limit)
@@ -89,6 +90,8 @@ async def of_all(context: Context, asked: Asked) -> Response:
         return _stream(_merged_events(context, after if last is None else last.moment))
     if freshness.as_of is not None:
         return _merged_answer(await _merged_as_of(context, after, limit, freshness), after)
+    if freshness.latest:
+        await context.node.cutoffs.resolve(list(context.node.shards), freshness)
     page = await _merged_page(context, after, limit)
     if not page.records and await _something_new(context, after, wait_s):
         page = await _merged_page(context, after, limit)
@@ -230,8 +233,10 @@ async def _last_event(context: Context, asked: Asked, code: int | None) -> Recor
     if not given:
         return None
     stamp = Stamp.parse(given, pointer="Last-Event-ID")
-    async with context.node.database.reading() as tx:
-        record = (await shard_journal.at_stamps(tx, [stamp])).get(stamp)
+    found = await context.node.stamps.find([stamp], READ_TIMEOUT_S)
+    if found.behind:
+        raise Behind(f"this node is not as far as Last-Event-ID {stamp} yet; connect again in a moment")
+    record = found.records.get(stamp)
     if record is None or (code is not None and record.shard != code):
         raise Invalid(
             f"Last-Event-ID {stamp} is not the stamp of any record here; begin again without it",

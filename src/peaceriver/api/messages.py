@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from starlette.responses import Response
 
-from peaceriver import jsontext
 from peaceriver.api import answers
 from peaceriver.api.asked import Asked, uuid_of
 from peaceriver.api.context import Context
@@ -19,10 +17,11 @@ from peaceriver.limits import BATCH_BYTES_MAX
 from peaceriver.message import Envelope, read, read_batch, read_lines
 from peaceriver.node.identity import new_id
 from peaceriver.node.sending import Sender
-from peaceriver.record import Record
-from peaceriver.shard.proposal import Outcome, Receipt
+from peaceriver.shard.proposal import Receipt, Sent, Spooled
 
 LINES = "application/x-ndjson"
+#: The status of what waits here until its department has a leader.
+SPOOLED = 202
 _WHITE_SPACE = b" \t\r\n"
 
 
@@ -39,14 +38,16 @@ async def post(context: Context, asked: Asked) -> Response:
     return receipt_or_problem((await _sent(context, [message], sender))[0])
 
 
-def receipt_or_problem(outcome: Outcome, headers: dict[str, str] | None = None) -> Response:
-    """201 for what was recorded now, 200 for what was recorded before, else the problem."""
+def receipt_or_problem(outcome: Sent) -> Response:
+    """201 for what was recorded now, 200 for what was recorded before, 202 for what is spooled, else the problem."""
     if isinstance(outcome, Refused):
         return answers.problem(outcome)
-    return answers.answered(outcome.public(), 200 if outcome.duplicate else 201, headers)
+    if isinstance(outcome, Spooled):
+        return answers.answered(outcome.public(), SPOOLED)
+    return answers.answered(outcome.public(), 200 if outcome.duplicate else 201)
 
 
-async def send_one(context: Context, envelope: Envelope, sender: Sender) -> Receipt:
+async def send_one(context: Context, envelope: Envelope, sender: Sender) -> Receipt | Spooled:
     """Send one message; raises its refusal."""
     outcome = (await _sent(context, [envelope], sender))[0]
     if isinstance(outcome, Refused):
@@ -63,18 +64,18 @@ async def _post_all(context: Context, texts: Sequence[bytes], sender: Sender, *,
     return answers.answered([_public(each) for each in outcomes])
 
 
-def _public(outcome: Outcome) -> dict[str, Any]:
+def _public(outcome: Sent) -> dict[str, Any]:
     return {"error": outcome.problem()} if isinstance(outcome, Refused) else outcome.public()
 
 
-async def _sent(context: Context, messages: Sequence[Envelope | Refused], sender: Sender) -> list[Outcome]:
+async def _sent(context: Context, messages: Sequence[Envelope | Refused], sender: Sender) -> list[Sent]:
     started = time.perf_counter()
-    outcomes = await context.node.sending.send(messages, sender)
+    outcomes = await context.node.spooling.send(messages, sender)
     context.metrics.sent(outcomes, time.perf_counter() - started)
     return outcomes
 
 
-async def _sent_atomic(context: Context, messages: Sequence[Envelope | Refused], sender: Sender) -> list[Outcome]:
+async def _sent_atomic(context: Context, messages: Sequence[Envelope | Refused], sender: Sender) -> list[Sent]:
     envelopes: list[Envelope] = []
     for index, each in enumerate(messages):
         if isinstance(each, Refused):
@@ -82,7 +83,7 @@ async def _sent_atomic(context: Context, messages: Sequence[Envelope | Refused],
         envelopes.append(each)
     started = time.perf_counter()
     try:
-        outcomes = await context.node.sending.send_atomic(envelopes, sender)
+        outcomes = await context.node.spooling.send_atomic(envelopes, sender)
     except Refused as refusal:
         context.metrics.sent([refusal] * len(envelopes), time.perf_counter() - started)
         raise
@@ -124,22 +125,5 @@ def _id_of(text: bytes) -> str | None:
 
 async def get(context: Context, asked: Asked) -> Response:
     """``GET /messages/{id}``: what became of a message."""
-    message_id = asked.uuid()
-    state, found = await context.node.sending.receipt(message_id)
-    told = found.public() if isinstance(found, Receipt) else _refused(message_id, found)
-    return answers.answered(told | {"state": state})
-
-
-def _refused(message_id: UUID, exception: Record) -> dict[str, Any]:
-    """A message that was delivered and refused: where the exception that answers it stands, and what it says."""
-    return {
-        "id": str(message_id),
-        "actor": exception.actor,
-        "shard": exception.shard,
-        "position": exception.position,
-        "stamp": str(exception.moment),
-        "version": None,
-        "complete": True,
-        "duplicate": False,
-        "problem": jsontext.read(exception.body.encode())["problem"],
-    }
+    seen = await context.node.receipts.of(asked.uuid())
+    return answers.answered(msgspec.Raw(seen.text.encode()))

@@ -14,7 +14,7 @@ from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.errors import Refused
 from peaceriver.node.node import Node
-from peaceriver.shard.proposal import Outcome
+from peaceriver.shard.proposal import Sent, Spooled
 from peaceriver.shard.shard import DELIVERY
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -63,7 +63,7 @@ class Metrics:
         counters[0].inc()
         counters[1].observe(seconds)
 
-    def sent(self, outcomes: Iterable[Outcome], seconds: float) -> None:
+    def sent(self, outcomes: Iterable[Sent], seconds: float) -> None:
         self._append_seconds.observe(seconds)
         for each in outcomes:
             name = _named(each)
@@ -73,9 +73,11 @@ class Metrics:
             counter.inc()
 
 
-def _named(outcome: Outcome) -> str:
+def _named(outcome: Sent) -> str:
     if isinstance(outcome, Refused):
         return outcome.slug
+    if isinstance(outcome, Spooled):
+        return "spooled"
     return "duplicate" if outcome.duplicate else "recorded"
 
 
@@ -96,6 +98,7 @@ class _Departments(Collector):
         parked = GaugeMetricFamily(
             "peaceriver_rule_parked_actors", "Actors behind an exception", labels=("shard", "rule")
         )
+        spooled = GaugeMetricFamily("peaceriver_spooled_messages", "Waiting here for a leader", labels=("shard",))
         leads = GaugeMetricFamily("peaceriver_leads", "1 where this node leads the department", labels=("shard",))
         epoch = GaugeMetricFamily("peaceriver_promised_epoch", "The epoch that is promised here", labels=("shard",))
         lag = GaugeMetricFamily(
@@ -106,6 +109,7 @@ class _Departments(Collector):
         )
         for code, shard in self._node.shards.items():
             replica = self._node.replication.keepers[code].replica
+            spooled.add_metric((str(code),), self._node.pending.spooled_for(code))
             leads.add_metric((str(code),), float(replica.leads is not None))
             epoch.add_metric((str(code),), replica.promised)
             recovering.add_metric((str(code),), float(replica.recovering))
@@ -121,7 +125,7 @@ class _Departments(Collector):
             for (reader, source), mark in shard.marks.items():
                 if reader == DELIVERY:
                     taken_in.add_metric((str(code), str(source)), mark)
-        yield from (position, complete, view_lag, taken_in, waiting, parked, leads, epoch, lag, recovering)
+        yield from (position, complete, view_lag, taken_in, waiting, parked, spooled, leads, epoch, lag, recovering)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing beforehand: departments come and go with the directory."""

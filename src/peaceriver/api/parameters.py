@@ -14,6 +14,7 @@ from peaceriver.limits import READ_TIMEOUT_S, TIMEOUT_MAX_S
 from peaceriver.message import moment
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.query.cutoff import AtPositions, parse, parse_after
+from peaceriver.shard.proposal import Concern
 from peaceriver.stamp import Stamp
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
@@ -25,7 +26,7 @@ PARAMETERS_MAX = 100
 _REMEMBERED_BYTES_MAX = 200
 
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s)?", re.ASCII)
-_CONCERNS = ("quorum", "local", "all")
+_CONCERNS: tuple[Concern, ...] = ("quorum", "local", "all")
 
 
 class Parameters:
@@ -89,10 +90,10 @@ class Parameters:
             raise Invalid(f"{name}: {errors[0].detail} (a + must be escaped as %2B)", errors=tuple(errors))
         return read
 
-    def check_concern(self) -> None:
-        """With one voter each concern holds as soon as a message is recorded, and there is always a majority."""
-        self.choice("concern", _CONCERNS)
-        self.flag("spool")
+    def concern(self) -> Concern:
+        """How many replicas must hold what is sent before it is answered; raises Invalid."""
+        text = self.choice("concern", _CONCERNS)
+        return next(each for each in _CONCERNS if each == text)
 
 
 NONE = Parameters(())

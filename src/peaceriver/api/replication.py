@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.operations import Operation
 from peaceriver.limits import BETWEEN_NODES_BYTES_MAX
-from peaceriver.node import overview, pulling, routing, talking
-from peaceriver.node.wire import Ask, Forwarded, Poll, framed, unframed
+from peaceriver.node import drafts, overview, pulling, receipts, routing, talking
+from peaceriver.node import latest as latest_positions
+from peaceriver.node.wire import Ask, Forwarded, Poll, Wanted, framed, unframed
 
 _MEDIA = "application/x-peaceriver"
 
@@ -40,6 +42,24 @@ async def tick(context: Context, asked: Asked) -> Response:
     return Response(framed(None), media_type=_MEDIA)
 
 
+async def known(context: Context, asked: Asked) -> Response:
+    """``POST /replication/known``: what this node knows of a message, a stamp or a draft by itself."""
+    wanted, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), Wanted)
+    return Response(framed(await context.node.receipts.known(wanted)), media_type=_MEDIA)
+
+
+async def latest(context: Context, asked: Asked) -> Response:
+    """``POST /replication/latest``: how far departments are that are led here, confirmed by a majority."""
+    codes, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), list[int])
+    return Response(framed(await context.node.latest.led_here(codes)), media_type=_MEDIA)
+
+
+async def all_drafts(context: Context, asked: Asked) -> Response:
+    """``POST /replication/drafts``: the drafts that are kept here, so many, the last changed first."""
+    limit, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), int)
+    return answers.answered(await context.node.drafts.all(limit=limit, offset=0))
+
+
 async def standing(context: Context, asked: Asked) -> Response:
     """``POST /replication/standing``: how this node stands."""
     return Response(framed(context.node.overview.own()), media_type=_MEDIA)
@@ -50,5 +70,8 @@ BETWEEN_NODES = (
     Operation(method="POST", path=talking.PATH, page=ask, summary="Questions about replicas", media=_MEDIA),
     Operation(method="POST", path=routing.PATH, page=send, summary="Messages that are sent on", media=_MEDIA),
     Operation(method="POST", path=routing.TICK_PATH, page=tick, summary="A later record, please", media=_MEDIA),
+    Operation(method="POST", path=receipts.PATH, page=known, summary="What a node knows by itself", media=_MEDIA),
+    Operation(method="POST", path=latest_positions.PATH, page=latest, summary="How far leaders are", media=_MEDIA),
+    Operation(method="POST", path=drafts.PATH, page=all_drafts, summary="What drafts a node keeps"),
     Operation(method="POST", path=overview.PATH, page=standing, summary="How this node stands", media=_MEDIA),
 )

@@ -14,7 +14,7 @@ from peaceriver.api.context import Context
 from peaceriver.errors import Invalid, Malformed, Offence, VersionConflict
 from peaceriver.limits import BODY_BYTES_MAX
 from peaceriver.message import VERSION_MAX, Action, Envelope
-from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.proposal import Receipt, Spooled
 
 #: What a PATCH may come as; the second is how most clients call the first.
 PATCHES = ("application/merge-patch+json", "application/json")
@@ -91,8 +91,10 @@ def _expected(asked: Asked) -> int | None:
     return int(tag)
 
 
-def _answered(receipt: Receipt, *, located: bool = False) -> Response:
+def _answered(receipt: Receipt | Spooled, *, located: bool = False) -> Response:
     headers: dict[str, str] = {}
+    if isinstance(receipt, Spooled):
+        return answers.answered(receipt.public(), messages.SPOOLED)
     if receipt.version is not None:
         headers["ETag"] = answers.entity_tag(receipt.version)
     if located:

@@ -39,7 +39,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body="Messages",
         answer="Outcomes",
         status=201,
-        statuses=(200,),
+        statuses=(200, 202),
     ),
     Operation(
         method="GET",
@@ -92,9 +92,9 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=SEND,
         headers=_RESOURCE,
         body="Document",
-        answer="Receipt",
+        answer="Answered",
         status=201,
-        statuses=(200,),
+        statuses=(200, 202),
     ),
     Operation(
         method="GET",
@@ -123,7 +123,8 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=SEND,
         headers=("If-Match", *_RESOURCE),
         body="Patch",
-        answer="Receipt",
+        answer="Answered",
+        statuses=(202,),
     ),
     Operation(
         method="DELETE",
@@ -132,7 +133,8 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Cancel an actor; the body may give a reason",
         parameters=SEND,
         headers=("If-Match", *_RESOURCE),
-        answer="Receipt",
+        answer="Answered",
+        statuses=(202,),
     ),
     Operation(
         method="GET",
@@ -187,9 +189,9 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Turn a draft into a message under the draft's id",
         parameters=SEND,
         headers=_SENDING,
-        answer="Receipt",
+        answer="Answered",
         status=201,
-        statuses=(200,),
+        statuses=(200, 202),
     ),
     Operation(
         method="GET",

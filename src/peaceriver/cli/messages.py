@@ -16,7 +16,7 @@ from peaceriver.client import DEFAULT_URL, Client
 from peaceriver.errors import Refused
 from peaceriver.limits import SEND_TIMEOUT_S
 from peaceriver.node.identity import new_id
-from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.proposal import Sent, Spooled
 
 JSON, LINES = "application/json", "application/x-ndjson"
 
@@ -128,9 +128,12 @@ def _print_outcomes(answer: bytes, *, as_json: bool) -> int:
     return EXIT_REFUSED if any(isinstance(each, Refused) for each in outcomes) else 0
 
 
-def _print_outcome(outcome: Receipt | Refused) -> None:
+def _print_outcome(outcome: Sent) -> None:
     if isinstance(outcome, Refused):
         complain(f"refused ({outcome.status}): {outcome.detail}")
+        return
+    if isinstance(outcome, Spooled):
+        say(f"spooled: {outcome.actor} for {outcome.shard}, message {outcome.id}; recorded once there is a leader")
         return
     verb = "recorded before" if outcome.duplicate else "recorded"
     version = "" if outcome.version is None else f", version {outcome.version}"

@@ -162,6 +162,7 @@ create table pending (
     body       text    not null,
     changed_at timestamptz not null default clock_timestamp(),
     number     bigint  generated always as identity,    -- the order of arrival
+    unit       uuid,        -- the same for all messages of a spooled atomic batch; null for one that came alone
     -- Of stranded ones only: where the record stood, and under which stamp.
     position   bigint,
     group_end  bigint,      -- the same for all that one unit recorded: a client's group is offered again as a whole
@@ -174,6 +175,9 @@ create table pending (
     check ((state = 'stranded') = (position is not null and group_end is not null and epoch is not null
         and stamp is not null))
 );
+
+create index pending_spooled on pending (shard, number) where state = 'spooled';
+create index pending_stranded on pending (shard, epoch, position) where state = 'stranded';
 
 -- Which table holds the live view of each actor type, and its typed columns.
 create table view_catalog (

@@ -97,6 +97,11 @@ class Agents:
             return self.of(page.name) is not None
         return (reader_of(page.name), page.at) in shard.marks
 
+    def _is_elsewhere(self, page: RulePage) -> bool:
+        """Whether another node lets an active rule act, or one will when it leads."""
+        shard = self._shards.get(page.at)
+        return page.active and shard is not None and not shard.serving
+
     async def active(self) -> None:
         """Wait until all rules of this node's application act, wherever their departments are led."""
         while self.waiting:
@@ -203,6 +208,11 @@ class Agents:
     async def _replay(self, rule: str, start: Start) -> int:
         async with self._levelling:
             agent = self.of(rule)
+            if agent is None and (page := self._directory.rules.get(rule)) is not None and self._is_elsewhere(page):
+                raise LedElsewhere(
+                    f"department {page.at}, where the rule {rule} acts, is not led by this node; ask again in a moment",
+                    shard=page.at,
+                )
             if agent is None:
                 raise NotFound(f"the rule {rule} is not active here; GET /directory/rules lists those that there are")
             try:

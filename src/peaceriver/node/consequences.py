@@ -14,17 +14,21 @@ from uuid import UUID
 
 import msgspec
 
-from peaceriver.errors import NotFound, TooLarge
-from peaceriver.limits import CONSEQUENCES_MAX
+from peaceriver.errors import Behind, NotFound, TooLarge
+from peaceriver.limits import CONSEQUENCES_MAX, READ_TIMEOUT_S
 from peaceriver.node.departments import Departments
 from peaceriver.node.exceptions import Exceptions, Standing
 from peaceriver.node.progress import Progress
-from peaceriver.postgres import Database
+from peaceriver.node.receipts import Receipts
+from peaceriver.node.stamps import Stamps
+from peaceriver.postgres import Database, Row
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
 from peaceriver.shard.exceptions import exception_id
 from peaceriver.shard.watermark import Watermark
 from peaceriver.stamp import Stamp
+
+_LOOK_AGAIN_S = 0.05
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +77,17 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 class Consequences:
     """Follows causes and effects through a node's journals."""
 
-    def __init__(self, database: Database, shards: Departments, progress: Progress, exceptions: Exceptions) -> None:
+    def __init__(
+        self,
+        database: Database,
+        shards: Departments,
+        progress: Progress,
+        exceptions: Exceptions,
+        stamps: Stamps,
+        receipts: Receipts,
+    ) -> None:
+        self._stamps = stamps
+        self._receipts = receipts
         self._database = database
         self._shards = shards
         self._progress = progress
@@ -84,14 +98,39 @@ class Consequences:
 
         Answers at once where only exceptions are left that nobody retries by himself.
         """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        if not await self._arrived(message_id, deadline):
+            return Settled(settled=False, records=0, exceptions=(), positions={})
         before = await self._consequences_of(message_id)
         records, done = await self._looked_again(message_id, before)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout_at(deadline):
                 while not done:
                     await self._acted_on(records)
                     records, done = await self._looked_again(message_id, records)
         return await self._result(records, acted_on=done)
+
+    async def _arrived(self, message_id: UUID, deadline: float) -> bool:
+        """Whether this node has what became of a message by then; raises NotFound where no node has seen it.
+
+        What waits somewhere for a leader is not recorded yet, and so not settled.
+        """
+        while not await self._rows_of(message_id):
+            try:
+                seen = await self._receipts.of(message_id)
+                async with asyncio.timeout_at(deadline):
+                    if seen.shard is not None and seen.position is not None and seen.shard in self._shards:
+                        await self._shards[seen.shard].complete.reached(seen.position)
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+            except TimeoutError:
+                return False
+        return True
+
+    async def _rows_of(self, message_id: UUID) -> list[Row]:
+        """The records of a message, and the exceptions that answer it."""
+        answers = [exception_id(message_id, each) for each in self._shards]
+        async with self._database.reading() as tx:
+            return await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, *answers])
 
     async def _looked_again(self, message_id: UUID, before: Sequence[Record]) -> tuple[list[Record], bool]:
         """The consequences as they are now; and whether all that were there before were acted on, to no further end."""
@@ -139,18 +178,18 @@ class Consequences:
         return [await self._exceptions.at(row["id"]) for row in rows]
 
     async def _consequences_of(self, message_id: UUID) -> list[Record]:
-        async with self._database.reading() as tx:
-            rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id])
-        first = [from_row(row) for row in rows if row["kind"] != "exception"]
+        first = [from_row(row) for row in await self._rows_of(message_id)]
         if not first or first[0].root is None:
             raise NotFound(f"no department here has seen message {message_id}")
-        return following_from(await self._under(first[0].root), message_id)
+        answers = {each.message_id for each in first if each.message_id is not None}
+        return following_from(await self._under(first[0].root), message_id, *answers)
 
     async def explain(self, stamp: Stamp) -> Explanation:
         """Where the record with a stamp is from, and what it led to; raises NotFound, TooLarge."""
-        async with self._database.reading() as tx:
-            found = await journal.at_stamps(tx, [stamp])
-        record = found.get(stamp)
+        found = await self._stamps.find([stamp], READ_TIMEOUT_S)
+        if found.behind:
+            raise Behind(f"this node is not as far as {stamp} yet; ask again in a moment")
+        record = found.records.get(stamp)
         if record is None:
             raise NotFound(f"no record has the stamp {stamp}; GET /journal lists those that there are")
         records = [record] if record.root is None else await self._under(record.root)
@@ -174,12 +213,13 @@ class Consequences:
         return [from_row(row) for row in rows]
 
 
-def following_from(records: Iterable[Record], message_id: UUID) -> list[Record]:
+def following_from(records: Iterable[Record], message_id: UUID, *answers: UUID) -> list[Record]:
     """The records, in the order of their stamps, of a message and of all that follows from it.
 
     What answers a message that was refused has an id that is derived from the message's; it need not name a cause.
+    ``answers`` are such ids that are known.
     """
-    ids, stamps = {message_id}, set[Stamp]()
+    ids, stamps = {message_id, *answers}, set[Stamp]()
     found: list[Record] = []
     for record in records:
         if record.message_id in ids or record.cause in stamps:

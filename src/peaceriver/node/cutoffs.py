@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.errors import Conflict, Invalid, Offence
-from peaceriver.limits import CONTROL, FOLD_WAIT_S, READ_TIMEOUT_S, TICK_INTERVAL_S
+from peaceriver.limits import CONTROL, FOLD_WAIT_S, READ_TIMEOUT_S
 from peaceriver.node.departments import Departments
 from peaceriver.node.identity import wall_clock
+from peaceriver.node.latest import Latest
+from peaceriver.node.receipts import Receipts
+from peaceriver.node.stamps import STAMP_AHEAD_MAX, Stamps
 from peaceriver.postgres import Database, Transaction
 from peaceriver.query.cutoff import AsOf, AtPositions, AtTime, Cutoff, Place
 from peaceriver.shard import journal
-from peaceriver.shard.shard import DELIVERY, Shard
+from peaceriver.shard.shard import DELIVERY
 from peaceriver.shard.views import Folder
 from peaceriver.stamp import Stamp
 
@@ -43,27 +45,39 @@ class Cutoffs:
         directory: Directory,
         shards: Departments,
         folders: Mapping[int, Folder],
-        tick: Callable[[int, int], Awaitable[None]],
+        stamps: Stamps,
+        latest: Latest,
+        receipts: Receipts,
     ) -> None:
         self._database = database
         self._directory = directory
         self._shards = shards
         self._folders = folders
-        self._tick = tick
-        self._ticked_at: dict[int, float] = {}
+        self._stamps = stamps
+        self._latest = latest
+        self._receipts = receipts
         self._known_places: dict[tuple[int, int], Place] = {}
 
     async def resolve(self, codes: Iterable[int] | None, freshness: Freshness) -> Cutoff:
         """One place per shard of ``codes``; None stands for all data departments that the directory had at the cutoff.
 
-        Raises Invalid for a moment in the future, Conflict where the views do not get there in time, NotFound for a
-        department that is not there.
+        Raises Invalid for a moment in the future, Conflict where the views do not get there in time and for a receipt
+        that is void, NotFound for a department that is not there, Unavailable where no leader and majority confirm
+        what is the latest.
         """
         wanted = None if codes is None else sorted(set(codes))
         for code in wanted or ():
             self._shards.at(code)
+        deadline = asyncio.get_running_loop().time() + freshness.timeout_s
+        newest: dict[int, int] = {}
+        if freshness.latest:
+            newest = await self._latest.positions(
+                self._shards.data() if wanted is None else wanted, freshness.timeout_s
+            )
         try:
-            async with asyncio.timeout(freshness.timeout_s):
+            async with asyncio.timeout_at(deadline):
+                for code, position in newest.items():
+                    await self._shards[code].folded.reached(position)
                 return await self._resolved(wanted, freshness)
         except TimeoutError:
             who = "the departments have" if wanted is None else f"departments {wanted} have"
@@ -73,11 +87,7 @@ class Cutoffs:
 
     async def _resolved(self, codes: list[int] | None, freshness: Freshness) -> Cutoff:
         for each in freshness.after:
-            await self._pass(each)
-        if freshness.latest:
-            for code in self._shards.data() if codes is None else codes:
-                shard = self._shards.at(code)
-                await shard.folded.reached(shard.complete.value)
+            await self._pass(each, freshness.timeout_s)
         match freshness.as_of:
             case AtTime(time=at):
                 return await self._at_time(codes, at)
@@ -86,28 +96,23 @@ class Cutoffs:
             case None:
                 return await self._now(self._shards.data() if codes is None else codes)
 
-    async def _pass(self, after: Stamp | AtPositions) -> None:
-        """Wait until the views have passed a receipt, or a vector."""
+    async def _pass(self, after: Stamp | AtPositions, timeout_s: float) -> None:
+        """Wait until the views have passed a receipt, or a vector; raises Conflict for a receipt that is void."""
         if isinstance(after, AtPositions):
             for code, position in after.positions.items():
                 await self._shards.at(code, "after").folded.reached(position)
             return
         shard = self._shards.at(after.shard, "after")
-        if after.time > max(shard.tip.stamp, wall_clock()):
+        if after.time > max(shard.tip.stamp, wall_clock() + STAMP_AHEAD_MAX):
             raise Invalid(f"after={after} lies in the future", errors=(Offence("after", "lies in the future"),))
-        await self._arrived(shard, after.time)
-        async with self._database.reading() as tx:
-            position = await journal.sql.last_before.value(tx, shard=after.shard, time=after.time)
-        await shard.folded.reached(position)
-
-    async def _arrived(self, shard: Shard, at: int) -> None:
-        """Return once this replica is complete up to a receipt's time: before, it cannot tell what it lacks."""
-        with suppress(TimeoutError):
-            # The record is on its way here.
-            async with asyncio.timeout(FOLD_WAIT_S):
-                while shard.complete_stamp < at:
-                    await shard.complete.passed(shard.complete.value)
-        await self._close(shard, at)
+        found = await self._stamps.find([after], timeout_s)
+        record = found.records.get(after)
+        if record is not None:
+            await shard.folded.reached(record.group_end)
+        elif found.behind:
+            raise Conflict(f"department {shard.code} has not got past {after} within {timeout_s:g} s; ask again")
+        else:
+            raise Conflict(await self._receipts.of_void(after), errors=(Offence("after", "is of no record"),))
 
     async def _now(self, codes: list[int]) -> Cutoff:
         """What the views show now; over several shards, back to where no effect shows without its cause."""
@@ -165,7 +170,7 @@ class Cutoffs:
             codes = await self._known_at(at)
         open_shards = [shard for code in codes if (shard := self._shards.at(code)).complete_stamp < at]
         if open_shards:
-            await asyncio.gather(*(self._close(shard, at) for shard in open_shards))
+            await asyncio.gather(*(self._stamps.close(shard, at) for shard in open_shards))
         return await self._folded_to(await self._places_at(codes, at))
 
     async def _places_at(self, codes: list[int], at: int) -> dict[int, Place]:
@@ -182,27 +187,9 @@ class Cutoffs:
     async def _known_at(self, at: int) -> list[int]:
         """The data departments that the directory had at a logical time; shard 0 is closed there, so none can come."""
         control = self._shards[CONTROL]
-        await self._close(control, at)
+        await self._stamps.close(control, at)
         await self._directory.applied.reached(control.complete.value)
         return self._shards.data(since=at)
-
-    async def _close(self, shard: Shard, at: int) -> None:
-        """Return once the shard is complete at ``at`` or later: nothing stamped up to then can come any more.
-
-        An idle shard is made to write a tick for that, not more often than every TICK_INTERVAL_S.
-        """
-        while shard.complete_stamp < at:
-            due = self._ticked_at.get(shard.code, 0.0) + TICK_INTERVAL_S
-            pause_s = due - time.monotonic()
-            if pause_s > 0:
-                await asyncio.sleep(pause_s)
-                continue
-            self._ticked_at[shard.code] = time.monotonic()
-            complete = shard.complete.value
-            await self._tick(shard.code, at)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_INTERVAL_S):
-                    await shard.complete.passed(complete)
 
     async def _folded_to(self, places: dict[int, Place]) -> Cutoff:
         for code, place in places.items():

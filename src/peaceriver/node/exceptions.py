@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from peaceriver import jsontext
-from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused
+from peaceriver.errors import Conflict, Invalid, LedElsewhere, NotFound, Offence, OutcomeUnknown, Refused
 from peaceriver.message import Envelope, derived_id, same_message
 from peaceriver.node.agents import Agents
 from peaceriver.node.departments import Departments
@@ -23,6 +24,7 @@ from peaceriver.shard.exceptions import entry_of
 from peaceriver.shard.journal import ExceptionState
 from peaceriver.shard.proposal import ExceptionEntry, Wish, supplied
 from peaceriver.shard.shard import Shard
+from peaceriver.shard.watermark import Watermark
 
 How = Literal["retry", "skip", "answer"]
 _BECOMES = {"retry": "retried", "skip": "skipped", "answer": "answered"}
@@ -101,7 +103,14 @@ class Exceptions:
     async def _say(self, standing: Standing, how: How, sender: Sender, message: Envelope | None) -> None:
         """Record what is to become of an open exception; raises MarkMoved or Resolved where it is open no longer."""
         shard = self._shards.at(standing.opening.shard)
+        if not shard.serving:
+            raise LedElsewhere(
+                f"department {shard.code}, where exception {standing.state.id} is, is not led by this node; ask again "
+                "in a moment",
+                shard=shard.code,
+            )
         entry = entry_of(standing.opening, standing.state)
+        reign = shard.reign
         if how == "skip":
             await shard.append(resolving.skip(entry, shard.code, shard.marks, sender.principal))
         elif how == "answer":
@@ -116,6 +125,7 @@ class Exceptions:
             (outcome,) = await shard.append(resolving.admission(entry, shard.code, sender.principal))
             if isinstance(outcome, Refused):
                 await shard.append(resolving.refused_again(entry, outcome, sender.principal))
+        await _for_good(reign, shard.tip.position, standing, sender.timeout_s)
 
     async def _answer(self, entry: ExceptionEntry, shard: Shard, sender: Sender, message: Envelope | None) -> None:
         wish = _answering(entry, message, shard.code, sender)
@@ -160,6 +170,18 @@ class Exceptions:
                     await agent.changes.passed(seen)
         except TimeoutError:
             return await self.at(before.state.id)
+
+
+async def _for_good(reign: Watermark, position: int, standing: Standing, timeout_s: float) -> None:
+    """Wait until what was recorded in a reign is complete; raises OutcomeUnknown where that takes too long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await reign.reached(position)
+    if reign.value < position:
+        raise OutcomeUnknown(
+            f"what is to become of exception {standing.state.id} is recorded, and not yet in a majority of the "
+            "replicas: look at it again, or say the same again"
+        )
 
 
 def _standing(row: Any) -> Standing:

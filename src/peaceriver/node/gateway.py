@@ -20,20 +20,23 @@ from peaceriver.answers import (
     exact,
     read_explanation,
     read_settled,
+    refusal_of,
 )
 from peaceriver.client import SETTLED_TIMEOUT_S, How
-from peaceriver.errors import Refused
-from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
+from peaceriver.errors import LedElsewhere, OutcomeUnknown, Unavailable
+from peaceriver.jsontext import encode
+from peaceriver.limits import PAGE_RECORDS_MAX, PEERS_ANSWER_S, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
 from peaceriver.moments import Moment, moment_text
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
+from peaceriver.node.peers import PASSED_ON, Away, NotReached
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.reading import ActorAt
 from peaceriver.node.sending import Sender
 from peaceriver.query import cutoff as cutoffs
 from peaceriver.record import Record
-from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.proposal import Concern, Sent
 from peaceriver.stamp import Stamp
 
 #: More than anybody reads at once; the API has pages.
@@ -47,13 +50,19 @@ class Inside:
         self._node = node
 
     async def send(
-        self, messages: Sequence[Envelope], *, atomic: bool = False, timeout_s: float = SEND_TIMEOUT_S
-    ) -> list[Receipt | Refused]:
+        self,
+        messages: Sequence[Envelope],
+        *,
+        atomic: bool = False,
+        timeout_s: float = SEND_TIMEOUT_S,
+        concern: Concern = "quorum",
+        spool: bool = False,
+    ) -> list[Sent]:
         """One outcome per message; see Client.send."""
-        sender = Sender(timeout_s=timeout_s)
+        sender = Sender(timeout_s=timeout_s, concern=concern, spool=spool)
         if atomic:
-            return await self._node.sending.send_atomic(messages, sender)
-        return await self._node.sending.send(messages, sender)
+            return await self._node.spooling.send_atomic(messages, sender)
+        return await self._node.spooling.send(messages, sender)
 
     async def put_department(
         self, code: int, name: str, *, company: str | None = None, receives: Sequence[str] | None = None
@@ -116,8 +125,33 @@ class Inside:
 
     async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]:
         """Retry, skip or answer an exception; answers how it stands then."""
-        standing = await self._node.exceptions.resolve(UUID(str(exception_id)), how, Sender(), message)
+        try:
+            standing = await self._node.exceptions.resolve(UUID(str(exception_id)), how, Sender(), message)
+        except LedElsewhere as refusal:
+            content = b"" if message is None else encode(message.public())
+            return await self._passed_on(refusal, f"/exceptions/{exception_id}/{how}", content)
         answer: dict[str, Any] = exact(msgspec.json.encode(standing.public()))
+        return answer
+
+    async def _passed_on(self, refusal: LedElsewhere, path: str, content: bytes) -> dict[str, Any]:
+        """What the node answers that leads the department which a request needs; raises its refusal."""
+        leader = None if refusal.shard is None else self._node.shards.at(refusal.shard).leader
+        if leader in (None, self._node.name):
+            raise refusal
+        headers = {"Content-Type": "application/json", PASSED_ON: self._node.name}
+        try:
+            passed = await self._node.replication.peers.request(
+                str(leader), "POST", path, headers, content, timeout_s=SEND_TIMEOUT_S + PEERS_ANSWER_S
+            )
+        except NotReached as error:
+            raise Unavailable(f"{leader} has to answer this, and cannot be reached ({error!r})") from error
+        except Away as error:
+            raise OutcomeUnknown(
+                f"{leader} has to answer this, and does not ({error!r}); look whether it was done, or ask again"
+            ) from error
+        if passed.status >= 400:
+            raise refusal_of(passed.body, passed.status, passed.headers.get("Retry-After")) or refusal
+        answer: dict[str, Any] = exact(passed.body)
         return answer
 
 

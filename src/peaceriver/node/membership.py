@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -110,10 +110,7 @@ class Membership:
             raise NotFound(f"{to} has no vote in department {code}; it is held by {', '.join(replica.members.voters)}")
         try:
             async with asyncio.timeout(timeout_s):
-                await self._heard_of(keeper, to)
-                await keeper.transfer(to)
-                while shard.leader != to:
-                    await shard.turns.passed(shard.turns.value)
+                await self._handed_over(keeper, to)
         except TimeoutError:
             if replica.leads is not None and not replica.hears(to, time.monotonic()):
                 detail = f"{to} was not heard of lately, so it cannot lead department {code}"
@@ -122,9 +119,14 @@ class Membership:
                 f"department {code} is led by {shard.leader or 'nobody'}, and not yet by {to}; look, and try again"
             ) from None
 
-    async def _heard_of(self, keeper: Keeper, node: str) -> None:
-        """Wait for a follower of a new leader: those that are there come within moments."""
-        for pause_s in itertools.repeat(_LOOK_AGAIN_S):
-            if keeper.replica.hears(node, time.monotonic()):
-                return
-            await asyncio.sleep(pause_s)
+    async def _handed_over(self, keeper: Keeper, to: str) -> None:
+        """Hand over, and again where an attempt was given up: the other one was not level in time, or lost its vote."""
+        shard = keeper.shard
+        while shard.leader != to:
+            reign = keeper.replica.reign
+            # Those who follow a new leader are heard of within moments.
+            if reign is not None and reign.transfer is None and keeper.replica.hears(to, time.monotonic()):
+                await keeper.transfer(to)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await shard.turns.passed(shard.turns.value)

@@ -22,15 +22,21 @@ from peaceriver.node.departments import Departments
 from peaceriver.node.drafts import Drafts
 from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.identity import wall_clock
+from peaceriver.node.latest import Latest
 from peaceriver.node.membership import Membership
+from peaceriver.node.offering import Offering
 from peaceriver.node.overview import Overview
+from peaceriver.node.pending import Pending
 from peaceriver.node.progress import Progress
 from peaceriver.node.reading import Reading
+from peaceriver.node.receipts import Receipts
 from peaceriver.node.replication import Company, Replication
 from peaceriver.node.roles import Roles
 from peaceriver.node.room import Room
 from peaceriver.node.routing import Routing
 from peaceriver.node.sending import Sending
+from peaceriver.node.spooling import Spooling
+from peaceriver.node.stamps import Stamps
 from peaceriver.postgres import Database, DatabaseError, Unreachable
 from peaceriver.protocol.members import Members
 from peaceriver.record import Record, from_row
@@ -71,24 +77,27 @@ class Node:
         self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
         self.roles = Roles(self.shards, self.agents)
         self.replication = Replication(name, database, self.company, self.room, turned=self.roles.turned)
+        peers, keepers = self.replication.peers, self.replication.keepers
         self.overview = Overview(
-            name,
-            self.replication.peers,
-            self.directory,
-            self.shards,
-            self.replication.keepers,
-            self.replication.pullers,
-            self.agents,
+            name, peers, self.directory, self.shards, keepers, self.replication.pullers, self.agents
         )
-        self.membership = Membership(name, self.directory, self.replication.keepers, lease_s=self.company.lease_s)
-        self.routing = Routing(name, self.shards, self.replication.peers, self.room)
-        self.cutoffs = Cutoffs(database, self.directory, self.shards, self.folders, self.routing.tick)
-        self.sending = Sending(database, self.directory, self.shards, self.routing, self.views)
+        self.membership = Membership(name, self.directory, keepers, lease_s=self.company.lease_s)
+        self.routing = Routing(name, self.shards, peers, self.room)
+        self.stamps = Stamps(database, self.shards, self.routing.tick)
+        self.receipts = Receipts(database, self.shards, peers)
+        self.latest = Latest(name, database, self.shards, keepers, peers)
+        self.cutoffs = Cutoffs(
+            database, self.directory, self.shards, self.folders, self.stamps, self.latest, self.receipts
+        )
+        self.sending = Sending(self.directory, self.shards, self.routing, self.stamps, self.views)
+        self.pending = Pending(database, self.room)
+        self.offering = Offering(self.shards, keepers, self.pending, self.routing, self.sending)
+        self.spooling = Spooling(self.sending, self.pending, self.offering.wake)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
-        self.drafts = Drafts(database, self.sending)
+        self.drafts = Drafts(database, self.spooling, peers)
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending)
         progress = Progress(database, self.directory, self.shards, self.agents)
-        self.consequences = Consequences(database, self.shards, progress, self.exceptions)
+        self.consequences = Consequences(database, self.shards, progress, self.exceptions, self.stamps, self.receipts)
         self._clock = clock
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
@@ -102,6 +111,7 @@ class Node:
         A node that is its cluster alone leads every department when this returns; with others, see ``ready``.
         """
         await self.replication.boot()
+        await self.pending.load()
         await self._open(CONTROL)
         async with self.database.connection() as tx:
             await self.views.load(tx)
@@ -136,6 +146,7 @@ class Node:
         for task in (self._following, *self._background):
             if task is not None:
                 task.cancel()
+        await self.offering.stop()
         ending: list[Callable[[], Awaitable[None]]] = [
             self.roles.stop,
             self.membership.stop,
@@ -179,7 +190,7 @@ class Node:
         shard = Shard(self.database, code, rules, self.directory, self._clock)
         if code != CONTROL:
             shard.later_than = self.directory.departments[code].since
-        shard.sent = self.roles.sent
+        shard.sent, shard.stranded = self.roles.sent, self.offering.wake
         ordinal = list(self.directory.born).index(code) + 1 if code != CONTROL else 0
         await self.replication.open(
             shard,
@@ -193,6 +204,8 @@ class Node:
         self.folders[code] = folder
         self.shards[code] = shard
         self.roles.turned(shard)
+        if self.pending.was_left_for(code):
+            self.offering.wake(code)
 
     # --- the directory
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 from uuid import UUID
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from peaceriver.errors import Malformed, Unavailable
 from peaceriver.node.wire import Identity
@@ -20,8 +22,21 @@ log = structlog.get_logger()
 #: How long it may take to connect to another node, and how long beyond its waiting an answer may take.
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 10.0
+#: The header of a request of the public API that a node has passed on, with its name: it is passed on no further.
+PASSED_ON = "peaceriver-passed-on"
 #: What goes wrong on the way to another node.
 Away = (aiohttp.ClientError, TimeoutError, OSError, Malformed)
+
+#: What goes wrong before anything is said: the other node has done nothing.
+NotReached = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+class Passed(NamedTuple):
+    """What another node has answered to a request of the public API."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 class Peers:
@@ -62,21 +77,55 @@ class Peers:
 
     async def post(self, node: str, path: str, body: bytes, *, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
         """Say something to another node; raises one of Away, or Unavailable for a node that nobody knows."""
-        url = self._urls.get(node)
-        if url is None:
-            raise Unavailable(f"nobody knows where the node {node} is; its page in the directory has to say")
-        if self._session is None:
-            # Connections live as long as the node: one or two to each of the others.
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0), auto_decompress=False
-            )
+        url = self._place_of(node)
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
-        async with self._session.post(url + path, data=body, timeout=timeout) as answer:
+        async with self._connected().post(url + path, data=body, timeout=timeout) as answer:
             content: bytes = await answer.read()
             if answer.status != 200:
                 raise Malformed(f"{node} answers {answer.status} to {path}: {content[:200]!r}")
         self.heard_at[node] = time.monotonic()
         return content
+
+    def _place_of(self, node: str) -> str:
+        url = self._urls.get(node)
+        if url is None:
+            raise Unavailable(f"nobody knows where the node {node} is; its page in the directory has to say")
+        return url
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # Connections live as long as the node: one or two to each of the others.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0), auto_decompress=False
+            )
+        return self._session
+
+    async def ask_all(self, path: str, body: bytes, *, timeout_s: float) -> dict[str, bytes]:
+        """Ask all other nodes the same; the answers of those that give one in time, by name."""
+        names = self.names
+        answers = await asyncio.gather(
+            *(self.post(each, path, body, timeout_s=timeout_s) for each in names), return_exceptions=True
+        )
+        found: dict[str, bytes] = {}
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, bytes):
+                found[name] = answer
+            elif not isinstance(answer, (*Away, Unavailable)):
+                raise answer
+        return found
+
+    async def request(
+        self, node: str, method: str, target: str, headers: Mapping[str, str], body: bytes, *, timeout_s: float
+    ) -> Passed:
+        """Make a request of the public API to another node, and give back what it answers, whatever that is.
+
+        Raises one of Away, or Unavailable for a node that nobody knows.
+        """
+        url = URL(self._place_of(node) + target, encoded=True)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        session = self._connected()
+        async with session.request(method, url, data=body or None, headers=headers, timeout=timeout) as answer:
+            return Passed(answer.status, dict(answer.headers), await answer.read())
 
     async def meet(self, database: Database, identity: Identity) -> int | None:
         """Take note of a start of another node; answers how often it has started, where it knows of fewer times.

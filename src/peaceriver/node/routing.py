@@ -9,24 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from peaceriver.errors import LedElsewhere, OutcomeUnknown, PeaceRiverError, Refused, Unavailable
 from peaceriver.limits import LEADER_WAIT_S
 from peaceriver.node.departments import Departments
-from peaceriver.node.peers import Away, Peers
+from peaceriver.node.peers import Away, NotReached, Peers
 from peaceriver.node.room import Room
-from peaceriver.node.wire import Forwarded, Told, framed, told_of, unframed
+from peaceriver.node.wire import Forwarded, Told, framed, told_of, unframed, unit_of
 from peaceriver.shard.attempt import MarkMoved
-from peaceriver.shard.journal import UNREAD
-from peaceriver.shard.proposal import Outcome, Proposal, Receipt
+from peaceriver.shard.proposal import Concern, Outcome, Proposal, Receipt
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.watermark import Watermark
-
-#: How safe a receipt must be: held by a majority, by the leader alone, or by all replicas.
-Concern = Literal["quorum", "local", "all"]
 
 PATH = "/replication/send"
 TICK_PATH = "/replication/tick"
@@ -111,19 +107,15 @@ class Routing:
         assert leader is not None
         timeout_s = deadline - asyncio.get_running_loop().time()
         body = framed(
-            Forwarded(
-                self._peers.identity.node,
-                shard.code,
-                concern,
-                timeout_s,
-                [tuple(msgspec.structs.replace(wish, value=UNREAD) for wish in each.wishes) for each in proposals],
-                [each.atomic for each in proposals],
-            )
+            Forwarded(self._peers.identity.node, shard.code, concern, timeout_s, [unit_of(each) for each in proposals])
         )
         try:
             answer = await self._peers.post(leader, PATH, body, timeout_s=max(timeout_s, 0.0) + _ON_THE_WAY_S)
             told, _ = unframed(answer, list[list[Told]])
             return [[each.outcome() for each in outcomes] for outcomes in told]
+        except NotReached as error:
+            detail = f"department {shard.code} was led by {leader}, which cannot be reached ({error!r})"
+            return [[LedElsewhere(f"{detail}; ask again in a moment")] * _size(each) for each in proposals]
         except (*Away, Unavailable) as error:
             detail = f"department {shard.code} is led by {leader}, which does not answer ({error!r})"
             unknown = OutcomeUnknown(f"{detail}; the message may or may not be recorded: send it again")
@@ -157,12 +149,12 @@ class Routing:
 
     async def answer(self, forwarded: Forwarded) -> list[list[Told]]:
         """Record what another node has sent here."""
-        proposals = [
-            Proposal(wishes=tuple(wishes), atomic=atomic)
-            for wishes, atomic in zip(forwarded.wishes, forwarded.atomic, strict=True)
-        ]
         results = await self.send(
-            forwarded.code, proposals, concern=forwarded.concern, timeout_s=forwarded.timeout_s, forwarded=True
+            forwarded.code,
+            [each.proposal() for each in forwarded.units],
+            concern=forwarded.concern,
+            timeout_s=forwarded.timeout_s,
+            forwarded=True,
         )
         return [[told_of(each) for each in outcomes] for outcomes in results]
 

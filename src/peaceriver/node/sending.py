@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.errors import (
+    Behind,
     Conflict,
     Invalid,
     Malformed,
-    NotFound,
     Offence,
     OutcomeUnknown,
     Refused,
@@ -26,19 +26,16 @@ from peaceriver.limits import (
     CONTROL,
     PART_MESSAGES_MAX,
     SEND_TIMEOUT_S,
-    STAMP_AHEAD_MAX_S,
 )
 from peaceriver.message import Envelope, body_value, offences
 from peaceriver.node.departments import Departments
 from peaceriver.node.identity import new_id, wall_clock
-from peaceriver.node.routing import Concern, Routing
-from peaceriver.postgres import Database
-from peaceriver.record import Record, from_row
-from peaceriver.shard import journal
-from peaceriver.shard.causes import Cause, causes_at
-from peaceriver.shard.exceptions import exception_id
-from peaceriver.shard.proposal import Outcome, Proposal, Receipt, Wish, kind_of, receipt_of
-from peaceriver.stamp import TICKS_PER_MICROSECOND, Stamp
+from peaceriver.node.routing import Routing
+from peaceriver.node.stamps import STAMP_AHEAD_MAX, Stamps
+from peaceriver.shard.causes import Cause
+from peaceriver.shard.pending import Kept
+from peaceriver.shard.proposal import Concern, Outcome, Proposal, Wish, kind_of
+from peaceriver.stamp import Stamp
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +47,18 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = SEND_TIMEOUT_S
     #: How safe a receipt must be: held by a majority of the replicas, by the leader alone, or by all.
     concern: Concern = "quorum"
+    #: Where nobody records it for good in a short time, it may be kept here until somebody does (see Spooling).
+    spool: bool = False
+
+
+class Causes(NamedTuple):
+    """The records that messages name as their causes; of those in ``behind`` nothing can be said here yet."""
+
+    found: Mapping[Stamp, Cause]
+    behind: frozenset[Stamp] = frozenset()
+
+
+_NO_CAUSES = Causes({})
 
 
 class Types(Protocol):
@@ -64,13 +73,13 @@ class Sending:
 
     def __init__(
         self,
-        database: Database,
         directory: Directory,
         shards: Departments,
         routing: Routing,
+        stamps: Stamps,
         types: Types,
     ) -> None:
-        self._database = database
+        self._stamps = stamps
         self._directory = directory
         self._shards = shards
         self._routing = routing
@@ -84,9 +93,9 @@ class Sending:
 
         A message that could not even be read comes as its refusal and is answered with it.
         """
-        causes = await self._causes(messages)
+        causes = await self._causes(messages, sender.timeout_s)
         # Causes may have to be waited for: then a list stays whole, so that it keeps its order.
-        if causes or len(messages) <= PART_MESSAGES_MAX:
+        if causes.found or len(messages) <= PART_MESSAGES_MAX:
             return await self._send_part(messages, causes, sender, promoted)
         parts: list[asyncio.Task[list[Outcome]]] = []
         for part in _parts(messages):
@@ -107,7 +116,7 @@ class Sending:
                 errors=(Offence("", "more than one recording department"),),
             )
         wishes: list[Wish] = []
-        causes = await self._causes(messages)
+        causes = await self._causes(messages, sender.timeout_s)
         for index, each in enumerate(self._prepared(messages, sender, causes)):
             if isinstance(each, Refused):
                 raise each.of_batch(index)
@@ -125,27 +134,37 @@ class Sending:
                 raise outcome.of_batch([str(each.id) for each in wishes].index(str(outcome.message_id)))
         return outcomes
 
-    async def receipt(self, message_id: UUID) -> tuple[str, Receipt | Record]:
-        """What became of a message, by its id: its state and its receipt, or the exception that answers it.
+    async def spooled(self, unit: Sequence[Kept]) -> tuple[Wish, ...]:
+        """Messages of one department that were spooled here, as they come to its door; what refuses one is recorded.
 
-        Raises NotFound where no department here has seen it. A message that was sent is told by its sender's journal.
+        Raises Behind where nothing can be said of a cause yet.
         """
-        answers = [exception_id(message_id, each) for each in self._shards]
-        async with self._database.reading() as tx:
-            rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, *answers])
-        found = [from_row(row) for row in rows]
-        recorded = [each for each in found if each.message_id == message_id]
-        refusals = [each for each in found if each.message_id != message_id]
-        if refusals and not any(each.kind == "received" for each in recorded):
-            return "refused", refusals[0]
-        if recorded:
-            return "recorded", receipt_of(recorded[0])
-        raise NotFound(f"no department here has seen message {message_id}")
+        causes = await self._causes([each.envelope for each in unit], CAUSE_WAIT_S)
+        wishes = [self._kept_wish(each, causes) for each in unit]
+        return tuple(await self._await_causes(wishes, causes, atomic=False))
+
+    def _kept_wish(self, kept: Kept, causes: Causes) -> Wish:
+        refusal, root, received = None, kept.id, 0
+        try:
+            root, received = self._origin(kept.id, kept.envelope, causes)
+        except Invalid as error:
+            refusal = error
+        return Wish(
+            id=kept.id,
+            envelope=kept.envelope,
+            kind=kind_of(kept.envelope),
+            root=root,
+            principal=kept.principal,
+            trace=kept.trace,
+            received_time=received,
+            records_refusal=True,
+            refusal=refusal,
+        )
 
     async def _send_part(
         self,
         messages: Sequence[Envelope | Refused],
-        causes: Mapping[Stamp, Cause],
+        causes: Causes,
         sender: Sender,
         promoted: tuple[UUID, ...],
     ) -> list[Outcome]:
@@ -167,14 +186,14 @@ class Sending:
         self,
         code: int,
         lane: Sequence[tuple[int, Wish]],
-        causes: Mapping[Stamp, Cause],
+        causes: Causes,
         sender: Sender,
         outcomes: list[Outcome | None],
         promoted: tuple[UUID, ...],
     ) -> None:
         """Send one department's messages in their order."""
         wishes = [wish for _, wish in lane]
-        if causes:
+        if causes.found:
             wishes = await self._await_causes(wishes, causes, atomic=False)
         proposals = [Proposal(wishes=(wish,), promoted=promoted) for wish in wishes if wish.refusal is None]
         sent = iter(
@@ -185,9 +204,7 @@ class Sending:
         for (index, _), wish in zip(lane, wishes, strict=True):
             outcomes[index] = next(sent)[0] if wish.refusal is None else wish.refusal
 
-    def _prepared(
-        self, messages: Iterable[Envelope | Refused], sender: Sender, causes: Mapping[Stamp, Cause]
-    ) -> list[Wish | Refused]:
+    def _prepared(self, messages: Iterable[Envelope | Refused], sender: Sender, causes: Causes) -> list[Wish | Refused]:
         """Each message with an id, checked as far as can be without its department; or why not."""
         prepared: list[Wish | Refused] = []
         for message in messages:
@@ -202,12 +219,13 @@ class Sending:
                 prepared.append(refusal)
         return prepared
 
-    async def _causes(self, messages: Iterable[Envelope | Refused]) -> dict[Stamp, Cause]:
+    async def _causes(self, messages: Iterable[Envelope | Refused], wait_s: float) -> Causes:
+        """The causes of messages; those that this node may not have yet are waited for."""
         stamps = {each.cause for each in messages if isinstance(each, Envelope) and each.cause is not None}
         if not stamps:
-            return {}
-        async with self._database.reading() as tx:
-            return await causes_at(tx, list(stamps))
+            return _NO_CAUSES
+        found = await self._stamps.find(stamps, min(wait_s, CAUSE_WAIT_S))
+        return Causes({stamp: Cause(record) for stamp, record in found.records.items()}, found.behind)
 
     def checked(self, envelope: Envelope) -> object:
         """The decoded body of a message from outside, checked as far as can be without its department.
@@ -221,12 +239,9 @@ class Sending:
         self._check_form(envelope, value)
         return value
 
-    def _wish(self, message_id: UUID, envelope: Envelope, sender: Sender, causes: Mapping[Stamp, Cause]) -> Wish:
+    def _wish(self, message_id: UUID, envelope: Envelope, sender: Sender, causes: Causes) -> Wish:
         value = self.checked(envelope)
-        root, received = message_id, 0
-        if envelope.cause is not None:
-            cause = self._cause(envelope.cause, causes)
-            root, received = cause.record.root or message_id, envelope.cause.time
+        root, received = self._origin(message_id, envelope, causes)
         return Wish(
             id=message_id,
             envelope=envelope,
@@ -256,24 +271,37 @@ class Sending:
             raise Invalid("; ".join(f"{each.pointer}: {each.detail}" for each in errors[:5]), errors=errors)
 
     @staticmethod
-    def _cause(stamp: Stamp, causes: Mapping[Stamp, Cause]) -> Cause:
-        found = causes.get(stamp)
+    def _origin(message_id: UUID, envelope: Envelope, causes: Causes) -> tuple[UUID, int]:
+        """The root of a message, and the time that its stamp must exceed; raises Invalid, or Behind."""
+        stamp = envelope.cause
+        if stamp is None:
+            return message_id, 0
+        found = causes.found.get(stamp)
         if found is not None:
-            return found
-        ahead_max = int(STAMP_AHEAD_MAX_S * 1_000_000) * TICKS_PER_MICROSECOND
-        reason = "lies far in the future" if stamp.time > wall_clock() + ahead_max else "is not the stamp of any record"
+            return found.record.root or message_id, stamp.time
+        if stamp in causes.behind:
+            raise Behind(
+                f"this node's replica of department {stamp.shard} is not as far as the cause {stamp} yet; send the "
+                "message again in a moment, or to another node",
+                errors=(Offence("/cause", "is not known here yet"),),
+            )
+        reason = (
+            "lies far in the future"
+            if stamp.time > wall_clock() + STAMP_AHEAD_MAX
+            else "is not the stamp of any record"
+        )
         raise Invalid(f"the cause {stamp} {reason}", errors=(Offence("/cause", reason),))
 
-    async def _await_causes(self, wishes: Sequence[Wish], causes: Mapping[Stamp, Cause], *, atomic: bool) -> list[Wish]:
+    async def _await_causes(self, wishes: Sequence[Wish], causes: Causes, *, atomic: bool) -> list[Wish]:
         """Wait, a bounded time, for causes that were sent to the recording department and are still under way."""
-        if not causes:
+        if not causes.found:
             return list(wishes)
         return list(await asyncio.gather(*(self._await_cause(wish, causes, atomic=atomic) for wish in wishes)))
 
-    async def _await_cause(self, wish: Wish, causes: Mapping[Stamp, Cause], *, atomic: bool) -> Wish:
+    async def _await_cause(self, wish: Wish, causes: Causes, *, atomic: bool) -> Wish:
         stamp = wish.envelope.cause
         shard = self._shards[wish.envelope.recorded_in]
-        if stamp is None or await causes[stamp].arrival(shard, CAUSE_WAIT_S):
+        if stamp is None or wish.refusal is not None or await causes.found[stamp].arrival(shard, CAUSE_WAIT_S):
             return wish
         refusal = Conflict(
             f"the cause {stamp} was sent to department {shard.code} and has not arrived within {CAUSE_WAIT_S:g} s; "

@@ -39,13 +39,14 @@ class Timers:
         """Take up all timers that wait, whether they were known or not."""
         async with self._shard.database.connection() as tx:
             rows = await journal.sql.timers.rows(tx, shard=self._shard.code)
-        self._waiting = [(row["due"], row["position"]) for row in rows]
+        self._waiting = list({*self._waiting, *((row["due"], row["position"]) for row in rows)})
         heapq.heapify(self._waiting)
         self._wake.set()
 
     async def start(self) -> None:
-        await self.load()
+        # Followed first: one that is recorded while the others are read must not be missed.
         self._shard.followers.append(self._follow)
+        await self.load()
         self._task = asyncio.create_task(self._run(), name=f"timers {self._shard.code}")
 
     async def stop(self) -> None:
@@ -53,6 +54,7 @@ class Timers:
             task, self._task = self._task, None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if self._follow in self._shard.followers:
             self._shard.followers.remove(self._follow)
 
     def _follow(self, shard: Shard, batch: Batch) -> None:

@@ -10,7 +10,9 @@ import msgspec
 
 from peaceriver.errors import Malformed, Offence, Refused, Unavailable
 from peaceriver.protocol.messages import Answer, Fetch, Question, Reply
-from peaceriver.shard.proposal import Outcome, Receipt, Wish
+from peaceriver.shard.journal import UNREAD
+from peaceriver.shard.proposal import Offered, Outcome, Proposal, Receipt, Wish
+from peaceriver.stamp import Stamp
 
 T = TypeVar("T")
 _HEAD_BYTES = 4
@@ -76,18 +78,6 @@ class Asked(msgspec.Struct, array_like=True):
     replies: list[tuple[int, Reply]]
 
 
-class Forwarded(msgspec.Struct, array_like=True):
-    """Messages for a department that another node leads, in units, with what the first node found out about them."""
-
-    node: str
-    code: int
-    concern: Literal["quorum", "local", "all"]
-    timeout_s: float
-    wishes: list[tuple[Wish, ...]]
-    #: Of each unit: whether it is recorded whole or not at all.
-    atomic: list[bool]
-
-
 class Told(msgspec.Struct, array_like=True):
     """What became of a message: its receipt, or the refusal."""
 
@@ -108,6 +98,60 @@ class Told(msgspec.Struct, array_like=True):
             message_id=self.message_id,
             retry_after_s=self.retry_after_s,
         )
+
+
+class Unit(msgspec.Struct, array_like=True):
+    """Messages that are one unit, on their way to the node that leads their department."""
+
+    wishes: tuple[Wish, ...]
+    atomic: bool = False
+    offered: Offered | None = None
+    #: What the first node has refused already, by index: a refusal that is to be recorded.
+    refused: dict[int, Told] = {}
+
+    def proposal(self) -> Proposal:
+        """As the first node proposed it."""
+        wishes = list(self.wishes)
+        for index, told in self.refused.items():
+            refusal = told.outcome()
+            assert isinstance(refusal, Refused)
+            wishes[index] = msgspec.structs.replace(wishes[index], refusal=refusal)
+        return Proposal(wishes=tuple(wishes), atomic=self.atomic, offered=self.offered)
+
+
+def unit_of(proposal: Proposal) -> Unit:
+    """A proposal for another node."""
+    wishes = tuple(msgspec.structs.replace(each, value=UNREAD, refusal=None) for each in proposal.wishes)
+    refused = {index: told_of(each.refusal) for index, each in enumerate(proposal.wishes) if each.refusal is not None}
+    return Unit(wishes, proposal.atomic, proposal.offered, refused)
+
+
+class Forwarded(msgspec.Struct, array_like=True):
+    """Messages for a department that another node leads, in units, with what the first node found out about them."""
+
+    node: str
+    code: int
+    concern: Literal["quorum", "local", "all"]
+    timeout_s: float
+    units: list[Unit]
+
+
+class Wanted(msgspec.Struct, array_like=True):
+    """What does a node know, by itself, of a message, of a stamp that no record has, or of a draft?"""
+
+    message: UUID | None = None
+    stamp: Stamp | None = None
+    draft: UUID | None = None
+
+
+class Known(msgspec.Struct, array_like=True):
+    """What a node knows by itself."""
+
+    #: Of the message: see ``receipts.Seen``.
+    seen: bytes | None = None
+    #: The message whose record had the stamp before it was taken back.
+    stranded: UUID | None = None
+    has_draft: bool = False
 
 
 def told_of(outcome: Outcome) -> Told:

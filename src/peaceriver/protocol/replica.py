@@ -88,6 +88,12 @@ class Replica:
         return None if self.state.reign is None else self.state.reign.epoch
 
     @property
+    def agrees(self) -> bool:
+        """Whether it leads, or its journal is known to begin as the leader's does."""
+        state = self.state
+        return state.reign is not None or (state.leader is not None and state.agrees_with == state.leader_epoch)
+
+    @property
     def source(self) -> str | None:
         """The node that it pulls from now."""
         return following.source(self.state)

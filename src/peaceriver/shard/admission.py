@@ -22,7 +22,17 @@ from peaceriver.record import Kind, Record
 from peaceriver.shard.exceptions import exception_id, refused, resolved, state_of, written
 from peaceriver.shard.journal import UNREAD, ActorState, Batch, Documents, ExceptionState, Mark, type_and_id
 from peaceriver.shard.ledger import Ledger, Unit
-from peaceriver.shard.proposal import ANYTHING, ExceptionEntry, Outcome, Proposal, Receipt, Wish, receipt_of, supplied
+from peaceriver.shard.proposal import (
+    ANYTHING,
+    ExceptionEntry,
+    Offered,
+    Outcome,
+    Proposal,
+    Receipt,
+    Wish,
+    receipt_of,
+    supplied,
+)
 from peaceriver.shard.validation import Validations
 
 
@@ -32,6 +42,14 @@ class ModelFor(Protocol):
     def __call__(self, actor_type: str, version: int | None, *, exists: bool) -> Model | None: ...
 
 
+#: What happened to a message that is offered, before it is refused.
+_BEFORE: dict[Offered, str] = {
+    "stranded": (
+        "was recorded by an earlier leader of department {shard} and may have been acknowledged, but never became "
+        "complete; offered again"
+    ),
+    "spooled": "was kept while department {shard} had no leader; offered now",
+}
 #: What a department checks beyond models: offences of a message and of the document it would make.
 Check = Callable[[Wish, str], Iterable[Offence]]
 
@@ -113,7 +131,7 @@ def _exception_id(wish: Wish) -> UUID:
 
 
 def _offered(proposal: Proposal, ledger: Ledger, rules: Rules, wall: int) -> Admitted:
-    """Look at messages that an earlier leader had recorded: all are admitted, or none is and each has its exception."""
+    """Look at messages that are offered: all are admitted, or none is and each has its exception."""
     unit = Unit(ledger, proposal.received_time)
     outcomes: list[Outcome | Record] = []
     try:
@@ -147,6 +165,7 @@ def _check_base(wish: Wish, unit: Unit, ledger: Ledger) -> None:
 
 def _refused_again(proposal: Proposal, refusal: Refused, ledger: Ledger, wall: int) -> Admitted:
     """None of the messages is admitted: what was acknowledged is answered by exceptions, and not lost in silence."""
+    assert proposal.offered is not None
     unit = Unit(ledger, proposal.received_time)
     outcomes: list[Outcome | Record] = []
     exceptions: list[ExceptionState] = []
@@ -162,9 +181,9 @@ def _refused_again(proposal: Proposal, refusal: Refused, ledger: Ledger, wall: i
             outcomes.append(receipt_of(answer, duplicate=True))
             continue
         refusal.message_id = str(wish.id)
+        before_that = _BEFORE[proposal.offered].format(shard=unit.shard)
         refusal.detail = (
-            f"message {wish.id} was recorded by an earlier leader of department {unit.shard} and may have been "
-            f"acknowledged, but never became complete; offered again it is refused: {detail}.{whole} "
+            f"message {wish.id} {before_that} it is refused: {detail}.{whole} "
             "Retry it to admit it all the same, answer it, or skip it"
         )
         record, state = _noted(unit, refused(wish, refusal), wish.received_time)

@@ -211,7 +211,9 @@ class Keeper:
         return "it hears from no leader" if self.replica.leader is None else None
 
     def _look(self) -> None:
-        """Let others know where leadership, or what is pulled from, has changed."""
+        """Let others know where leadership, or what is pulled from, has changed, and how far all voters hold it."""
+        if self.replica.leads is not None:
+            self.shard.held_by_all.advance(min(self.replica.held_by_all(), self.shard.complete.value))
         if self.state != self._state:
             self._state, self.state_since = self.state, self._steady()
         leader, source = self.replica.leader, self.replica.source
@@ -339,6 +341,8 @@ class Keeper:
                 return []
             await shard.moved(there.tip)
         log.warning("a tail was taken back", shard=shard.code, after=place.position, records=went.removed)
+        if went.kept:
+            shard.stranded(shard.code)
         return self.replica.stranded(place, there.stored.members, self._steady())
 
     async def _open(self, epoch: int) -> list[Effect]:
@@ -386,7 +390,7 @@ class Keeper:
     async def _take_up(self, there: Standing) -> None:
         self._unsure = False
         stored = there.stored
-        if stored.end != self.replica.end or there.tip.chain != self.shard.tip.chain:
+        if there.tip != self.shard.tip:
             await self.shard.moved(there.tip)
         await self._carry_out(self.replica.reread(stored, self._steady()))
 

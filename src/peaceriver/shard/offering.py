@@ -24,11 +24,11 @@ def groups(rows: Iterable[Row]) -> list[Proposal]:
     """
     ordered = sorted(rows, key=lambda row: (row["epoch"], row["position"]))
     units = groupby(ordered, key=lambda row: (row["epoch"], row["group_end"]))
-    return [Proposal(wishes=tuple(map(_wish, unit)), offered=True) for _, unit in units]
+    return [Proposal(wishes=tuple(map(_wish, unit)), offered="stranded") for _, unit in units]
 
 
 def _wish(row: Row) -> Wish:
-    record = _kept(row["body"])
+    record = kept_record(row["body"])
     assert record.message_id is not None
     assert record.root is not None
     return Wish(
@@ -46,7 +46,7 @@ def _wish(row: Row) -> Wish:
     )
 
 
-def _kept(text: str) -> Record:
+def kept_record(text: str) -> Record:
     """The record that a stranded row keeps, by the names of its columns; its body is as it was, to the letter."""
     columns: dict[str, Any] = msgspec.json.decode(text)
     return msgspec.convert([columns[name] for name in COLUMNS], Record)

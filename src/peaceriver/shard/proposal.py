@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -144,8 +144,36 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         }
 
 
-#: What a sender learns of one message.
+class Spooled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sender gets for a message that waits at one node until its department has a leader with a majority."""
+
+    id: UUID
+    actor: str
+    #: The department that is to record it first.
+    shard: int
+
+    def public(self) -> dict[str, Any]:
+        """As API.md shows it: a receipt with nothing in it yet that only a record has."""
+        return {
+            "id": str(self.id),
+            "actor": self.actor,
+            "shard": self.shard,
+            "position": None,
+            "stamp": None,
+            "version": None,
+            "complete": False,
+            "duplicate": False,
+            "spooled": True,
+        }
+
+
+#: What a sender learns of one message; and of one that may be spooled.
 Outcome: TypeAlias = Receipt | Refused
+Sent: TypeAlias = Receipt | Refused | Spooled
+#: How safe a receipt must be: held by a majority, by the leader alone, or by all replicas.
+Concern = Literal["quorum", "local", "all"]
+#: Where messages that come to the door again have waited: taken back with an earlier leader's tail, or spooled.
+Offered = Literal["stranded", "spooled"]
 #: What becomes of one proposal: an outcome per wish, or why it was not looked at.
 Answer: TypeAlias = list[Outcome] | PeaceRiverError
 
@@ -164,9 +192,9 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     wishes: tuple[Wish, ...] = ()
     atomic: bool = False
-    #: An earlier leader had recorded its messages, and maybe acknowledged them: all are admitted, or none is, and each
-    #: is answered by an exception.
-    offered: bool = False
+    #: Nobody waits for an answer any more, and its messages were promised to be recorded, or even were by an earlier
+    #: leader: all are admitted, or none is and each is answered by an exception. It may be offered many times.
+    offered: Offered | None = None
     #: Readers' marks that move with it, and where each must still stand.
     marks: tuple[Mark, ...] = ()
     expecting: tuple[tuple[str, int, int], ...] = ()

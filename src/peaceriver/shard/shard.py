@@ -87,6 +87,8 @@ class Shard:
         self.voided: list[Callable[[], None]] = []
         #: Told which departments something was sent to, once that is complete.
         self.sent: Callable[[Shard, Iterable[int]], None] = lambda shard, receivers: None
+        #: Told that messages were taken back and are pending: they are to be offered again.
+        self.stranded: Callable[[int], None] = lambda code: None
         #: Told the stamp of the last record that is complete and more than a tick, when there is a new one.
         self.news: list[Callable[[int], None]] = []
         #: Whoever keeps the replica is told what was appended, that the database refused an append, that the appender
@@ -263,7 +265,9 @@ class Shard:
         """Take no messages any more, at once; ``stop_leading`` waits for what is under way."""
         self._serves = False
         if self._appender is not None:
-            self._appender.end(LedElsewhere(f"department {self.code}: {reason}; ask again in a moment"))
+            self._appender.end(
+                LedElsewhere(f"department {self.code}: {reason}; ask again in a moment", shard=self.code)
+            )
 
     async def stop_leading(self) -> None:
         """End the appender; those who wait for completeness learn that this reign will not bring it."""
@@ -276,7 +280,9 @@ class Shard:
     def propose(self, proposals: Sequence[Proposal], *, bounded: bool = True) -> Waiting:
         """Take proposals to be appended, each as a unit of its own; see Appender.propose."""
         if not self.serving:
-            raise LedElsewhere(f"department {self.code} is not led by this node; ask again in a moment")
+            raise LedElsewhere(
+                f"department {self.code} is not led by this node; ask again in a moment", shard=self.code
+            )
         assert self._appender is not None
         return self._appender.propose(proposals, bounded=bounded)
 
@@ -286,7 +292,9 @@ class Shard:
         Raises what Appender.propose raises, and MarkMoved.
         """
         if not self.serving:
-            raise LedElsewhere(f"department {self.code} is not led by this node; ask again in a moment")
+            raise LedElsewhere(
+                f"department {self.code} is not led by this node; ask again in a moment", shard=self.code
+            )
         return await self._append(proposal, bounded=bounded)
 
     async def _append(self, proposal: Proposal, *, bounded: bool = True) -> list[Outcome]:

@@ -95,13 +95,9 @@ join journal j on j.shard = wanted.shard and j.stamp = wanted.time;
 -- The stamp of the record at a position.
 select stamp from journal where shard = :shard and position = :position;
 
--- last_before --
--- Where a shard stood at a logical time, rounded up to the end of the group that stands there.
-select coalesce((
-    select group_end from journal where shard = :shard and stamp <= :time order by stamp desc limit 1), 0) as position;
-
 -- place_at --
--- The same for one shard, which is what most reads ask for: planned for its one partition.
+-- Where one shard stood at a logical time, rounded up to the end of the group there, which is what most reads ask for:
+-- planned for its one partition.
 select position, stamp from journal
 where shard = :shard and position = (
     select group_end from journal where shard = :shard and stamp <= :time order by stamp desc limit 1);

@@ -1,0 +1,72 @@
+"""What rules did is the same from every node, and what only their leader can do is asked of any node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from peaceriver import application
+from peaceriver.node.gateway import Inside
+from peaceriver.node.launch import publish
+from peaceriver.shard.proposal import Receipt
+from tests.scenario import relaying
+from tests.scenario.company import NAMES, Three, eventually, three
+from tests.scenario.relaying import Order, credit, sales
+
+
+@pytest.fixture(scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Three]:
+    app = application.load(relaying)
+    async with three(tmp_path_factory.mktemp("rules"), app) as running:
+        await asyncio.gather(*(publish(node, app) for node in running.nodes.values()))
+        yield running
+
+
+async def test_settled_and_explained_from_every_node(cluster: Three) -> None:
+    for n, name in enumerate(NAMES):
+        inside = Inside(cluster[name])
+        (receipt,) = await inside.send([sales.create(Order(total=n), id=f"S-{n}")])
+        assert isinstance(receipt, Receipt)
+        for other in NAMES:
+            settled = await Inside(cluster[other]).settled(receipt.id, timeout_s=10)
+            assert (settled.settled, settled.records) == (True, 3), (name, other, settled)
+            told = await Inside(cluster[other]).explain(receipt.stamp)
+            assert [each["kind"] for each in told.records] == ["received", "sent", "received"]
+            read = await Inside(cluster[other]).get(credit.code, "Check", f"S-{n}", after=settled.positions)
+            assert read.version == 1
+
+
+async def test_a_rule_s_exception_is_retried_and_skipped_at_any_node(cluster: Three) -> None:
+    leader = await cluster.leader(sales.code)
+    one, two = await cluster.followers(sales.code)
+    (receipt,) = await Inside(cluster[one]).send([sales.create(Order(total=1, trips=True), id="T-1")])
+    assert isinstance(receipt, Receipt)
+
+    async def opened() -> bool:
+        return all([await Inside(each).exceptions() for each in cluster.nodes.values()])
+
+    await eventually(opened)
+    (exception,) = await Inside(cluster[two]).exceptions()
+    settled = await Inside(cluster[two]).settled(receipt.id, timeout_s=0.5)
+    assert settled.settled is False
+    async with cluster.door(one) as door:
+        retried = await door.post(f"/exceptions/{exception['id']}/retry", params={"timeout": "5s"})
+        assert (retried.status_code, retried.json()["attempt"]) == (200, exception["attempt"] + 1), retried.text
+    skipped = await Inside(cluster[two]).resolve(exception["id"], "skip")
+    assert skipped["state"] == "skipped"
+    for name in NAMES:
+        settled = await Inside(cluster[name]).settled(receipt.id, timeout_s=10)
+        assert settled.settled, name
+    assert leader in NAMES
+
+
+async def test_a_rule_acts_anew_asked_at_any_node(cluster: Three) -> None:
+    for name in await cluster.followers(sales.code):
+        async with cluster.door(name) as door:
+            path = "/directory/rules/ask/replay"
+            replayed = await door.post(path, json={"from": "start"}, params={"timeout": "10s"})
+            assert (replayed.status_code, replayed.json()["from"]) == (200, 0), replayed.text
+            missing = await door.post("/directory/rules/nobody/replay", json={"from": "start"})
+            assert missing.status_code == 404

@@ -1,0 +1,135 @@
+"""A leader is cut off with a tail that only it has: what came of each message is heard, and none is lost or doubled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from peaceriver.errors import Conflict, OutcomeUnknown, Refused
+from peaceriver.node.cutoffs import Freshness
+from peaceriver.shard.journal import pending_sql
+from peaceriver.shard.proposal import Receipt
+from tests.scenario.company import ME, Three, eventually, three
+from tests.scenario.words import create, modify
+
+LOCAL = msgspec.structs.replace(ME, concern="local", timeout_s=5.0)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Three]:
+    async with three(tmp_path) as running:
+        yield running
+
+
+async def pending(cluster: Three, name: str, code: int) -> int:
+    async with cluster[name].database.connection() as tx:
+        return len(await pending_sql.stranded.rows(tx, shard=code, messages=1000, bytes=10**9))
+
+
+async def test_a_tail_that_was_taken_back_is_offered_to_the_next_leader(cluster: Three) -> None:
+    code = await cluster.department()
+    old = await cluster.leader(code)
+    for n in range(1, 5):
+        made = (await cluster[old].sending.send([create(code, f"Order/{n}")], ME))[0]
+        assert isinstance(made, Receipt)
+    cluster.cut(old)
+    node = cluster[old]
+    ids = [uuid4() for _ in range(6)]
+    alone = await node.sending.send(
+        [modify(code, "Order/1", '{"by":"old"}', id=ids[0]), modify(code, "Order/2", '{"by":"old"}', id=ids[1])], LOCAL
+    )
+    assert [each.complete for each in alone if isinstance(each, Receipt)] == [False, False]
+    group = await node.sending.send_atomic(
+        [modify(code, "Order/3", '{"by":"old"}', id=ids[2]), modify(code, "Order/4", '{"by":"old"}', id=ids[3])], LOCAL
+    )
+    later = await node.sending.send([modify(code, "Order/3", '{"by":"old again"}', id=ids[4])], LOCAL)
+    asked = (await node.sending.send([modify(code, "Order/1", "{}", id=ids[5])], ME_SOON))[0]
+    assert isinstance(asked, OutcomeUnknown)
+    void = [each.stamp for each in (*alone, *group, *later) if isinstance(each, Receipt)]
+    assert len(void) == 5
+    seen = await node.receipts.of(ids[0])
+    assert (seen.state, seen.complete) == ("recorded", False)
+
+    # Elsewhere another one leads, and somebody else is faster with Order/2 and Order/4.
+    others = [each for each in cluster.nodes if each != old]
+    await eventually(lambda: any(cluster[each].shards[code].serving for each in others))
+    faster = await cluster[others[0]].sending.send(
+        [modify(code, "Order/2", '{"by":"new"}'), modify(code, "Order/4", '{"by":"new"}')], ME
+    )
+    assert all(isinstance(each, Receipt) and each.complete for each in faster)
+
+    cluster.heal()
+    new = await cluster.leader(code)
+    await eventually(lambda: node.shards[code].complete.value > 8)
+
+    async def heard() -> bool:
+        seen = [await cluster[others[0]].receipts.of(each) for each in ids]
+        return all(each.complete for each in seen) and not await pending(cluster, old, code)
+
+    await eventually(heard)
+    states = [(await cluster[each].receipts.of(ids[n])).state for n in range(6) for each in cluster.nodes]
+    assert states == [
+        each for each in ("recorded", "refused", "refused", "refused", "refused", "recorded") for _ in "123"
+    ]
+    assert new in others
+    received = [each for each in await cluster.records(new, code) if each.kind == "received"]
+    assert [each.message_id for each in received if each.message_id in ids] == [ids[0], ids[5]]
+    assert min(each.stamp for each in received if each.message_id in ids) > max(each.time for each in void)
+    opened = await cluster[old].exceptions.listed(state="open", limit=100, offset=0)
+    assert len(opened) == 4
+    assert all("was recorded by an earlier leader" in each.problem["detail"] for each in opened)
+
+    # A receipt that is void is answered with what became of it, on every node, and not passed in silence.
+    for name in cluster.nodes:
+        with pytest.raises(Conflict, match="no record has that stamp"):
+            await cluster[name].reading.actor(code, "Order", "1", Freshness(after=(void[0],), timeout_s=5.0))
+
+
+ME_SOON = msgspec.structs.replace(ME, timeout_s=0.2)
+
+
+async def test_what_is_pending_is_offered_after_a_start_and_once(cluster: Three) -> None:
+    code = await cluster.department()
+    old = await cluster.leader(code)
+    await cluster[old].sending.send([create(code, "Order/1")], ME)
+    cluster.cut(old)
+    message = modify(code, "Order/1", '{"n":1}', id=uuid4())
+    await cluster[old].sending.send([message], LOCAL)
+    others = [each for each in cluster.nodes if each != old]
+    await eventually(lambda: any(cluster[each].shards[code].serving for each in others))
+    # Its sender has sent it again meanwhile, to a node that could record it.
+    again = (await cluster[others[0]].sending.send([message], ME))[0]
+    assert isinstance(again, Receipt)
+    await cluster.down(old)
+    await cluster.up(old)
+    cluster.heal()
+
+    async def heard() -> bool:
+        return (await cluster[old].receipts.here(again.id)) is not None and not await pending(cluster, old, code)
+
+    await eventually(heard)
+    for name in cluster.nodes:
+        assert [each.message_id for each in await cluster.records(name, code)].count(again.id) == 1
+    assert await cluster[old].exceptions.listed(state="open", limit=100, offset=0) == []
+
+
+async def test_all_replicas_hold_what_all_were_asked_for(cluster: Three) -> None:
+    code = await cluster.department()
+    leader = await cluster.leader(code)
+    follower = (await cluster.followers(code))[0]
+    everyone = msgspec.structs.replace(ME, concern="all")
+    (made,) = await cluster[follower].sending.send([create(code, "Order/1")], everyone)
+    assert isinstance(made, Receipt)
+    assert all(node.shards[code].tip.position >= made.position for node in cluster.nodes.values())
+    await cluster.down((await cluster.followers(code))[1])
+    (unknown,) = await cluster[leader].sending.send(
+        [modify(code, "Order/1")], msgspec.structs.replace(everyone, timeout_s=0.5)
+    )
+    assert isinstance(unknown, OutcomeUnknown)
+    assert unknown.message_id
+    (again,) = await cluster[leader].sending.send([modify(code, "Order/1")], ME)
+    assert not isinstance(again, Refused)
