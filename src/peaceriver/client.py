@@ -36,7 +36,7 @@ from peaceriver.answers import (
     refusal_of,
 )
 from peaceriver.errors import Refused, Unreachable
-from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
+from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S, VERIFY_TIMEOUT_S
 from peaceriver.message import Envelope
 from peaceriver.moments import Moment, moment_text, seconds, timeout_of, vector
 from peaceriver.node.identity import new_id
@@ -353,10 +353,6 @@ class Client:
         if refusal is None:
             raise Unreachable(f"{self.url} answered {response.status_code} and is not a node of Peace River")
         raise refusal
-
-
-#: Every record of every journal is read again.
-VERIFY_TIMEOUT_S = 3600.0
 
 
 def is_url(text: str) -> bool:

@@ -14,6 +14,7 @@
     |   |   +-- LedElsewhere    503  another node leads the department, or none for the moment
     |   |   +-- KeptElsewhere   503  another node keeps the draft
     |   |   +-- Behind          503  this node's replica is not as far as was asked
+    |   |   +-- Withheld        503  this node's copy is damaged there: it is not shown before it is repaired
     |   +-- DiskFull            507  below the free-space floor
     |   +-- RuleFailed          500  a rule could not act on a record; the problem of an exception, never an answer
     +-- OutcomeUnknown          504  the time ran out after the append: ask again with the message id
@@ -169,6 +170,12 @@ class Behind(Unavailable):
         retry_after_s: float | None = 1.0,
     ) -> None:
         super().__init__(detail, errors=errors, message_id=message_id, retry_after_s=retry_after_s)
+
+
+class Withheld(Unavailable):
+    """What was asked for is damaged on this node, or may be: it is not served from here before it is repaired."""
+
+    slug, title = "withheld", "This node's copy is damaged there"
 
 
 class DiskFull(Refused):

@@ -110,3 +110,20 @@ OFFERED_MESSAGES_MAX = 250
 OFFER_TIMEOUT_S = 10.0
 #: How long other nodes may take to say whether they know of a message, a stamp or a draft.
 PEERS_ANSWER_S = 1.0
+#: The share of its time that a node spends on verification by itself, and how often it looks for new records to verify.
+VERIFY_SHARE = 0.02
+VERIFY_LOOK_S = 60.0
+#: Rows of one piece of that.
+VERIFY_ROWS_MAX = 2_000
+#: How long after the last time a whole journal, and what is folded from it, is verified again.
+VERIFY_AGAIN_S = 6 * 3600.0
+#: How long a verification of everything on all nodes may take.
+VERIFY_TIMEOUT_S = 3600.0
+#: How soon a repair is tried again, and how seldom it comes to be; how long a damaged leader goes on leading meanwhile.
+REPAIR_PAUSE_S = 5.0
+REPAIR_PAUSE_MAX_S = 300.0
+REPAIR_PATIENCE_S = 10.0
+#: Repairs of one department in a row: what comes to light by one of them is for the next.
+REPAIR_ROUNDS_MAX = 5
+#: Journal rows in bytes that one repair takes; more is a disk that was lost: start the node with an empty one.
+REPAIR_BYTES_MAX = 256 * 1024 * 1024

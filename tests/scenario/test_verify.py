@@ -8,14 +8,15 @@ import pytest
 
 from peaceriver.postgres import DATABASE, connect
 from peaceriver.shard import verify as verify_module
-from peaceriver.shard.verify import Finding, verify
+from peaceriver.shard.damage import Finding
+from peaceriver.shard.verify import verify
 from tests.scenario.words import create, modify
 from tests.scenario.world import Restart, World
 
 
 async def findings(world: World, code: int) -> list[tuple[str, str]]:
     verdicts = await verify(world.node.database, world.node.views, [code])
-    return [(each.where, each.place) for each in verdicts[0].findings]
+    return [(each.part, each.place) for each in verdicts[0].findings]
 
 
 async def as_superuser(world: World, *statements: str) -> None:
@@ -104,7 +105,7 @@ async def test_a_journal_that_was_cut_short_is_noticed(own_world: Restart) -> No
         f"alter table journal_{code} disable trigger append_only",
         f"delete from journal where shard = {code} and position > 20",
     )
-    assert "state" in {where for where, _ in await findings(world, code)}
+    assert await findings(world, code) == [("journal", "21 to 22")]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ async def test_a_view_that_no_longer_fits_its_records_is_named_and_rebuilt(
     verdict = (await verify(world.node.database, world.node.views, [code]))[0]
     assert len(verdict.findings) == 1
     finding: Finding = verdict.findings[0]
-    assert (finding.where, finding.place) == ("view", "Item/7 version 1")
+    assert (finding.part, finding.place) == ("view", "Item/7 version 1")
     assert detail in finding.detail
     await world.node.rebuild("Item")
     assert await findings(world, code) == []

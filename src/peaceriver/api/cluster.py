@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -12,7 +13,7 @@ from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.errors import Invalid, Malformed, Offence, Unavailable
 from peaceriver.limits import BODY_BYTES_MAX, CONTROL
-from peaceriver.shard.verify import verify as verified
+from peaceriver.node.wire import Checked
 
 _READ_TIMEOUT_S = 2.0
 
@@ -20,14 +21,46 @@ _READ_TIMEOUT_S = 2.0
 async def get(context: Context, asked: Asked) -> Response:
     """``GET /cluster``: who leads what, who lags, since when and why."""
     url = context.url or f"http://{asked.header(b'host') or 'localhost'}"
-    return answers.answered(await context.node.overview.cluster(url))
+    incidents = list(context.node.directory.incidents.values())
+    return answers.answered(await context.node.overview.cluster(url) | {"incidents": incidents})
 
 
 async def verify(context: Context, asked: Asked) -> Response:
-    """``POST /cluster/verify``: every journal against its chain, every view against its journal."""
-    node = context.node
-    verdicts = await verified(node.database, node.views, list(node.shards))
-    return answers.answered({"ok": all(each.ok for each in verdicts), "shards": [each.public() for each in verdicts]})
+    """``POST /cluster/verify``: every journal against its chain, every view against its journal, on every node.
+
+    What is damaged is repaired. ``ok``: nothing is left that is damaged, and every node has answered.
+    """
+    found = await context.node.verifying.everywhere()
+    shards: dict[int, dict[str, Any]] = {}
+    for each in found:
+        for checked in each.checked or ():
+            _add(shards.setdefault(checked.shard, _unseen(checked.shard)), each.node, checked)
+    nodes = [
+        {"node": each.node, "verified": each.checked is not None} | ({"detail": each.detail} if each.detail else {})
+        for each in found
+    ]
+    ok = all(each["verified"] for each in nodes) and all(each["ok"] for each in shards.values())
+    return answers.answered({"ok": ok, "nodes": nodes, "shards": [shards[code] for code in sorted(shards)]})
+
+
+def _unseen(code: int) -> dict[str, Any]:
+    return {"shard": code, "records": 0, "ok": True, "damaged": []}
+
+
+def _add(shard: dict[str, Any], node: str, checked: Checked) -> None:
+    """Add what one node found in its replica."""
+    shard["records"] = max(shard["records"], checked.records)
+    shard["ok"] = shard["ok"] and all(each.repaired for each in checked.flaws)
+    shard["damaged"] += [
+        {
+            "node": node,
+            "where": each.where,
+            "place": each.place,
+            "detail": each.detail,
+            "state": "repaired" if each.repaired else "open",
+        }
+        for each in checked.flaws
+    ]
 
 
 class _Transfer(msgspec.Struct, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from peaceriver.directory.pages import SECTIONS
 from peaceriver.limits import BATCH_MESSAGES_MAX, CODE_MAX, NAME_LETTERS_MAX, PAGE_RECORDS_MAX, TIMEOUT_MAX_S
 from peaceriver.message import VERSION_MAX
 from peaceriver.query.lists import OFFSET_MAX
@@ -189,9 +190,16 @@ COMPONENTS: dict[str, Shape] = {
         {
             "nodes": {"type": "array", "items": _object({"name": _TEXT, "url": _TEXT, "alive": _FLAG})},
             "shards": {"type": "array", "items": _ANY_OBJECT},
+            "incidents": {"type": "array", "items": _ANY_OBJECT},
         }
     ),
-    "Verdict": _object({"ok": _FLAG, "shards": {"type": "array", "items": _ANY_OBJECT}}),
+    "Verdict": _object(
+        {
+            "ok": _FLAG,
+            "nodes": {"type": "array", "items": _ANY_OBJECT},
+            "shards": {"type": "array", "items": _ANY_OBJECT},
+        }
+    ),
     "Health": _ANY_OBJECT,
 }
 
@@ -200,7 +208,7 @@ PARAMETERS: dict[str, tuple[str, Shape]] = {
     "{code}": ("A department's sharding code", _CODE),
     "{type}": ("An actor type", _TEXT),
     "{id}": ("An actor's id, percent-encoded; of a message or a draft, a UUID", _TEXT),
-    "{section}": ("A section of the directory", {"enum": ["companies", "departments", "models", "rules", "periods"]}),
+    "{section}": ("A section of the directory", {"enum": list(SECTIONS)}),
     "{key}": ("The key of a page", _TEXT),
     "{stamp}": ("A record's stamp", _STAMP),
     "{slug}": ("The last part of a problem's type", _TEXT),

@@ -14,7 +14,7 @@ from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.reads import LIMIT, POSITION_MAX
-from peaceriver.errors import Behind, Invalid, Offence
+from peaceriver.errors import Behind, Invalid, Offence, Withheld
 from peaceriver.jsontext import encode
 from peaceriver.limits import BATCH_BYTES_MAX, PAGE_RECORDS_MAX, READ_TIMEOUT_S
 from peaceriver.node.cutoffs import Freshness
@@ -262,8 +262,8 @@ async def _events(context: Context, code: int, after: int) -> AsyncIterator[byte
                 after = records[-1].position
             elif not await _waited(context, complete.passed(after), HEARTBEAT_S) and not context.stopping.is_set():
                 yield b": alive\n\n"
-    except Unreachable as error:
-        log.warning("a stream ends: the database is away", shard=code, reason=repr(error))
+    except (*Unreachable, Withheld) as error:
+        log.warning("a stream ends: its journal cannot be read", shard=code, reason=repr(error))
 
 
 async def _merged_events(context: Context, after: Stamp) -> AsyncIterator[bytes]:
@@ -281,8 +281,8 @@ async def _merged_events(context: Context, after: Stamp) -> AsyncIterator[bytes]
                 and not context.stopping.is_set()
             ):
                 yield b": alive\n\n"
-    except Unreachable as error:
-        log.warning("a stream ends: the database is away", reason=repr(error))
+    except (*Unreachable, Withheld) as error:
+        log.warning("a stream ends: a journal cannot be read", reason=repr(error))
 
 
 def _chunks(records: list[Record]) -> list[bytes]:

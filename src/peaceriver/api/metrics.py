@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from starlette.responses import Response
@@ -87,7 +87,7 @@ class _Departments(Collector):
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         position = GaugeMetricFamily("peaceriver_journal_position", "The journal's last position", labels=("shard",))
         complete = GaugeMetricFamily("peaceriver_journal_complete", "How far it is complete", labels=("shard",))
         view_lag = GaugeMetricFamily("peaceriver_view_lag_records", "Complete and not yet folded", labels=("shard",))
@@ -125,9 +125,17 @@ class _Departments(Collector):
             for (reader, source), mark in shard.marks.items():
                 if reader == DELIVERY:
                     taken_in.add_metric((str(code), str(source)), mark)
-        yield from (position, complete, view_lag, taken_in, waiting, parked, spooled, leads, epoch, lag, recovering)
+        damaged = GaugeMetricFamily("peaceriver_damaged", "Damaged here and not repaired", labels=("shard",))
+        for code, shard in self._node.shards.items():
+            damaged.add_metric((str(code),), len(shard.damage.known))
+        yield from (position, complete, view_lag, taken_in, waiting, parked, spooled)
+        yield from (leads, epoch, lag, recovering, damaged)
+        incidents = CounterMetricFamily("peaceriver_incidents", "Damage found here", labels=("shard", "where"))
+        for (code, part), number in self._node.verifying.found.items():
+            incidents.add_metric((str(code), part), number)
+        yield incidents
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
+    def describe(self) -> Iterator[Metric]:
         """Nothing beforehand: departments come and go with the directory."""
         return iter(())
 

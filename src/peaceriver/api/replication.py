@@ -9,9 +9,9 @@ from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.operations import Operation
 from peaceriver.limits import BETWEEN_NODES_BYTES_MAX
-from peaceriver.node import drafts, overview, pulling, receipts, routing, talking
+from peaceriver.node import drafts, overview, pulling, receipts, repairing, routing, talking, verifying
 from peaceriver.node import latest as latest_positions
-from peaceriver.node.wire import Ask, Forwarded, Poll, Wanted, framed, unframed
+from peaceriver.node.wire import Ask, Forwarded, Poll, Wanted, WantedRows, framed, unframed
 
 _MEDIA = "application/x-peaceriver"
 
@@ -65,10 +65,25 @@ async def standing(context: Context, asked: Asked) -> Response:
     return Response(framed(context.node.overview.own()), media_type=_MEDIA)
 
 
+async def rows(context: Context, asked: Asked) -> Response:
+    """``POST /replication/rows``: rows of a journal, for one that is damaged."""
+    wanted, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), WantedRows)
+    given, found = await context.node.verifying.given(wanted)
+    return Response(framed(given, found), media_type=_MEDIA)
+
+
+async def verify(context: Context, asked: Asked) -> Response:
+    """``POST /replication/verify``: some replicas that are held here, or all, are to be verified and repaired."""
+    codes, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), list[int])
+    return Response(framed(await context.node.verifying.answer(codes)), media_type=_MEDIA)
+
+
 BETWEEN_NODES = (
     Operation(method="POST", path=pulling.PATH, page=poll, summary="What another node follows", media=_MEDIA),
     Operation(method="POST", path=talking.PATH, page=ask, summary="Questions about replicas", media=_MEDIA),
     Operation(method="POST", path=routing.PATH, page=send, summary="Messages that are sent on", media=_MEDIA),
+    Operation(method="POST", path=repairing.ROWS_PATH, page=rows, summary="Rows for a damaged journal", media=_MEDIA),
+    Operation(method="POST", path=verifying.VERIFY_PATH, page=verify, summary="Verify, and repair", media=_MEDIA),
     Operation(method="POST", path=routing.TICK_PATH, page=tick, summary="A later record, please", media=_MEDIA),
     Operation(method="POST", path=receipts.PATH, page=known, summary="What a node knows by itself", media=_MEDIA),
     Operation(method="POST", path=latest_positions.PATH, page=latest, summary="How far leaders are", media=_MEDIA),

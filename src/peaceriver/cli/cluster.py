@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
+
 from peaceriver import jsontext
 from peaceriver.answers import exact
 from peaceriver.cli.terminal import (
@@ -18,7 +20,8 @@ from peaceriver.cli.terminal import (
     table,
     with_client,
 )
-from peaceriver.client import DEFAULT_URL, VERIFY_TIMEOUT_S, Client
+from peaceriver.client import DEFAULT_URL, Client
+from peaceriver.limits import VERIFY_TIMEOUT_S
 
 
 def status(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
@@ -85,7 +88,7 @@ def lags(shard: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def verify(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
-    """Check every journal against its chain and every view against its journal; exit code 1 where one is damaged."""
+    """Check every journal and every view on every node, and repair them; exit code 1 where damage is left."""
 
     async def check(client: Client) -> int:
         answer = await client.request("POST", "/cluster/verify", wait_s=VERIFY_TIMEOUT_S)
@@ -101,11 +104,21 @@ def verify(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
 
 def _print_verdicts(found: Mapping[str, Any]) -> None:
     for shard in found["shards"]:
-        say(
-            f"{shard['shard']}: {shard['records']:,} records {'are as they were written' if shard['ok'] else 'DAMAGED'}"
+        told = "are as they were written" if not shard["damaged"] else "REPAIRED" if shard["ok"] else "DAMAGED"
+        say(f"{shard['shard']}: {shard['records']:,} records {told}")
+    damaged = [(shard["shard"], each) for shard in found["shards"] for each in shard["damaged"]]
+    if damaged:
+        shown = table("node", "shard", "where", "place", "state", "detail", right=("shard",))
+        for code, each in damaged:
+            names = ("where", "place", "state", "detail")
+            shown.add_row(each["node"], str(code), *(escape(each[name]) for name in names))
+        console.print(shown)
+    for node in found["nodes"]:
+        if not node["verified"]:
+            complain(f"{node['node']} was not verified: {node['detail']}")
+    left = sorted({code for code, each in damaged if each["state"] == "open"})
+    if left:
+        complain(
+            f"departments {jsontext.write(left)} are damaged, and no node that answers has them sound: that is tried "
+            "again by itself; if it cannot be, restore a node from a backup"
         )
-        for each in shard["damaged"]:
-            complain(f"  {each['where']} {each['place']}: {each['detail']}")
-    if not found["ok"]:
-        damaged = jsontext.write([each["shard"] for each in found["shards"] if not each["ok"]])
-        complain(f"departments {damaged} are damaged: restore them from a backup before you go on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -10,7 +11,17 @@ from peaceriver import fold, jsontext
 from peaceriver.actor import Actor
 from peaceriver.compatibility import breaks
 from peaceriver.directory import pages
-from peaceriver.directory.pages import BUILT_IN, DEPARTMENTS, MODELS, NODES, RULES, Department, NodePage, RulePage
+from peaceriver.directory.pages import (
+    BUILT_IN,
+    DEPARTMENTS,
+    INCIDENTS,
+    MODELS,
+    NODES,
+    RULES,
+    Department,
+    NodePage,
+    RulePage,
+)
 from peaceriver.errors import Offence, StartFailed
 from peaceriver.model import Model, model_of_definition
 from peaceriver.record import Record
@@ -36,6 +47,8 @@ class Directory:
         #: Nodes that are no part of it any more.
         self.gone: set[str] = set()
         self.rules: dict[str, RulePage] = {}
+        #: What is damaged on some node and not repaired yet, by id.
+        self.incidents: dict[str, dict[str, Any]] = {}
         #: The active rules by department: those that validate, and those that follow up.
         self.validating: dict[int, list[RulePage]] = {}
         self.acting: dict[int, list[RulePage]] = {}
@@ -77,6 +90,16 @@ class Directory:
             self.rules[key] = pages.rule(key, document, record.actor_version)
             self.validating = _by_department(self.rules.values(), "validation")
             self.acting = _by_department(self.rules.values(), "follow-up")
+        elif actor_type == INCIDENTS:
+            self._keep_incident(key, document)
+
+    def _keep_incident(self, key: str, document: str) -> None:
+        page = jsontext.read(document.encode())
+        if page["state"] == "open":
+            self.incidents[key] = {"id": key} | page
+        else:
+            # It is history, and may be one of very many: whoever asks for it reads shard 0.
+            self.incidents.pop(key, None)
 
     def _publish(self, actor_type: str, document: str, version: int) -> None:
         definition = jsontext.read(jsontext.read(document.encode())["definition"].encode())

@@ -23,8 +23,10 @@ from peaceriver.schema import Validator
 
 COMPANIES, DEPARTMENTS, NODES = "companies", "departments", "nodes"
 MODELS, RULES, PERIODS = "models", "rules", "periods"
+#: What verification found damaged: no page that somebody writes, but kept and read in the same way.
+INCIDENTS = "incidents"
 #: What can be read; what can be written is in SCHEMAS.
-SECTIONS = (COMPANIES, DEPARTMENTS, NODES, MODELS, RULES, PERIODS)
+SECTIONS = (COMPANIES, DEPARTMENTS, NODES, MODELS, RULES, PERIODS, INCIDENTS)
 
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _NAME = {"type": "string", "minLength": 1, "maxLength": NAME_LETTERS_MAX}
@@ -66,6 +68,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "active": {"type": "boolean"},
         },
         "required": ["at", "on", "kind", "from", "digest", "app", "active"],
+        "additionalProperties": False,
+    },
+    INCIDENTS: {
+        "type": "object",
+        "properties": {
+            "node": _NAME,
+            "shard": {"type": "integer", "minimum": 0, "maximum": CODE_MAX},
+            "where": {"enum": ["journal", "state", "actor", "mark", "timer", "exception", "view"]},
+            "place": {"type": "string"},
+            "detail": {"type": "string"},
+            "state": {"enum": ["open", "repaired"]},
+            "found_at": {"type": "string", "format": "date-time"},
+            "repaired_at": {"type": "string", "format": "date-time"},
+        },
+        "required": ["node", "shard", "where", "place", "detail", "state", "found_at"],
         "additionalProperties": False,
     },
     # A definition is kept as text, to the letter: a merge patch could not say that a member is null.

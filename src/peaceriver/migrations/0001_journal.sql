@@ -193,6 +193,34 @@ create table view_mark (
     stamp    bigint  not null
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
+-- What verification found in this database not to be as it must be. None of it is served before it is repaired, also
+-- after a restart. Each is an incident that shard 0 is told of; a row goes once shard 0 knows that it was repaired.
+create table damage (
+    id          uuid primary key default gen_random_uuid(), -- the incident's
+    shard       integer not null,
+    part        text collate "C" not null
+        check (part in ('journal', 'state', 'actor', 'mark', 'timer', 'exception', 'view')),
+    place       text    not null,                   -- for people
+    key         text collate "C" not null,          -- of a view: its actor type; what is found again is the same
+    first       bigint,                             -- of a journal: the positions that are not served
+    last        bigint,
+    detail      text    not null,
+    found_at    timestamptz not null default clock_timestamp(),
+    repaired_at timestamptz,
+    told        text collate "C" not null default 'nothing' check (told in ('nothing', 'found')),
+    check ((part = 'journal') = (first is not null and last is not null))
+);
+-- How far each journal was walked along and found sound, with the chain there as it was computed; and when it was last
+-- walked along, and compared with what is folded from it, as a whole.
+create table verified (
+    shard    integer primary key,
+    position bigint  not null,
+    epoch    integer not null,
+    stamp    bigint  not null,
+    chain    bytea   not null,
+    whole_at timestamptz not null
+);
+
 -- Append-only is a right, not a habit: nobody is granted more, and these refuse even the owner, and a superuser who did
 -- not mean to. ENABLE ALWAYS, so that session_replication_role does not switch them off. Two doors may remove rows,
 -- each of the range that it has just checked: it says so in a setting that holds in its own transaction and no other.
@@ -398,7 +426,8 @@ grant execute on function strand_tail(integer, bigint, integer, bigint, bytea) t
 grant select, insert on journal to peaceriver_runner;
 grant select, update on shard_state to peaceriver_runner;
 grant select, insert, update on identity, peer to peaceriver_runner;
-grant select, insert, update, delete on actor, mark, timer, exception, pending, view_catalog, view_mark
+grant select, insert, update, delete
+    on actor, mark, timer, exception, pending, view_catalog, view_mark, damage, verified
     to peaceriver_runner;
 
 -- Views live in a schema of their own, which the running role owns the content of: it makes and rebuilds them.

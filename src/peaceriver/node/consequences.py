@@ -179,6 +179,7 @@ class Consequences:
 
     async def _consequences_of(self, message_id: UUID) -> list[Record]:
         first = [from_row(row) for row in await self._rows_of(message_id)]
+        self._shards.check_records(first)
         if not first or first[0].root is None:
             raise NotFound(f"no department here has seen message {message_id}")
         answers = {each.message_id for each in first if each.message_id is not None}
@@ -189,6 +190,7 @@ class Consequences:
         found = await self._stamps.find([stamp], READ_TIMEOUT_S)
         if found.behind:
             raise Behind(f"this node is not as far as {stamp} yet; ask again in a moment")
+        self._shards.check_records(found.records.values())
         record = found.records.get(stamp)
         if record is None:
             raise NotFound(f"no record has the stamp {stamp}; GET /journal lists those that there are")
@@ -210,7 +212,9 @@ class Consequences:
             )
         if len(rows) > CONSEQUENCES_MAX:
             raise TooLarge(f"message {root} led to more than {CONSEQUENCES_MAX:,} records: look at its parts")
-        return [from_row(row) for row in rows]
+        found = [from_row(row) for row in rows]
+        self._shards.check_records(found)
+        return found
 
 
 def following_from(records: Iterable[Record], message_id: UUID, *answers: UUID) -> list[Record]:

@@ -63,7 +63,7 @@ class Cutoffs:
 
         Raises Invalid for a moment in the future, Conflict where the views do not get there in time and for a receipt
         that is void, NotFound for a department that is not there, Unavailable where no leader and majority confirm
-        what is the latest.
+        what is the latest, Withheld where the answer would rest on records that are damaged here.
         """
         wanted = None if codes is None else sorted(set(codes))
         for code in wanted or ():
@@ -78,12 +78,18 @@ class Cutoffs:
             async with asyncio.timeout_at(deadline):
                 for code, position in newest.items():
                     await self._shards[code].folded.reached(position)
-                return await self._resolved(wanted, freshness)
+                cutoff = await self._resolved(wanted, freshness)
         except TimeoutError:
             who = "the departments have" if wanted is None else f"departments {wanted} have"
             raise Conflict(
                 f"{who} not got there within {freshness.timeout_s:g} s; ask again, or wait longer",
             ) from None
+        self._check(cutoff.places)
+        return cutoff
+
+    def _check(self, places: Mapping[int, Place]) -> None:
+        for code, place in places.items():
+            self._shards[code].damage.check_cutoff(place.position)
 
     async def _resolved(self, codes: list[int] | None, freshness: Freshness) -> Cutoff:
         for each in freshness.after:
@@ -179,6 +185,8 @@ class Cutoffs:
         if missing:
             async with self._database.reading() as tx:
                 found = await _places_before(tx, missing, at)
+            # What is remembered must be right: damaged rows say anything.
+            self._check({code: found.get(code, Place(0, 0)) for code in missing})
             if len(self._known_places) > _PLACES_KNOWN_MAX:
                 self._known_places.clear()
             self._known_places |= {(code, at): found.get(code, Place(0, 0)) for code in missing}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from peaceriver.directory.directory import Directory
 from peaceriver.errors import NotFound, Offence, Unavailable
+from peaceriver.record import Record
 from peaceriver.shard.shard import Shard
 
 
@@ -23,6 +26,19 @@ class Departments(dict[int, Shard]):
             raise Unavailable(f"department {code} is being brought up; ask again in a moment", retry_after_s=1.0)
         errors = () if pointer is None else (Offence(pointer, "no such department"),)
         raise NotFound(f"there is no department {code}", errors=errors)
+
+    def check_journals(self) -> None:
+        """Raise Withheld where the journal of any department is damaged here."""
+        for shard in self.values():
+            shard.damage.check(0, shard.tip.position)
+
+    def check_records(self, found: Iterable[Record]) -> None:
+        """Raise Withheld where one of some records is damaged here; or where none was found, and may be lost."""
+        records = list(found)
+        if not records:
+            self.check_journals()
+        for each in records:
+            self[each.shard].damage.check(each.position - 1, each.position)
 
     def data(self, since: int | None = None) -> list[int]:
         """The codes of all data departments; of those only that the directory had at a logical time."""

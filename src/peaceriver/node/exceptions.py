@@ -61,7 +61,8 @@ class Exceptions:
         self._sending = sending
 
     async def listed(self, *, state: str | None, limit: int, offset: int) -> list[Standing]:
-        """Exceptions, oldest first; of one state, or all."""
+        """Exceptions, oldest first; of one state, or all. Raises Withheld where they are damaged."""
+        self._check()
         async with self._database.reading() as tx:
             rows = await journal.sql.exceptions.rows(
                 tx, shards=list(self._shards), state=state, records=limit, skipped=offset
@@ -69,12 +70,17 @@ class Exceptions:
         return [_standing(row) for row in rows]
 
     async def at(self, exception_id: UUID) -> Standing:
-        """One exception; raises NotFound."""
+        """One exception; raises NotFound, and Withheld where it may be damaged."""
+        self._check()
         async with self._database.reading() as tx:
             row = await journal.sql.exception_at.row(tx, id=exception_id)
         if row is None:
             raise NotFound(f"there is no exception {exception_id}; GET /exceptions lists those that there are")
         return _standing(row)
+
+    def _check(self) -> None:
+        for shard in self._shards.values():
+            shard.damage.check_standing()
 
     async def resolve(self, exception_id: UUID, how: How, sender: Sender, message: Envelope | None = None) -> Standing:
         """Retry, skip or answer an exception; answers how it stands then.

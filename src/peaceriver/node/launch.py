@@ -11,6 +11,7 @@ import structlog
 from peaceriver.application import Application, load
 from peaceriver.embedded import Server
 from peaceriver.errors import OutcomeUnknown, Unavailable
+from peaceriver.limits import CONTROL
 from peaceriver.model import definition, model_of
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
@@ -63,6 +64,8 @@ async def publish(node: Node, application: Application, url: str | None = None) 
 
 async def _publish(node: Node, application: Application, url: str | None) -> None:
     publishing, sender = Publishing(node), Sender(principal=f"app:{application.name}")
+    # What stands there is to be known first; a directory that is damaged here is repaired meanwhile.
+    await node.directory.applied.reached(node.shards[CONTROL].complete.value)
     if url is not None and not node.alone:
         await publishing.node(node.name, {"url": url}, Sender(principal=f"node:{node.name}"))
     for actor in application.models.values():

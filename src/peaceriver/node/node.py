@@ -12,7 +12,7 @@ import structlog
 from peaceriver.actor import Actor
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
-from peaceriver.errors import StartFailed
+from peaceriver.errors import StartFailed, Withheld
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.agents import Agents
@@ -22,6 +22,7 @@ from peaceriver.node.departments import Departments
 from peaceriver.node.drafts import Drafts
 from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.identity import wall_clock
+from peaceriver.node.incidents import Incidents
 from peaceriver.node.latest import Latest
 from peaceriver.node.membership import Membership
 from peaceriver.node.offering import Offering
@@ -30,6 +31,7 @@ from peaceriver.node.pending import Pending
 from peaceriver.node.progress import Progress
 from peaceriver.node.reading import Reading
 from peaceriver.node.receipts import Receipts
+from peaceriver.node.repairing import Repairing
 from peaceriver.node.replication import Company, Replication
 from peaceriver.node.roles import Roles
 from peaceriver.node.room import Room
@@ -37,6 +39,7 @@ from peaceriver.node.routing import Routing
 from peaceriver.node.sending import Sending
 from peaceriver.node.spooling import Spooling
 from peaceriver.node.stamps import Stamps
+from peaceriver.node.verifying import Verifying
 from peaceriver.postgres import Database, DatabaseError, Unreachable
 from peaceriver.protocol.members import Members
 from peaceriver.record import Record, from_row
@@ -76,7 +79,14 @@ class Node:
         self.room = room or Room(None)
         self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
         self.roles = Roles(self.shards, self.agents)
-        self.replication = Replication(name, database, self.company, self.room, turned=self.roles.turned)
+        self.replication = Replication(
+            name,
+            database,
+            self.company,
+            self.room,
+            turned=self.roles.turned,
+            doubted=lambda shard, node: self.verifying.doubt(shard, node),
+        )
         peers, keepers = self.replication.peers, self.replication.keepers
         self.overview = Overview(
             name, peers, self.directory, self.shards, keepers, self.replication.pullers, self.agents
@@ -98,6 +108,9 @@ class Node:
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending)
         progress = Progress(database, self.directory, self.shards, self.agents)
         self.consequences = Consequences(database, self.shards, progress, self.exceptions, self.stamps, self.receipts)
+        repairing = Repairing(database, self.views, self.folders, self.replication)
+        self.incidents = Incidents(name, database, self.sending)
+        self.verifying = Verifying(name, database, self.views, self.shards, self.replication, repairing, self.incidents)
         self._clock = clock
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
@@ -125,6 +138,8 @@ class Node:
         self.replication.start()
         self.membership.start()
         self._place_nodes()
+        self.verifying.start()
+        self.incidents.start()
         for shard in self.shards.values():
             self.roles.turned(shard)
         if self.alone:
@@ -136,9 +151,12 @@ class Node:
         return self.company.founders == (self.name,) and not self.company.urls
 
     async def led(self) -> None:
-        """Wait until every department of the directory is led by somebody."""
+        """Wait until every department of the directory is led by somebody.
+
+        Not for one that is damaged here: it may be damaged everywhere, and the others go on.
+        """
         for shard in list(self.shards.values()):
-            while shard.leader is None:
+            while shard.leader is None and not shard.damage.known:
                 await shard.turns.passed(shard.turns.value)
 
     async def stop(self) -> None:
@@ -146,7 +164,7 @@ class Node:
         for task in (self._following, *self._background):
             if task is not None:
                 task.cancel()
-        await self.offering.stop()
+        await asyncio.gather(self.offering.stop(), self.verifying.stop(), self.incidents.stop())
         ending: list[Callable[[], Awaitable[None]]] = [
             self.roles.stop,
             self.membership.stop,
@@ -210,8 +228,11 @@ class Node:
     # --- the directory
 
     async def _read_directory(self) -> None:
-        """Fold shard 0's journal into memory, as far as it is complete."""
-        while self.directory.applied.value < self.shards[CONTROL].complete.value:
+        """Fold shard 0's journal into memory, as far as it is complete, and known to be sound.
+
+        Where it is damaged, the rest comes once it is repaired.
+        """
+        while self.directory.applied.value < self._readable():
             records = await self._apply_next()
             self.directory.applied.advance(records[-1].position)
 
@@ -221,21 +242,28 @@ class Node:
             await self.shards[CONTROL].complete.passed(self.directory.applied.value)
             try:
                 records = await self._apply_next()
-            except (*Unreachable, DatabaseError) as error:
+            except (*Unreachable, DatabaseError, Withheld) as error:
                 log.warning("the directory waits", reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
                 continue
             await self._change({each.actor_type for each in records if each.kind == "received"}, records)
             self.directory.applied.advance(records[-1].position)
 
+    def _readable(self) -> int:
+        control = self.shards[CONTROL]
+        return control.damage.sound_until(self.directory.applied.value, control.complete.value)
+
     async def _apply_next(self) -> list[Record]:
-        """Take in the next complete records of shard 0, in memory."""
+        """Take in the next complete records of shard 0, in memory. Raises Withheld where they are damaged."""
+        after, until = self.directory.applied.value, self._readable()
+        if until == after:
+            self.shards[CONTROL].damage.check(after, after + 1)
         async with self.database.connection() as tx:
             rows = await journal.following(
                 tx,
                 CONTROL,
-                after=self.directory.applied.value,
-                until=self.shards[CONTROL].complete.value,
+                after=after,
+                until=until,
                 records=PAGE_RECORDS_MAX,
             )
         records = [from_row(row) for row in rows]

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import aiohttp
 import structlog
-from yarl import URL
 
 from peaceriver.errors import Malformed, Unavailable
 from peaceriver.node.wire import Identity
@@ -121,7 +120,7 @@ class Peers:
 
         Raises one of Away, or Unavailable for a node that nobody knows.
         """
-        url = URL(self._place_of(node) + target, encoded=True)
+        url = self._place_of(node) + target
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         session = self._connected()
         async with session.request(method, url, data=body or None, headers=headers, timeout=timeout) as answer:

@@ -17,6 +17,7 @@ from peaceriver.query.cutoff import Cutoff
 from peaceriver.query.lists import ListQuery, compile_list
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
+from peaceriver.shard.view_tables import ViewTable
 from peaceriver.shard.views import Views
 from peaceriver.stamp import Stamp
 
@@ -70,7 +71,7 @@ class Reading:
         time = cutoff.places[shard].time
         if valid_at is not None:
             return cutoff, await self._valid_at(cutoff, shard, (actor_type, actor_id), valid_at)
-        table = self._views.tables.get(actor_type)
+        table = self._table(cutoff, actor_type)
         row = None
         if table is not None:
             async with self._database.reading() as tx:
@@ -85,7 +86,7 @@ class Reading:
     async def holders(self, actor_type: str, actor_id: str, freshness: Freshness) -> tuple[Cutoff, list[ActorAt]]:
         """An actor in every department that holds it."""
         cutoff = await self.cutoffs.resolve(None, freshness)
-        table = self._views.tables.get(actor_type)
+        table = self._table(cutoff, actor_type)
         if table is None:
             return cutoff, []
         async with self._database.reading() as tx:
@@ -109,7 +110,7 @@ class Reading:
     ) -> tuple[Cutoff, list[ActorAt], bool]:
         """A list over some departments, or all; answers also whether there is more."""
         cutoff = await self.cutoffs.resolve(shards, freshness)
-        table = self._views.tables.get(actor_type)
+        table = self._table(cutoff, actor_type)
         if table is None or not cutoff.places:
             return cutoff, [], False
         compiled = compile_list(
@@ -122,17 +123,33 @@ class Reading:
         return cutoff, [_actor(actor_type, row) for row in rows[: query.limit]], len(rows) > query.limit
 
     async def journal(self, shard: int, *, after: int, limit: int) -> tuple[list[Record], int]:
-        """Complete records of one department after a position, in order; and how far it is complete."""
-        complete = self._shards.at(shard).complete.value
+        """Complete records of one department after a position, in order; and how far it is complete.
+
+        Raises Withheld where the next one is damaged.
+        """
+        complete, damage = self._shards.at(shard).complete.value, self._shards[shard].damage
+        until = damage.sound_until(after, complete)
+        if until == after < complete:
+            damage.check(after, complete)
         async with self._database.reading() as tx:
-            rows = await journal.following(tx, shard, after=after, until=complete, records=limit)
+            rows = await journal.following(tx, shard, after=after, until=until, records=limit)
         return [from_row(row) for row in rows], complete
 
     async def merged(self, *, after: int, until: int, limit: int) -> list[Record]:
-        """Complete records of all departments in stamp order, after a logical time and up to one."""
+        """Complete records of all departments in stamp order, after a logical time and up to one.
+
+        Raises Withheld where a journal is damaged, wherever that is: which stamps are lost there is not known.
+        """
+        self._shards.check_journals()
         async with self._database.reading() as tx:
             rows = await journal.sql.merged.rows(tx, shards=list(self._shards), after=after, until=until, records=limit)
         return [from_row(row) for row in rows]
+
+    def _table(self, cutoff: Cutoff, actor_type: str) -> ViewTable | None:
+        """The view of a type, if there is one; raises Withheld where it is damaged in a department of the cutoff."""
+        for code in cutoff.places:
+            self._shards[code].damage.check_view(actor_type)
+        return self._views.tables.get(actor_type)
 
     async def _history(
         self, cutoff: Cutoff, shard: int, key: tuple[str, str], *, after: int, limit: int

@@ -57,7 +57,7 @@ class Receipts:
         self._peers = peers
 
     async def of(self, message_id: UUID) -> Seen:
-        """What became of a message; raises NotFound where no node that answers has seen it.
+        """What became of a message; raises NotFound where no node that answers has seen it, and Withheld.
 
         A message that was sent on is told by its sender's journal. Other nodes are asked unless it is known here that
         it is complete, or answered by an exception that is.
@@ -69,6 +69,8 @@ class Receipts:
         others = [each.seen for each in known if each.seen is not None]
         found = [msgspec.msgpack.decode(each, type=Seen) for each in others] + ([] if seen is None else [seen])
         if not found:
+            # It may have been in what is damaged here.
+            self._shards.check_records([])
             raise NotFound(f"no node that answers has seen message {message_id}")
         return min(found, key=lambda each: each.rank)
 
@@ -79,6 +81,8 @@ class Receipts:
             rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, *answers])
             pending = await pending_sql.pending_of.rows(tx, ids=[message_id])
         found = [from_row(row) for row in rows]
+        if found:
+            self._shards.check_records(found)
         recorded = [each for each in found if each.message_id == message_id]
         refusals = [each for each in found if each.message_id != message_id]
         if refusals and not any(each.kind == "received" for each in recorded):

@@ -45,7 +45,14 @@ class Replication:
     """Keeps the replicas of a node. ``turned`` is called where leadership of a shard has changed, here or elsewhere."""
 
     def __init__(
-        self, name: str, database: Database, company: Company, room: Room, *, turned: Callable[[Shard], None]
+        self,
+        name: str,
+        database: Database,
+        company: Company,
+        room: Room,
+        *,
+        turned: Callable[[Shard], None],
+        doubted: Callable[[Shard, str], None],
     ) -> None:
         self.name = name
         self.company = company
@@ -53,6 +60,7 @@ class Replication:
         self._database = database
         self._room = room
         self._turned = turned
+        self._doubted = doubted
         self._run = uuid4()
         self._boots = 0
         #: Departments that came before this position of shard 0 may have been held here before the disk was lost.
@@ -84,6 +92,7 @@ class Replication:
             there = await replicas.restart(tx, shard.code, founders, self._boots)
         await shard.take_up(there)
         replica = Replica(self.name, there.stored, first=first, lease_s=self.company.lease_s, now=time.monotonic())
+        self.judge(shard, replica)
         keeper = Keeper(
             shard,
             replica,
@@ -93,12 +102,21 @@ class Replication:
             stirred=lambda each: self.followers.stirred(each.code),
             recovered=self._on_recovered,
             lack=lambda: self._room.lack,
+            doubted=self._doubted,
         )
         self.keepers[shard.code] = keeper
         keeper.tick()
         for puller in self.pullers.values():
             puller.turn()
         return keeper
+
+    def judge(self, shard: Shard, replica: Replica) -> None:
+        """Let a replica lead, or not, by what is known of damage.
+
+        Whoever holds the shard alone leads in spite of a damaged range, for nobody else could.
+        """
+        alone = replica.members.voters == (self.name,)
+        replica.bar(on=shard.damage.standing or (bool(shard.damage.ranges) and not alone))
 
     def start(self) -> None:
         """Begin to follow, and to be followed."""
@@ -178,7 +196,7 @@ class Replication:
             self._ticking.cancel()
         for keeper in self.keepers.values():
             try:
-                await keeper.resign()
+                await keeper.resign("this node stops")
             except Unreachable as error:
                 # The next start fences this one, which is as good.
                 log.info("a replica could not resign", shard=keeper.shard.code, reason=str(error))

@@ -78,6 +78,37 @@ class Asked(msgspec.Struct, array_like=True):
     replies: list[tuple[int, Reply]]
 
 
+class WantedRows(msgspec.Struct, array_like=True):
+    """A range of a journal that is damaged where the question comes from: both ends included."""
+
+    shard: int
+    first: int
+    last: int
+
+
+class Given(msgspec.Struct, array_like=True):
+    """Whether a node has the first rows of a range complete and sound, at least one; they follow."""
+
+    sound: bool
+
+
+class Flawed(msgspec.Struct, array_like=True, frozen=True):
+    """One flaw of a replica, as it was found, and whether it is repaired."""
+
+    where: str
+    place: str
+    detail: str
+    repaired: bool
+
+
+class Checked(msgspec.Struct, array_like=True, frozen=True):
+    """What verification of one replica came to."""
+
+    shard: int
+    records: int
+    flaws: list[Flawed]
+
+
 class Told(msgspec.Struct, array_like=True):
     """What became of a message: its receipt, or the refusal."""
 

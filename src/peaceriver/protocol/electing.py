@@ -28,6 +28,8 @@ def go_on(state: State, now: float) -> list[Effect]:
         give_up(state, now)
     if state.campaign is not None or state.node not in state.members.voters or state.hears_leader(now):
         return []
+    if state.barred:
+        return []
     return start(state, now) if now - max(state.heard_at, state.waits_since) >= _patience_s(state) else []
 
 
@@ -65,7 +67,12 @@ def _ask_for_promises(state: State, campaign: Campaign) -> list[Effect]:
 
 def take_over(state: State, node: str, wish: TakeOver, now: float) -> list[Effect]:
     """The leader that is followed wishes to be succeeded: nobody need be looked at first."""
-    if not state.votes or state.reign is not None or (node, wish.epoch) != (state.leader, state.leader_epoch):
+    if (
+        not state.votes
+        or state.barred
+        or state.reign is not None
+        or (node, wish.epoch) != (state.leader, state.leader_epoch)
+    ):
         return []
     state.campaign = Campaign(state.node, state.members, until=now + _ROUND * state.lease_s)
     state.campaign.phase = "promising"

@@ -67,6 +67,12 @@ class Replica:
         """The node that leads, as far as this one knows."""
         return self.state.leader if self.state.reign is None else self.state.node
 
+    def known_leader(self, now: float) -> str | None:
+        """The node that leads, if this one has heard of it within the lease."""
+        if self.state.reign is not None:
+            return self.state.node
+        return self.state.leader if self.state.hears_leader(now) else None
+
     @property
     def reign(self) -> Reign | None:
         """What it knows of its followers while it leads."""
@@ -271,6 +277,17 @@ class Replica:
         """What was being appended when Hold was said is on disk."""
         reign = self.state.reign
         return [] if reign is None else leading.held(self.state, reign)
+
+    @property
+    def barred(self) -> bool:
+        """Whether it does not try to lead, for it is damaged."""
+        return self.state.barred
+
+    def bar(self, *, on: bool) -> None:
+        """Whether what this replica has is damaged: then it does not try to lead, and takes over from nobody."""
+        self.state.barred = on
+        if on:
+            self.state.drop_campaign()
 
     # --- lost memory
 

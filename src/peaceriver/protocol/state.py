@@ -43,6 +43,8 @@ class State:
         self.complete = stored.complete
         self.recovering = stored.recovering
         self.members = stored.members
+        #: It is damaged: it does not try to lead. It votes, for its promises and its acknowledgements hold.
+        self.barred = False
         #: The highest epoch that it has heard anybody has promised: whoever leads next must lead a later one.
         self.known_promised = stored.promised
         #: Whom it follows, and that one's epoch. One below its own promise is not followed, only told (``contradict``).

@@ -99,12 +99,15 @@ class Delivery:
     async def _step(self, source: int, until: int) -> bool:
         """Take in what ``source`` sent after the mark; True where there was something."""
         mark = self._shard.marks.get((DELIVERY, source), 0)
+        damage = self._shards[source].damage
+        sound = damage.sound_until(mark, until)
         async with self._shard.database.connection() as tx:
             rows = await journal.sql.sent_to.rows(
-                tx, source=source, shard=self._shard.code, after=mark, until=until, records=STEP_RECORDS_MAX
+                tx, source=source, shard=self._shard.code, after=mark, until=sound, records=STEP_RECORDS_MAX
             )
             causes = await causes_of(tx, [from_row(row) for row in rows])
         if not rows:
+            damage.check(mark, until)
             return False
         taken, late = await self._arrived(rows, causes)
         last = taken[-1]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -32,7 +33,8 @@ from peaceriver.protocol.effects import (
 from peaceriver.protocol.members import Members
 from peaceriver.protocol.messages import Answer, Ask, Fetch, Place, Question, Reply
 from peaceriver.protocol.replica import Replica
-from peaceriver.shard import replicas, rows, stranding
+from peaceriver.record import Tip
+from peaceriver.shard import damage, replicas, rows, stranding
 from peaceriver.shard.journal import Batch
 from peaceriver.shard.replicas import Standing
 from peaceriver.shard.shard import Shard
@@ -61,6 +63,7 @@ class Keeper:
         turned: Callable[[Shard], None],
         stirred: Callable[[Shard], None],
         recovered: Callable[[Transaction, Shard], Awaitable[None]],
+        doubted: Callable[[Shard, str], None],
         lack: Callable[[], str | None] = lambda: None,
         steady: Steady = time.monotonic,
     ) -> None:
@@ -76,6 +79,8 @@ class Keeper:
         self._recovered = recovered
         #: Says why nothing may be written to this node's disk, if so.
         self._lack = lack
+        #: Called when rows from a node do not fit: one of the two journals is damaged.
+        self._doubted = doubted
         self._steady = steady
         self._lock = asyncio.Lock()
         #: What came of something is not known: look before anything else is done.
@@ -149,6 +154,7 @@ class Keeper:
                 # What was written stays as it was. Either side may be the damaged one: verification tells which.
                 self._paused_until = self._steady() + _DAMAGED_PAUSE_S
                 log.error("rows from another node do not fit", shard=self.shard.code, node=node, reason=str(error))
+                self._doubted(self.shard, node)
 
     async def fetched(self, node: str, fetch: Fetch) -> tuple[Answer, list[bytes]]:
         """Another node's fetch: the answer, and the rows that go with it."""
@@ -175,6 +181,20 @@ class Keeper:
             self.replica.booted(boots)
             await self._carry_out([Forget(reason)])
 
+    async def realign(self, tip: Tip) -> None:
+        """The state row was altered and the journal was not: it ends at ``tip``. Only where this node does not lead."""
+        async with self._sure():
+            async with self.shard.database.connection() as tx:
+                await damage.sql.realign.run(
+                    tx,
+                    shard=self.shard.code,
+                    position=tip.position,
+                    epoch=tip.epoch,
+                    stamp=tip.stamp,
+                    chain=tip.chain,
+                )
+            await self._reread()
+
     # --- what is done about it
 
     def _soon(self, effects: Iterable[Effect]) -> None:
@@ -197,7 +217,7 @@ class Keeper:
             return "leader"
         if replica.recovering:
             return "recovering"
-        if replica.leader is None:
+        if replica.known_leader(self._steady()) is None:
             return "waiting"
         return "follower" if replica.node in replica.members.voters else "learner"
 
@@ -206,9 +226,11 @@ class Keeper:
         """What keeps the replica from going on, if anything does."""
         if self.replica.reign is None and (lack := self._lack()) is not None:
             return lack
+        if self.shard.damage.known:
+            return "it is damaged, and being repaired; its incidents say where"
         if self._complaint is not None:
             return self._complaint
-        return "it hears from no leader" if self.replica.leader is None else None
+        return "it hears from no leader" if self.state == "waiting" else None
 
     def _look(self) -> None:
         """Let others know where leadership, or what is pulled from, has changed, and how far all voters hold it."""
@@ -216,7 +238,7 @@ class Keeper:
             self.shard.held_by_all.advance(min(self.replica.held_by_all(), self.shard.complete.value))
         if self.state != self._state:
             self._state, self.state_since = self.state, self._steady()
-        leader, source = self.replica.leader, self.replica.source
+        leader, source = self.replica.known_leader(self._steady()), self.replica.source
         if leader != self.shard.leader or source != self._source:
             self._source = source
             self.shard.turn(leader)
@@ -244,8 +266,16 @@ class Keeper:
         async with self._sure():
             await self._carry_out(effects)
 
-    def _sure(self) -> _Sure:
-        return _Sure(self)
+    @asynccontextmanager
+    async def _sure(self) -> AsyncIterator[None]:
+        """The replica's lock, with how things stand looked up first where that is not known."""
+        try:
+            async with self._lock:
+                if self._unsure:
+                    await self._reread()
+                yield
+        finally:
+            self._look()
 
     async def _carry_out(self, effects: Iterable[Effect], taken: Sequence[bytes] = ()) -> None:
         """Carry effects out in order, and whatever follows from them; the caller holds the lock."""
@@ -360,7 +390,8 @@ class Keeper:
         log.info("this node leads no longer", shard=self.shard.code, epoch=epoch, reason=reason)
         await self.shard.stop_leading()
         async with self.shard.database.connection() as tx:
-            await replicas.sql.resign.run(tx, shard=self.shard.code, epoch=epoch)
+            complete = self.shard.complete.value
+            await replicas.sql.resign.run(tx, shard=self.shard.code, epoch=epoch, complete_position=complete)
         await self._reread()
 
     # --- the leader's own journal
@@ -398,33 +429,13 @@ class Keeper:
         async with self.shard.database.connection() as tx:
             return await replicas.not_beyond(tx, self.shard.code, place)
 
-    async def resign(self) -> None:
-        """Lead no longer: the node stops."""
+    async def resign(self, reason: str) -> None:
+        """Lead no longer."""
         async with self._sure():
-            await self._carry_out(self.replica.resigned("this node stops", self._steady()))
+            await self._carry_out(self.replica.resigned(reason, self._steady()))
 
     async def stop(self) -> None:
         """Do nothing more."""
         for task in self._busy:
             task.cancel()
         await asyncio.gather(*self._busy, return_exceptions=True)
-
-
-class _Sure:
-    """The lock of a replica, with how things stand looked up first where that is not known."""
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-
-    async def __aenter__(self) -> None:
-        await self._keeper._lock.acquire()
-        try:
-            if self._keeper._unsure:
-                await self._keeper._reread()
-        except BaseException:
-            self._keeper._lock.release()
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._keeper._lock.release()
-        self._keeper._look()

@@ -7,7 +7,7 @@ again here for the actors that it touched.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,13 +19,18 @@ from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Folder, Views, interval
 
 _ROWS_AT_A_TIME = 2_000
+#: Actors that are folded again at a time: their records are in memory.
+_ACTORS_AT_A_TIME = 200
 
 
 async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder], actor_type: str) -> ViewTable:
     """Fold one type's view anew in every shard and switch to it; answers the new table.
 
-    Reads go on and are answered from the old table; folding pauses only while the last difference is made up.
+    Reads go on and are answered from the old table; folding pauses only while the last difference is made up. Raises
+    Withheld where a journal is damaged.
     """
+    for folder in folders.values():
+        folder.check_journal()
     positions = {code: folder.position for code, folder in folders.items()}
     async with database.transaction() as tx:
         table = await view_tables.create(tx, actor_type, views.model_at.newest(actor_type))
@@ -57,8 +62,23 @@ async def _catch_up(tx: Transaction, table: ViewTable, shard: int, after: int, u
     """Fold again whatever the live view learnt since the rebuild read the shard."""
     touched = await view_tables.sql.touched.rows(tx, shard=shard, actor_type=table.actor_type, after=after, until=until)
     ids: Sequence[str] = [row["actor_id"] for row in touched]
-    if not ids:
-        return
+    if ids:
+        await _fold_again(tx, table, shard, ids, until, models)
+
+
+async def fold_again(database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]) -> None:
+    """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged."""
+    async with folder.still, database.transaction() as tx:
+        folder.check_journal()
+        table, wanted = views.tables[actor_type], sorted(ids)
+        for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
+            some = wanted[start : start + _ACTORS_AT_A_TIME]
+            await _fold_again(tx, table, folder.shard, some, folder.position, views.model_at)
+
+
+async def _fold_again(
+    tx: Transaction, table: ViewTable, shard: int, ids: Sequence[str], until: int, models: ModelAt
+) -> None:
     await view_tables.forget(tx, table, shard, ids)
     rows = await view_tables.sql.of_actors.rows(
         tx, shard=shard, actor_type=table.actor_type, ids=list(ids), until=until

@@ -21,6 +21,7 @@ from peaceriver.record import CHAIN_START, Record, Tip
 from peaceriver.shard import journal, replicas, rows
 from peaceriver.shard.admission import Rules
 from peaceriver.shard.appender import Appender, Clock
+from peaceriver.shard.damage import Damage, load
 from peaceriver.shard.documents import ModelAt
 from peaceriver.shard.fresh import Fresh
 from peaceriver.shard.journal import Batch, Mark
@@ -57,6 +58,8 @@ class Shard:
         self._clock = clock
         #: Held while the standing is folded, and by whoever needs it to stand still.
         self.still = asyncio.Lock()
+        #: What of this replica is not served, for it is not as it must be.
+        self.damage = Damage(code)
         #: Where the journal stands on this node's disk.
         self.tip = Tip(0, 0, 0, CHAIN_START)
         #: The node that leads, as far as it is known here; None for nobody.
@@ -123,6 +126,7 @@ class Shard:
         async with self.database.connection() as tx:
             row = await journal.sql.stamp_at.row(tx, shard=self.code, position=there.stored.complete)
             self.complete_stamp = 0 if row is None else row["stamp"]
+            self.damage.become(await load(tx, self.code))
             await self.load_marks(tx)
             await self._look_ahead(tx)
 
@@ -150,13 +154,16 @@ class Shard:
         return place in (START, (self.tip.epoch, self.tip.position)) or self._fresh.has(place)
 
     async def rows_after(self, place: Place, bytes_max: int) -> tuple[list[bytes], Place]:
-        """The rows after a place that the journal has, whole groups, about so many bytes; and the place they end at."""
+        """The rows after a place that the journal has, whole groups, about so many bytes; and the place they end at.
+
+        Nothing that is known to be damaged is among them.
+        """
         if place == (self.tip.epoch, self.tip.position):
             return [], place
         fresh = self._fresh.after(place, bytes_max)
         if fresh is not None:
             return fresh
-        until = self.tip.position
+        until = self.damage.sound_until(place.position, self.tip.position)
         async with self.database.connection() as tx:
             found = await journal.rows_after(tx, self.code, place.position, until, bytes_max)
         if not found:

@@ -86,7 +86,7 @@ async def strand(
     if row is None:
         return None
     if state["standing_position"] > after:
-        await _fold_again(tx, shard, after, touched, models)
+        await fold_again(tx, shard, after, touched, models)
     return Stranded(removed=row["removed"], kept=row["kept"])
 
 
@@ -97,8 +97,8 @@ async def _records(tx: Transaction, shard: int, after: int, until: int) -> Async
         yield from_row(row)
 
 
-async def _fold_again(tx: Transaction, shard: int, after: int, touched: Touched, models: ModelAt) -> None:
-    """Forget what records that are gone have touched, and fold it from those that are left."""
+async def fold_again(tx: Transaction, shard: int, after: int, touched: Touched, models: ModelAt) -> None:
+    """Forget what was touched, and fold it from the records up to ``after``, where the standing is."""
     for actor_type, ids in touched.actors.items():
         for some in _parts(sorted(ids)):
             await sql.forget_actors.run(tx, shard=shard, actor_type=actor_type, ids=some)
@@ -109,11 +109,11 @@ async def _fold_again(tx: Transaction, shard: int, after: int, touched: Touched,
     await journal.sql.release_timers.run(tx, shard=shard, positions=list(touched.timers))
     await sql.forget_exceptions.run(tx, shard=shard, ids=list(touched.exceptions))
     beginnings = [beginning_of(each) for each in readers]
-    marks = await sql.last_marks.rows(tx, shard=shard, beginnings=beginnings, sources=sources)
+    marks = await sql.last_marks.rows(tx, shard=shard, beginnings=beginnings, sources=sources, until=after)
     effects = Effects(
         marks=[mark_in(from_row(row)) for row in marks],
-        timers=[(each.position, each.due) for each in await _waiting(tx, shard, touched.timers) if each.due],
-        exceptions=await _exceptions(tx, shard, touched.exceptions),
+        timers=[(each.position, each.due) for each in await _waiting(tx, shard, after, touched.timers) if each.due],
+        exceptions=await _exceptions(tx, shard, after, touched.exceptions),
     )
     await fold_standing(tx, shard, effects, expected=after, last=after)
 
@@ -138,17 +138,18 @@ async def _actors(
     return {(actor_type, each.id): each.state async for each in intervals(records(), models) if each.until == OPEN_END}
 
 
-async def _exceptions(tx: Transaction, shard: int, attempts: Mapping[UUID, int]) -> list[ExceptionState]:
-    """What the entries that are left make of exceptions that had come to so many attempts."""
+async def _exceptions(tx: Transaction, shard: int, until: int, attempts: Mapping[UUID, int]) -> list[ExceptionState]:
+    """What the entries up to a position make of exceptions that had come to so many attempts."""
     ids = [each for exception, count in attempts.items() for each in entry_ids(exception, count)]
-    return [state_in(each) for each in (await journal.recorded(tx, shard, ids)).values()]
+    entries = (await journal.recorded(tx, shard, ids)).values()
+    return [state_in(each) for each in entries if each.position <= until]
 
 
-async def _waiting(tx: Transaction, shard: int, positions: set[int]) -> list[Record]:
-    """The timers among some that the journal still has, and no release of them."""
+async def _waiting(tx: Transaction, shard: int, until: int, positions: set[int]) -> list[Record]:
+    """The timers among some that the journal has up to a position, and no release of them."""
     rows = await journal.sql.timers_recorded.rows(tx, shard=shard, positions=list(positions))
-    timers = [from_row(row) for row in rows]
+    timers = [each for row in rows if (each := from_row(row)).position <= until]
     ids = [release_id(each) for each in timers]
     ended = await journal.recorded(tx, shard, [*ids, *(exception_id(each, shard) for each in ids)])
-    released = {released_by(each) for each in ended.values()}
+    released = {released_by(each) for each in ended.values() if each.position <= until}
     return [each for each in timers if each.position not in released]

@@ -130,6 +130,7 @@ class Triggers:
     async def _look(self, statement: Statement, after: int, until: int, records: int, **wanted: str | None) -> _Read:
         # The documents come from the views, so these must have passed what is read.
         await self._shard.folded.reached(until)
+        self._shard.damage.check(after, until)
         async with self._shard.database.connection() as tx:
             rows = await statement.rows(
                 tx,
@@ -161,6 +162,7 @@ class Triggers:
             if table is None:
                 documents |= {each.position: NO_DOCUMENTS for each in of_type}
             else:
+                self._shard.damage.check_view(table.actor_type)
                 moments = [(each.actor_id or "", each.stamp) for each in of_type]
                 found = await view_tables.documents_at(
                     tx, table, self._shard.code, moments, bytes_max=RULE_QUESTION_BYTES_MAX

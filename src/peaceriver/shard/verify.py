@@ -6,130 +6,112 @@ chain that is kept beside it, so it is found without a peer and named by its pos
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from peaceriver.errors import Damaged
 from peaceriver.postgres import Database, Statements, Transaction
-from peaceriver.record import CHAIN_START, Tip, from_row
-from peaceriver.shard import journal, view_tables
-from peaceriver.shard.journal import ActorState, Effects, Mark
+from peaceriver.record import Tip, from_row
+from peaceriver.shard import journal, replicas, view_tables
+from peaceriver.shard.damage import Finding, Range
+from peaceriver.shard.journal import ActorState, Effects, ExceptionState, Mark
 from peaceriver.shard.rebuild import intervals
-from peaceriver.shard.rows import Incoming, faults, follow, tip_of
 from peaceriver.shard.standing import effects_of
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Views
+from peaceriver.shard.walking import FINDINGS_MAX, POSITION_MAX, Walk
 from peaceriver.stamp import OPEN_END
 
 T = TypeVar("T")
 #: A row by (actor id, since).
 _Keyed: TypeAlias = tuple[tuple[str, int], T]
+#: Awaited between pieces of the work, by whoever is in no hurry.
+Rest: TypeAlias = Callable[[], Awaitable[None]]
 
 sql = Statements("peaceriver.shard", "verify")
 
 _ROWS_AT_A_TIME = 2_000
 #: Rows of one COPY: few enough for it to end in good time, however large their bodies are.
 _COPIED_ROWS = 10_000
-_POSITION_MAX = 2**63 - 1
-#: Enough to see what happened; a ruined table must not fill the answer.
-_FINDINGS_MAX = 1_000
+#: Of what is folded, these are found at a time, to be repaired together; the rest is for the next time.
+_FOLD_FINDINGS_MAX = 100_000
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that is not as it must be."""
-
-    shard: int
-    #: journal, state, mark, timer, exception, actor or view.
-    where: str
-    #: The position in the journal, or what it is about.
-    place: str
-    detail: str
+async def at_once() -> None:
+    """No rest."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """What verification found in one shard."""
 
     shard: int
-    records: int
+    #: Where the journal ends.
+    tip: Tip
     findings: tuple[Finding, ...]
+
+    @property
+    def records(self) -> int:
+        """How many records the journal has."""
+        return self.tip.position
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether the state row says another end than the journal has."""
+        return any(each.part == "state" for each in self.findings)
 
     @property
     def ok(self) -> bool:
         return not self.findings
 
-    def public(self) -> dict[str, Any]:
-        """The verdict as ``POST /cluster/verify`` answers it."""
-        damaged = [{"where": each.where, "place": each.place, "detail": each.detail} for each in self.findings]
-        return {"shard": self.shard, "records": self.records, "ok": self.ok, "damaged": damaged}
 
-
-async def verify(database: Database, views: Views, codes: Iterable[int]) -> list[Verdict]:
+async def verify(database: Database, views: Views, codes: Iterable[int], *, rest: Rest = at_once) -> list[Verdict]:
     """Check shards against their own chains and folds; each in one snapshot, so work may go on meanwhile.
 
     What is folded is compared only where the journal is sound: from altered records nothing can be told about it.
     """
-    verdicts: list[Verdict] = []
-    for code in sorted(codes):
-        async with database.snapshot() as tx:
-            records, findings = await _verify_journal(tx, code)
-            if not findings:
-                # A follower's is behind its journal: what is not complete is not folded.
-                standing = await sql.standing.value(tx, shard=code)
-                findings += await _verify_told(tx, code, standing)
-                findings += [each async for each in _verify_folds(tx, code, standing, views)]
-        verdicts.append(Verdict(code, records, tuple(findings[:_FINDINGS_MAX])))
-    return verdicts
+    return [await verify_shard(database, views, code, rest=rest) for code in sorted(codes)]
 
 
-async def _verify_journal(tx: Transaction, code: int) -> tuple[int, list[Finding]]:
-    walk = _Walk(code)
-    while await walk.goes_on(tx):
-        pass
+async def verify_shard(database: Database, views: Views, code: int, *, rest: Rest = at_once) -> Verdict:
+    """The same for one shard. ``rest`` is awaited between pieces of the work."""
+    async with database.snapshot() as tx:
+        tip, findings = await _verify_journal(tx, code, rest)
+        if any(each.part == "journal" for each in findings):
+            return Verdict(code, tip, tuple(findings[:FINDINGS_MAX]))
+        # A follower's is behind its journal: what is not complete is not folded.
+        standing = await sql.standing.value(tx, shard=code)
+        findings += await _verify_told(tx, code, standing)
+        async for each in _verify_folds(tx, code, standing, views, rest):
+            if len(findings) >= _FOLD_FINDINGS_MAX:
+                break
+            findings.append(each)
+    return Verdict(code, tip, tuple(findings))
+
+
+async def _verify_journal(tx: Transaction, code: int, rest: Rest) -> tuple[Tip, list[Finding]]:
+    walk = Walk(code)
+    while await walk.goes_on(tx, until=POSITION_MAX, rows=_COPIED_ROWS):
+        await rest()
     tip, findings = walk.tip, walk.findings
     state = await sql.tip.row(tx, shard=code)
-    if state is not None and (state["last_position"], bytes(state["last_chain"])) != (tip.position, tip.chain):
-        detail = f"the journal ends at {tip.position}, its state says {state['last_position']} or another chain"
+    if state is None:
+        return tip, findings
+    last = state["last_position"]
+    if last > tip.position:
+        lost = Range(tip.position + 1, last)
+        # The last row that is here may have been altered along with its chain: nothing after it tells.
+        key = (max(1, tip.position), last)
+        findings.append(Finding(code, "journal", str(lost), f"positions {lost} are missing", key))
+    elif not findings and replicas.tip_of(state) != tip:
+        detail = f"the journal ends at {tip.position}, its state says {last} or another chain"
         findings.append(Finding(code, "state", str(tip.position), detail))
-    return tip.position, findings
+    return tip, findings
 
 
-class _Walk:
-    """A walk along a journal, from its first record to its last, over its rows as bytes."""
-
-    def __init__(self, code: int) -> None:
-        self.tip = Tip(0, 0, 0, CHAIN_START)
-        self.findings: list[Finding] = []
-        self._code = code
-        self._incoming = Incoming()
-
-    async def goes_on(self, tx: Transaction) -> bool:
-        """Walk along the next stretch; False where there is none, or where there is no point in going on."""
-        after, self._incoming = self.tip.position, Incoming()
-        await journal.sql.rows_after.copy_out(
-            tx, self._take, shard=self._code, after=after, until=_POSITION_MAX, records=_COPIED_ROWS
-        )
-        self._incoming.end()
-        return self.tip.position > after and len(self.findings) < _FINDINGS_MAX
-
-    async def _take(self, piece: bytes) -> None:
-        rows = self._incoming.feed(piece)
-        try:
-            self.tip = follow(rows, self._code, self.tip)
-        except Damaged:
-            for row in rows:
-                self._look_at(row)
-
-    def _look_at(self, row: bytes) -> None:
-        for fault in faults(row, self._code, self.tip):
-            self.findings.append(Finding(self._code, "journal", str(fault.position), fault.detail))
-        # Go on from the chain that is kept, so that each altered row is named and not everything after it.
-        self.tip = tip_of(row)
-
-
-#: What the standing says, but for actors: by table and key.
-_Told: TypeAlias = dict[tuple[str, str], object]
+#: A table of the standing, but for actors, and a row's key in it.
+_Key: TypeAlias = tuple[Any, ...]
+_Told: TypeAlias = dict[_Key, object]
 
 
 async def _verify_told(tx: Transaction, code: int, until: int) -> list[Finding]:
@@ -138,14 +120,21 @@ async def _verify_told(tx: Transaction, code: int, until: int) -> list[Finding]:
     told = sql.told
     async for row in tx.cursor(told.text, *told.bound({"shard": code, "until": until}), prefetch=_ROWS_AT_A_TIME):
         _tell(recorded, effects_of([from_row(row)], ()))
-    kept: _Told = {}
-    for table, read in (("mark", _marks), ("timer", _timers), ("exception", _exceptions)):
-        kept |= {(table, place): said for place, said in await read(tx, code)}
+    kept = await _marks(tx, code) | await _timers(tx, code) | await _exceptions(tx, code)
     return [
-        Finding(code, table, place, _difference(recorded.get((table, place)), kept.get((table, place))))
-        for table, place in sorted(recorded.keys() | kept.keys())
-        if recorded.get((table, place)) != kept.get((table, place))
+        Finding(code, key[0], _place(key), _difference(recorded.get(key), kept.get(key)), _found_by(key, recorded))
+        for key in sorted(recorded.keys() | kept.keys(), key=str)
+        if recorded.get(key) != kept.get(key)
     ]
+
+
+def _place(key: _Key) -> str:
+    return " of ".join(map(str, key[1:]))
+
+
+def _found_by(key: _Key, recorded: _Told) -> tuple[Any, ...]:
+    said = recorded.get(key)
+    return (*key[1:], said.attempt) if isinstance(said, ExceptionState) else key[1:]
 
 
 def _tell(told: _Told, effects: Effects) -> None:
@@ -155,41 +144,44 @@ def _tell(told: _Told, effects: Effects) -> None:
         if mark.ended:
             del told[_of_mark(mark)]
     for position, due in effects.timers:
-        told["timer", str(position)] = due
+        told["timer", position] = due
     for position in effects.released:
-        told.pop(("timer", str(position)), None)
+        told.pop(("timer", position), None)
     for state in effects.exceptions:
-        told["exception", str(state.id)] = msgspec.structs.replace(state, asked=False)
+        told["exception", state.id] = msgspec.structs.replace(state, asked=False)
 
 
-def _of_mark(mark: Mark) -> tuple[str, str]:
-    return "mark", f"{mark.reader} of {mark.source}"
+def _of_mark(mark: Mark) -> _Key:
+    return "mark", mark.reader, mark.source
 
 
-async def _marks(tx: Transaction, code: int) -> list[tuple[str, object]]:
+async def _marks(tx: Transaction, code: int) -> _Told:
     rows = await journal.sql.marks.rows(tx, shard=code)
-    return [(f"{row['reader']} of {row['source_shard']}", (row["position"], bytes(row["chain"]))) for row in rows]
+    return {("mark", row["reader"], row["source_shard"]): (row["position"], bytes(row["chain"])) for row in rows}
 
 
-async def _timers(tx: Transaction, code: int) -> list[tuple[str, object]]:
-    return [(str(row["position"]), row["due"]) for row in await journal.sql.timers.rows(tx, shard=code)]
+async def _timers(tx: Transaction, code: int) -> _Told:
+    return {("timer", row["position"]): row["due"] for row in await journal.sql.timers.rows(tx, shard=code)}
 
 
-async def _exceptions(tx: Transaction, code: int) -> list[tuple[str, object]]:
-    return [(str(row["id"]), journal.exception_state(row)) for row in await sql.exceptions.rows(tx, shard=code)]
+async def _exceptions(tx: Transaction, code: int) -> _Told:
+    rows = await sql.exceptions.rows(tx, shard=code)
+    return {("exception", row["id"]): journal.exception_state(row) for row in rows}
 
 
-async def _verify_folds(tx: Transaction, code: int, standing: int, views: Views) -> AsyncIterator[Finding]:
+async def _verify_folds(tx: Transaction, code: int, standing: int, views: Views, rest: Rest) -> AsyncIterator[Finding]:
     """Fold every type again and compare with the live view, and with what admission goes by."""
     mark = (await view_tables.sql.marks.rows(tx, shards=[code]))[0]
-    for row in await view_tables.sql.types.rows(tx, shards=[code]):
-        actor_type = row["actor_type"]
+    types = {row["actor_type"] for row in await sql.types.rows(tx, shard=code)}
+    for actor_type in sorted(types | views.tables.keys()):
         async for finding in _verify_actors(tx, code, actor_type, standing, views):
             yield finding
+        await rest()
         table = views.tables.get(actor_type)
         if table is not None:
             async for finding in _verify_view(tx, code, table, mark["position"], views):
                 yield finding
+            await rest()
 
 
 async def _verify_actors(
@@ -200,8 +192,8 @@ async def _verify_actors(
     async for expected, found in _paired(folded, kept):
         if expected != found:
             actor_id = (expected or found or (("", 0), None))[0][0]
-            detail = _difference(expected, found)
-            yield Finding(code, "actor", f"{actor_type}/{actor_id}", f"what admission goes by: {detail}")
+            detail = f"what admission goes by: {_difference(expected, found)}"
+            yield Finding(code, "actor", f"{actor_type}/{actor_id}", detail, (actor_type, actor_id))
 
 
 async def _last_states(rows: AsyncIterator[Interval]) -> AsyncIterator[_Keyed[ActorState]]:
@@ -221,19 +213,30 @@ async def _kept_states(tx: Transaction, code: int, actor_type: str) -> AsyncIter
 async def _verify_view(
     tx: Transaction, code: int, table: ViewTable, until: int, views: Views
 ) -> AsyncIterator[Finding]:
-    folded = _keyed(intervals(journal.of_type(tx, code, table.actor_type, until), views.model_at))
+    folded = _as_rows(intervals(journal.of_type(tx, code, table.actor_type, until), views.model_at), table)
     kept = _keyed(view_tables.stored(tx, table, code, prefetch=_ROWS_AT_A_TIME))
     async for expected, found in _paired(folded, kept):
         if expected != found:
-            row = (expected or found or ((), None))[1]
-            assert row is not None
-            place = f"{table.actor_type}/{row.id} version {row.version}"
-            yield Finding(code, "view", place, _difference(expected, found))
+            row = (expected or found or ((), ()))[1]
+            actor_id, version = row[_ID], row[_VERSION]
+            place = f"{table.actor_type}/{actor_id} version {version}"
+            yield Finding(code, "view", place, _difference(expected, found), (table.actor_type, actor_id))
 
 
-async def _keyed(rows: AsyncIterator[Interval]) -> AsyncIterator[_Keyed[Interval]]:
+#: A row of a view, all its columns in order.
+_ViewRow: TypeAlias = tuple[Any, ...]
+_columns = [name for name, _ in view_tables.SYSTEM_COLUMNS]
+_ID, _SINCE, _VERSION = (_columns.index(name) for name in ("actor_id", "actor_from", "actor_version"))
+
+
+async def _as_rows(folded: AsyncIterator[Interval], table: ViewTable) -> AsyncIterator[_Keyed[_ViewRow]]:
+    async for each in folded:
+        yield (each.id, each.since), each.row(table)
+
+
+async def _keyed(rows: AsyncIterator[_ViewRow]) -> AsyncIterator[_Keyed[_ViewRow]]:
     async for row in rows:
-        yield (row.id, row.since), row
+        yield (row[_ID], row[_SINCE]), row
 
 
 def _difference(expected: object | None, found: object | None) -> str:

@@ -277,11 +277,9 @@ async def holders(
     )
 
 
-async def stored(tx: Transaction, table: ViewTable, shard: int, *, prefetch: int) -> AsyncIterator[Interval]:
-    """All rows of a shard in a view, in (id, since) order; streamed."""
-    text = (
-        f"select actor_shard, actor_id, actor_from, actor_until, actor_version, actor_status, actor_model,"
-        f" actor_position, document from {table.relation} where actor_shard = $1 order by actor_id, actor_from"
-    )
+async def stored(tx: Transaction, table: ViewTable, shard: int, *, prefetch: int) -> AsyncIterator[tuple[Any, ...]]:
+    """All rows of a shard in a view, all columns as ``Interval.row`` has them, in (id, since) order; streamed."""
+    columns = ", ".join(map(quoted, table.column_names))
+    text = f"select {columns} from {table.relation} where actor_shard = $1 order by actor_id, actor_from"
     async for row in tx.cursor(text, shard, prefetch=prefetch):
-        yield Interval(*row.values())
+        yield tuple(row.values())

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from peaceriver.errors import Withheld
 from peaceriver.limits import FOLD_PAUSE_S, STEP_RECORDS_MAX
 from peaceriver.postgres import Transaction, Unreachable
 from peaceriver.record import Record, from_row
@@ -92,6 +93,15 @@ class Folder:
         shard.voided.append(self._unfolded.forget)
 
     @property
+    def shard(self) -> int:
+        """The sharding code of the department."""
+        return self._shard.code
+
+    def check_journal(self) -> None:
+        """Raise Withheld where what is folded cannot be folded again: records are damaged."""
+        self._shard.damage.check(0, self.position)
+
+    @property
     def position(self) -> int:
         """How far the shard's live views are folded."""
         return self._shard.folded.value
@@ -120,8 +130,8 @@ class Folder:
                 async with self._shard.still:
                     await self._step()
                 await self._rest()
-            except Unreachable as error:
-                # The mark has not moved; the step is made again when the database is back.
+            except (*Unreachable, Withheld) as error:
+                # The mark has not moved; the step is made again when the database, or what is damaged, is back.
                 log.warning("views wait", shard=self._shard.code, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
             except Exception:  # outermost: readers wait for these views, so the step is tried again, and loudly
@@ -186,6 +196,7 @@ class Folder:
     async def _read(self, after: int, until: int) -> Stretch:
         """The next groups from the journal, up to what is in memory, folded again."""
         until = self._unfolded.until(after, until)
+        self._shard.damage.check(after, until)
         async with self._shard.database.connection() as tx:
             rows = await journal.whole_groups(tx, self._shard.code, after=after, until=until, records=STEP_RECORDS_MAX)
             records = [from_row(row) for row in rows]
@@ -197,6 +208,7 @@ class Folder:
         before: dict[type_and_id, str] = {}
         for actor_type in {each.actor_type for each in records if each.actor_type in self._views.tables}:
             assert actor_type is not None
+            self._shard.damage.check_view(actor_type)
             ids = sorted({each.actor_id for each in records if each.actor_type == actor_type and each.actor_id})
             rows = await view_tables.last_documents(tx, self._views.tables[actor_type], self._shard.code, ids)
             before |= {(actor_type, row["actor_id"]): row["document"] for row in rows}

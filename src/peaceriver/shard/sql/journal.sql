@@ -33,8 +33,8 @@ select last_position, last_stamp, last_chain, promised, leads, complete_position
 from shard_state where shard = :shard for update;
 
 -- open --
--- Make a shard's partition and its state row; nothing happens where they exist. Recovering: it may have been here
--- before, on a disk that is lost.
+-- Make a shard's partition and its state row; nothing happens where they exist. Recovering: the shard may have been
+-- here before, on a disk that is lost.
 select open_shard(:shard, :recovering);
 
 -- actors_at --

@@ -37,7 +37,8 @@ from pending where state in ('spooled', 'stranded') group by shard, state;
 with counted as (
     select unit, number, octet_length(body) as bytes, sum(octet_length(body)) over (order by number) as size
     from (
-        select unit, number, body from pending where shard = :shard and state = 'spooled' order by number limit :messages
+        select unit, number, body from pending where shard = :shard and state = 'spooled'
+        order by number limit :messages
     ) as front
 ), first as (
     select unit, number from counted where size - bytes < :bytes

@@ -37,8 +37,10 @@ where shard = :shard and not recovering and promised = :epoch and promised_to = 
 returning last_stamp, last_chain;
 
 -- resign --
--- Lead no longer.
-update shard_state set leads = null where shard = :shard and leads = :epoch;
+-- Lead no longer; what is complete by then is known without the next append.
+update shard_state
+set leads = null, complete_position = greatest(complete_position, least(:complete_position, last_position))
+where shard = :shard and leads = :epoch;
 
 -- not_beyond --
 -- The last place that is not beyond another one, neither in position nor in epoch.

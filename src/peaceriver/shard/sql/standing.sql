@@ -33,14 +33,14 @@ delete from actor where shard = :shard and type = :actor_type and id = any(:ids:
 delete from exception where shard = :shard and id = any(:ids::uuid[]);
 
 -- last_marks --
--- The last word on the marks of some readers, by how their bodies begin; each is found by its key, however many marks
--- there are.
+-- The last word, up to a position, on the marks of some readers, by how their bodies begin; each is found by its key,
+-- however many marks there are.
 select last.*
 from unnest(:beginnings::text[], :sources::integer[]) as wanted (beginning, source)
 cross join lateral (
     select * from journal j
     where j.shard = :shard and j.kind = 'mark' and j.sender_shard = wanted.source
       and hashtextextended(split_part(j.body, ',"chain":', 1), 0) = hashtextextended(wanted.beginning, 0)
-      and split_part(j.body, ',"chain":', 1) = wanted.beginning
+      and split_part(j.body, ',"chain":', 1) = wanted.beginning and j.position <= :until
     order by j.position desc limit 1
 ) as last;

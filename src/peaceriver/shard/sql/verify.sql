@@ -1,6 +1,11 @@
 -- tip --
 -- What the state row says of the journal's end.
-select last_position, last_chain from shard_state where shard = :shard;
+select last_position, last_epoch, last_stamp, last_chain from shard_state where shard = :shard;
+
+-- types --
+-- The actor types that a shard has records or a standing of.
+select distinct actor_type from journal where shard = :shard and kind = 'received'
+union select distinct type from actor where shard = :shard;
 
 -- standing --
 -- How far the standing is folded.

@@ -26,10 +26,6 @@ select shard, position, stamp from view_mark where shard = any(:shards::integer[
 update view_mark set position = :position, stamp = :stamp
 where shard = :shard and position = :expected returning position;
 
--- types --
--- The actor types that have records in a shard.
-select distinct actor_type from journal where shard = any(:shards::integer[]) and kind = 'received';
-
 -- of_actors --
 -- The records of some actors of one type, one actor after the other.
 select * from journal

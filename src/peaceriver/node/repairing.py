@@ -1,0 +1,147 @@
+"""Repairing one replica: its journal from other nodes, and what is folded from the journal by folding it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import structlog
+
+from peaceriver.errors import Damaged, Unavailable, Withheld
+from peaceriver.node.peers import Away
+from peaceriver.node.replication import Replication
+from peaceriver.node.wire import Given, WantedRows, framed, unframed
+from peaceriver.postgres import Database, DatabaseError
+from peaceriver.shard import journal, mending, rebuild, rows
+from peaceriver.shard.damage import STANDING, Finding, Flaw, Range
+from peaceriver.shard.shard import Shard
+from peaceriver.shard.standing import catch_up
+from peaceriver.shard.stranding import Touched, fold_again
+from peaceriver.shard.verify import Verdict
+from peaceriver.shard.views import Folder, Views
+
+log = structlog.get_logger()
+
+ROWS_PATH = "/replication/rows"
+
+
+class Repairing:
+    """Repairs what verification found."""
+
+    def __init__(
+        self, database: Database, views: Views, folders: Mapping[int, Folder], replication: Replication
+    ) -> None:
+        self._database = database
+        self._views = views
+        self._folders = folders
+        self._replication = replication
+
+    async def repair(self, shard: Shard, verdict: Verdict, flaws: Sequence[Flaw]) -> bool:
+        """Repair what can be repaired now; whether anything was. Verification tells what is left."""
+        done = False
+        for flaw in flaws:
+            if flaw.range is not None:
+                done |= await self._mend(shard, flaw.range)
+            elif flaw.part == "state":
+                done |= await self._realign(shard, verdict)
+            elif flaw.part == "view":
+                done |= await self._fold_view(shard, flaw)
+        standing = [each for flaw in flaws if flaw.part in STANDING for each in flaw.findings]
+        if standing:
+            await self._fold_standing(shard, standing)
+        if standing or verdict.misplaced:
+            await self._level(shard)
+        return done or bool(standing)
+
+    async def given(self, shard: Shard, wanted: WantedRows) -> tuple[Given, list[bytes]]:
+        """Rows for another node's repair. Raises Damaged where they are damaged here as well."""
+        extent = Range(wanted.first, wanted.last)
+        async with self._database.snapshot() as tx:
+            return Given(True), await mending.sound(tx, shard.code, extent, shard.complete.value)
+
+    # --- the journal
+
+    async def _mend(self, shard: Shard, extent: Range) -> bool:
+        for node in self._replication.peers.names:
+            try:
+                ask = partial(self._ask, node, shard.code)
+                if await mending.mend(self._database, shard.code, extent, ask):
+                    log.warning("a journal was repaired", shard=shard.code, positions=str(extent), source=node)
+                    return True
+                reason = "it does not have them sound"
+            except (*Away, Unavailable, Damaged, DatabaseError) as error:
+                reason = str(error)
+            log.warning("no rows from a node", shard=shard.code, positions=str(extent), node=node, reason=reason)
+        return False
+
+    async def _ask(self, node: str, code: int, extent: Range) -> list[bytes]:
+        answer = await self._replication.peers.post(
+            node, ROWS_PATH, framed(WantedRows(code, extent.first, extent.last))
+        )
+        given, came = unframed(answer, Given)
+        return rows.split(bytes(came)) if given.sound else []
+
+    async def _realign(self, shard: Shard, verdict: Verdict) -> bool:
+        """The journal's last row and its state row do not agree: another node's row tells which of them is right."""
+        tip = verdict.tip
+        if tip.position == 0:
+            return False
+        if await self._mend(shard, Range(tip.position, tip.position)):
+            return True
+        await self._leave(shard, "the place where its journal ends is damaged")
+        for node in self._replication.peers.names:
+            try:
+                came = await self._ask(node, shard.code, Range(tip.position, tip.position))
+            except (*Away, Unavailable, Damaged) as error:
+                log.warning("rows cannot be had from a node", shard=shard.code, node=node, reason=str(error))
+                continue
+            if came and rows.tip_of(came[0]) == tip:
+                await self._replication.keepers[shard.code].realign(tip)
+                return True
+        return False
+
+    # --- what is folded
+
+    async def _fold_view(self, shard: Shard, flaw: Flaw) -> bool:
+        ids = {each.key[1] for each in flaw.findings}
+        try:
+            await rebuild.fold_again(self._database, self._views, self._folders[shard.code], flaw.key, ids)
+        except Withheld:
+            return False
+        log.warning("a view was folded again", shard=shard.code, actor_type=flaw.key, actors=len(ids))
+        return True
+
+    async def _fold_standing(self, shard: Shard, findings: Sequence[Finding]) -> None:
+        """Fold what admission and agents go by again; not while this node leads, for then both have it in memory."""
+        await self._leave(shard, "what it goes by is damaged")
+        async with shard.still, self._database.transaction() as tx:
+            state = await journal.sql.state.row(tx, shard=shard.code)
+            assert state is not None
+            await fold_again(tx, shard.code, state["standing_position"], touched_by(findings), shard.models)
+            await shard.load_marks(tx)
+        log.warning("the standing was folded again", shard=shard.code, rows=len(findings))
+
+    async def _level(self, shard: Shard) -> None:
+        """Fold the standing to the journal's end: it may have been said to be far behind."""
+        if self._replication.keepers[shard.code].replica.leads is None:
+            async with shard.still:
+                shard.standing = await catch_up(self._database, shard.code, shard.models)
+
+    async def _leave(self, shard: Shard, reason: str) -> None:
+        await self._replication.keepers[shard.code].resign(reason)
+
+
+def touched_by(findings: Sequence[Finding]) -> Touched:
+    """What is to be folded again for findings in the standing."""
+    touched = Touched()
+    for each in findings:
+        match each.part, each.key:
+            case "actor", (actor_type, actor_id):
+                touched.actors.setdefault(actor_type, set()).add(actor_id)
+            case "mark", (reader, source):
+                touched.marks.add((reader, source))
+            case "timer", (position,):
+                touched.timers.add(position)
+            case "exception", (exception_id, *attempts):
+                touched.exceptions[exception_id] = max(attempts, default=0)
+    return touched

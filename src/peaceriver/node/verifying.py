@@ -1,0 +1,299 @@
+"""Verification of a node's replicas: a little all the time, and everything at once when somebody asks.
+
+New records are walked along soon after they are complete; a whole journal, and what is folded from it, again after
+hours. What is found is on record before anything else is done, not served from then on, and repaired; what cannot be
+repaired now is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from peaceriver.errors import Damaged, Unavailable
+from peaceriver.limits import (
+    REPAIR_PATIENCE_S,
+    REPAIR_PAUSE_MAX_S,
+    REPAIR_PAUSE_S,
+    REPAIR_ROUNDS_MAX,
+    VERIFY_AGAIN_S,
+    VERIFY_LOOK_S,
+    VERIFY_ROWS_MAX,
+    VERIFY_SHARE,
+    VERIFY_TIMEOUT_S,
+)
+from peaceriver.node.departments import Departments
+from peaceriver.node.incidents import Incidents
+from peaceriver.node.pace import Pace
+from peaceriver.node.peers import Away
+from peaceriver.node.repairing import Repairing
+from peaceriver.node.replication import Replication
+from peaceriver.node.wire import Checked, Flawed, Given, WantedRows, framed, unframed
+from peaceriver.postgres import Database, DatabaseError, Unreachable
+from peaceriver.record import Tip
+from peaceriver.shard import damage
+from peaceriver.shard.damage import Known, Part, flaws_of
+from peaceriver.shard.shard import Shard
+from peaceriver.shard.verify import Rest, Verdict, at_once, verify_shard
+from peaceriver.shard.views import Views
+from peaceriver.shard.walking import START, Walk
+
+log = structlog.get_logger()
+
+VERIFY_PATH = "/replication/verify"
+
+
+class OfNode(msgspec.Struct, frozen=True):
+    """What verification on one node came to; nothing where it did not answer, and why."""
+
+    node: str
+    checked: list[Checked] | None
+    detail: str = ""
+
+
+class Verifying:
+    """Verifies the replicas of a node, and has them repaired."""
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        views: Views,
+        shards: Departments,
+        replication: Replication,
+        repairing: Repairing,
+        incidents: Incidents,
+    ) -> None:
+        self._name = name
+        self._database = database
+        self._views = views
+        self._shards = shards
+        self._replication = replication
+        self._repairing = repairing
+        self._incidents = incidents
+        #: How many incidents were found since the node started, by department and part.
+        self.found: Counter[tuple[int, Part]] = Counter()
+        self._locks: dict[int, asyncio.Lock] = {}
+        self._tips: dict[int, Tip] = {}
+        #: When each was last verified as a whole, by the steady clock.
+        self._whole_at: dict[int, float] = {}
+        #: When the next repair of each damaged one is tried, by the steady clock, and the pause after it.
+        self._again: dict[int, tuple[float, float]] = {}
+        self._doubts: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._damaged = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to verify in the background."""
+        self._damaged.set()
+        self._tasks = [
+            asyncio.create_task(self._look(), name="verify"),
+            asyncio.create_task(self._repair_again(), name="repair"),
+        ]
+
+    async def stop(self) -> None:
+        tasks = [*self._tasks, *self._doubts.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- at once
+
+    async def everywhere(self) -> list[OfNode]:
+        """Verify and repair all replicas on all nodes, this one first in the answer."""
+        return await asyncio.gather(
+            self._here(), *(self._there(node) for node in sorted(self._replication.peers.names))
+        )
+
+    async def answer(self, codes: list[int]) -> list[Checked]:
+        """Verify and repair some replicas here; all where none is named."""
+        wanted = [each for each in codes if each in self._shards] if codes else sorted(self._shards)
+        return [await self.shard(self._shards[code]) for code in wanted]
+
+    async def _here(self) -> OfNode:
+        return OfNode(self._name, await self.answer([]))
+
+    async def _there(self, node: str) -> OfNode:
+        try:
+            answer = await self._replication.peers.post(node, VERIFY_PATH, framed([]), timeout_s=VERIFY_TIMEOUT_S)
+            return OfNode(node, unframed(answer, list[Checked])[0])
+        except (*Away, Unavailable) as error:
+            return OfNode(node, None, f"{node} does not answer: {error!r}")
+
+    async def shard(self, shard: Shard, *, rest: Rest = at_once) -> Checked:
+        """Verify one replica as a whole, repair what can be, and answer what was found."""
+        async with self._locks.setdefault(shard.code, asyncio.Lock()):
+            found: dict[UUID, Known] = {}
+            for _ in range(REPAIR_ROUNDS_MAX):
+                verdict = await verify_shard(self._database, self._views, shard.code, rest=rest)
+                flaws = flaws_of(verdict.findings)
+                await self._note(shard, verdict)
+                found |= shard.damage.known
+                if not flaws or not await self._repairing.repair(shard, verdict, flaws):
+                    break
+            await self._went_round(shard.code)
+            return Checked(
+                shard.code,
+                verdict.records,
+                [
+                    Flawed(each.part, each.place, each.detail, each.id not in shard.damage.known)
+                    for each in found.values()
+                ],
+            )
+
+    async def _note(self, shard: Shard, verdict: Verdict) -> None:
+        """Put on record what there is; it is not served from here on. What is repaired is served again."""
+        flaws = flaws_of(verdict.findings)
+        before = shard.damage.known
+        if not flaws and not before:
+            return
+        is_sound = not any(each.range is not None for each in flaws)
+        async with self._database.transaction() as tx:
+            known = await damage.note(tx, shard.code, flaws, sound=is_sound)
+        shard.damage.become(known)
+        self._replication.judge(shard, self._replication.keepers[shard.code].replica)
+        for each in known:
+            if each.id not in before:
+                self.found[shard.code, each.part] += 1
+                log.error("damage found", shard=shard.code, part=each.part, place=each.place, detail=each.detail)
+        for each in before.values():
+            if each.id not in shard.damage.known:
+                log.warning("damage repaired", shard=shard.code, part=each.part, place=each.place)
+        self._incidents.wake()
+        if known:
+            self._again.setdefault(shard.code, (time.monotonic() + REPAIR_PAUSE_S, REPAIR_PAUSE_S))
+            self._damaged.set()
+        else:
+            self._again.pop(shard.code, None)
+
+    # --- for other nodes
+
+    async def given(self, wanted: WantedRows) -> tuple[Given, list[bytes]]:
+        """Rows of a replica here for the repair of another one; none where they are damaged here as well."""
+        shard = self._shards.get(wanted.shard)
+        if shard is None:
+            return Given(False), []
+        try:
+            return await self._repairing.given(shard, wanted)
+        except Damaged as error:
+            log.warning("rows cannot be given to a node", shard=wanted.shard, reason=str(error))
+            if not shard.damage.ranges:
+                self.doubt(shard, self._name)
+            return Given(False), []
+
+    def doubt(self, shard: Shard, node: str) -> None:
+        """Rows from a node did not fit: verify the replica here, and have it verified there."""
+        key = shard.code, node
+        if key not in self._doubts:
+            self._doubts[key] = asyncio.create_task(self._settle(shard, node), name=f"doubt {shard.code} of {node}")
+
+    async def _settle(self, shard: Shard, node: str) -> None:
+        began = time.monotonic()
+        try:
+            if node != self._name:
+                await self._replication.peers.post(node, VERIFY_PATH, framed([shard.code]), timeout_s=VERIFY_TIMEOUT_S)
+            await self.shard(shard)
+        except (*Away, Unavailable, *Unreachable, DatabaseError) as error:
+            log.warning("a doubt was not settled", shard=shard.code, node=node, reason=str(error))
+        finally:
+            # A doubt that comes back at once is settled again, and not for ever.
+            await asyncio.sleep(max(REPAIR_PAUSE_S, (time.monotonic() - began) / VERIFY_SHARE))
+            del self._doubts[shard.code, node]
+
+    # --- in the background
+
+    async def _look(self) -> None:
+        pace = Pace(VERIFY_SHARE)
+        while True:
+            await asyncio.sleep(VERIFY_LOOK_S)
+            for shard in list(self._shards.values()):
+                try:
+                    pace.begin()
+                    while await self._walk_on(shard):
+                        await pace.rest()
+                    if self._is_due(shard.code):
+                        await self.shard(shard, rest=pace.rest)
+                    await pace.rest()
+                except (*Unreachable, DatabaseError) as error:
+                    log.warning("verification waits", shard=shard.code, reason=str(error))
+                except Exception:  # outermost: without it nothing would be verified any more
+                    log.exception("verification failed", shard=shard.code)
+
+    async def _walk_on(self, shard: Shard) -> bool:
+        """Walk along the next records that are complete; whether there were any."""
+        code, until = shard.code, shard.complete.value
+        tip = self._tips.get(code) or await self._take_up(code)
+        if tip.position >= until or shard.damage.ranges:
+            return False
+        walk = Walk(code, tip)
+        async with self._database.reading() as tx:
+            await walk.goes_on(tx, until=until, rows=VERIFY_ROWS_MAX)
+        if walk.findings or walk.tip.position == tip.position:
+            # Not even one record follows: some are lost, or the walk came from a place that is no more.
+            await self.shard(shard)
+            return False
+        await self._reached(code, walk.tip)
+        return True
+
+    async def _take_up(self, code: int) -> Tip:
+        async with self._database.connection() as tx:
+            row = await damage.sql.verified.row(tx, shard=code)
+        if row is None:
+            self._whole_at[code] = time.monotonic()
+            await self._reached(code, START)
+        else:
+            self._whole_at[code] = time.monotonic() - row["whole_s_ago"]
+            self._tips[code] = Tip(row["epoch"], row["position"], row["stamp"], bytes(row["chain"]))
+        return self._tips[code]
+
+    async def _reached(self, code: int, tip: Tip) -> None:
+        async with self._database.connection() as tx:
+            await damage.sql.verify.run(
+                tx, shard=code, position=tip.position, epoch=tip.epoch, stamp=tip.stamp, chain=tip.chain
+            )
+        self._tips[code] = tip
+
+    def _is_due(self, code: int) -> bool:
+        return time.monotonic() - self._whole_at.get(code, 0.0) > VERIFY_AGAIN_S
+
+    async def _went_round(self, code: int) -> None:
+        async with self._database.connection() as tx:
+            await damage.sql.whole.run(tx, shard=code)
+        self._whole_at[code] = time.monotonic()
+
+    async def _repair_again(self) -> None:
+        """Repair what could not be repaired, less and less often; a leader that stays damaged leads no longer."""
+        for shard in self._shards.values():
+            if shard.damage.known:
+                self._again[shard.code] = (0.0, REPAIR_PAUSE_S)
+        while True:
+            if not self._again:
+                self._damaged.clear()
+                await self._damaged.wait()
+            await asyncio.sleep(min(REPAIR_PAUSE_S, max(0.0, min(self._again.values())[0] - time.monotonic())))
+            for code, (due, pause_s) in list(self._again.items()):
+                if due > time.monotonic():
+                    continue
+                longer_s = min(2 * pause_s, REPAIR_PAUSE_MAX_S)
+                self._again[code] = (time.monotonic() + pause_s, longer_s)
+                try:
+                    await self.shard(self._shards[code])
+                    await self._leave_if_damaged(self._shards[code])
+                except (*Unreachable, DatabaseError) as error:
+                    log.warning("a repair waits", shard=code, reason=str(error))
+                except Exception:  # outermost: without it nothing would be repaired any more
+                    log.exception("a repair failed", shard=code)
+
+    async def _leave_if_damaged(self, shard: Shard) -> None:
+        keeper = self._replication.keepers[shard.code]
+        oldest = min((each.found_at for each in shard.damage.known.values()), default=None)
+        if oldest is None or not keeper.replica.barred or keeper.replica.leads is None:
+            return
+        if (datetime.now(UTC) - oldest).total_seconds() > REPAIR_PATIENCE_S:
+            await keeper.resign("its journal is damaged, and no other node could repair it")

@@ -1,0 +1,474 @@
+"""What was altered or lost on one of three nodes is found, not served, repaired from another one, and told of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from peaceriver import jsontext
+from peaceriver.errors import Withheld
+from peaceriver.limits import CONTROL
+from peaceriver.node import verifying as verifying_module
+from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.node import Node
+from peaceriver.node.repairing import Repairing
+from peaceriver.query.lists import parse
+from tests.scenario.damaging import (
+    CODE,
+    ITEMS,
+    Trio,
+    checked,
+    eventually,
+    filled,
+    follower,
+    journal_of,
+    leader,
+    level,
+    sent,
+    three,
+    told,
+)
+from tests.scenario.words import create, modify
+
+_codes = iter(range(200, 1000))
+
+
+@pytest.fixture(scope="module")
+async def trio(anyio_backend: object) -> AsyncIterator[Trio]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Tests look before anything is tried again in the background.
+        patch.setattr(verifying_module, "REPAIR_PAUSE_S", 60.0)
+        async with three() as trio:
+            yield trio
+
+
+@pytest.fixture
+async def code(trio: Trio) -> int:
+    """A department of the test's own."""
+    code = next(_codes)
+    await filled(trio.cluster, code)
+    return code
+
+
+async def incidents(trio: Trio, node: Node, code: int) -> list[dict[str, Any]]:
+    """What shard 0 says of a department, as a node has it."""
+    control = node.shards[CONTROL]
+    await control.folded.reached(control.complete.value)
+    _, found, _ = await node.reading.actors([CONTROL], "incidents", parse([("limit", "1000")]), Freshness())
+    pages = [jsontext.read(each.document.encode()) for each in found]
+    return [each for each in pages if each["shard"] == code]
+
+
+async def one(node: Node, code: int, n: int) -> str:
+    _, found = await node.reading.actor(code, "Item", str(n), Freshness())
+    return found.document
+
+
+DAMAGE = {
+    "a body": "update journal set body = '{{\"n\":8}}' where shard = {code} and position = 9",
+    "a chain": "update journal set chain = sha256(chain) where shard = {code} and position = 9",
+    "a chain that is short": "update journal set chain = '\\x00' where shard = {code} and position = 9",
+    "a stamp": "update journal set stamp = stamp + 1 where shard = {code} and position = 9",
+    "the first row": "update journal set trace = 'x' where shard = {code} and position = 1",
+    "the last row": "update journal set trace = 'x' where shard = {code} and position = {last}",
+    "the last chain": "update journal set chain = sha256(chain) where shard = {code} and position = {last}",
+    "a lost row": "delete from journal where shard = {code} and position = 9",
+    "a lost range": "delete from journal where shard = {code} and position between 5 and 11",
+    "a lost beginning": "delete from journal where shard = {code} and position < 4",
+    "a lost end": "delete from journal where shard = {code} and position > {last} - 3",
+    "all lost": "delete from journal where shard = {code}",
+    "forged": (
+        "with recursive forged as ("
+        ' select j.position, chain_after(b.chain, jsonb_populate_record(j, \'{{"principal":"me"}}\')) as chain'
+        " from journal j join journal b on b.shard = j.shard and b.position = 6"
+        " where j.shard = {code} and j.position = 7"
+        ' union all select j.position, chain_after(f.chain, jsonb_populate_record(j, \'{{"principal":"me"}}\'))'
+        " from forged f join journal j on j.shard = {code} and j.position = f.position + 1 where j.position < 12)"
+        " update journal j set principal = 'me', chain = f.chain from forged f"
+        " where j.shard = {code} and j.position = f.position"
+    ),
+    "two ranges": "update journal set trace = 'x' where shard = {code} and position in (4, 15)",
+}
+
+
+@pytest.mark.parametrize("where", [follower, leader], ids=["follower", "leader"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+async def test_a_damaged_journal_is_found_and_repaired(trio: Trio, code: int, damage: str, where: Any) -> None:
+    node = where(trio.cluster, code)
+    before = await journal_of(node, code)
+    await trio.damage(node, damage.format(code=code, last=len(before)), code=code)
+    assert await journal_of(node, code) != before
+    flaws = await checked(node, code)
+    assert {each.where for each in flaws} == {"journal"}
+    assert all(each.repaired for each in flaws), told(flaws)
+    assert await journal_of(node, code) == before
+    assert await checked(node, code) == []
+    assert not node.shards[code].damage.known
+    (receipt,) = await sent(trio.cluster, create(code, "Item/new"))
+    await level(trio.cluster, code, receipt.position)
+
+
+@pytest.mark.parametrize("where", [follower, leader], ids=["follower", "leader"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "last_chain = sha256(last_chain)",
+        "last_stamp = last_stamp + 1",
+        "last_position = last_position - 2, complete_position = 0, standing_position = 0",
+    ],
+)
+async def test_a_state_that_does_not_fit_its_journal_is_set_right(
+    trio: Trio, code: int, change: str, where: Any
+) -> None:
+    node = where(trio.cluster, code)
+    before = await journal_of(node, code)
+    await trio.damage(node, f"update shard_state set {change} where shard = {code}", code=code)
+    flaws = await checked(node, code)
+    assert flaws[0].where == "state"
+    assert all(each.repaired for each in flaws), told(flaws)
+    # Where it led, another reign has begun meanwhile.
+    assert (await journal_of(node, code))[: len(before)] == before
+    await eventually(lambda: any(each.shards[code].serving for each in trio.cluster.nodes))
+    (receipt,) = await sent(trio.cluster, create(code, "Item/new"))
+    await level(trio.cluster, code, receipt.position)
+
+
+FOLDED = {
+    "a view's document": (
+        "update {view} set document = '{{\"n\":7}}'"
+        " where actor_shard = {code} and actor_id = '3' and actor_version = 1",
+        "view",
+    ),
+    "a view's row": ("delete from {view} where actor_shard = {code} and actor_id = '3' and actor_version = 1", "view"),
+    "a view's end": ("update {view} set actor_until = actor_until - 1 where actor_shard = {code}", "view"),
+    "a row too many": (
+        "insert into {view} select actor_shard, 'x', actor_from, actor_until, actor_version, actor_status, actor_model,"
+        " actor_position, document from {view} where actor_shard = {code} and actor_id = '3' and actor_version = 1",
+        "view",
+    ),
+    "an actor": ("update actor set document = '{{}}' where shard = {code} and id = '3'", "actor"),
+    "an actor's version": ("update actor set version = version + 1 where shard = {code}", "actor"),
+    "a lost actor": ("delete from actor where shard = {code} and id = '3'", "actor"),
+}
+
+
+@pytest.mark.parametrize("where", [follower, leader], ids=["follower", "leader"])
+@pytest.mark.parametrize(("change", "part"), FOLDED.values(), ids=FOLDED.keys())
+async def test_what_is_folded_is_found_damaged_and_folded_again(
+    trio: Trio, code: int, change: str, part: str, where: Any
+) -> None:
+    node = where(trio.cluster, code)
+    before = [await one(node, code, n) for n in range(ITEMS)]
+    view = node.views.tables["Item"].relation
+    await trio.damage(node, change.format(code=code, view=view), code=code)
+    flaws = await checked(node, code)
+    assert [(each.where, each.repaired) for each in flaws] == [(part, True)]
+    assert await checked(node, code) == []
+    assert [await one(node, code, n) for n in range(ITEMS)] == before
+    await eventually(lambda: any(each.shards[code].serving for each in trio.cluster.nodes))
+    (receipt,) = await sent(trio.cluster, modify(code, "Item/3", '{"m":30}'))
+    assert receipt.version == 3
+    await level(trio.cluster, code, receipt.position)
+    assert await one(node, code, 3) == '{"n":3,"m":30}'
+
+
+async def test_an_incident_is_a_record_that_every_node_shows(trio: Trio, code: int) -> None:
+    node = follower(trio.cluster, code)
+    await trio.damage(node, DAMAGE["a body"].format(code=code), code=code)
+    await checked(node, code)
+    for each in trio.cluster.nodes:
+        found: list[dict[str, Any]] = []
+        while not found or found[0]["state"] != "repaired":
+            await asyncio.sleep(0.02)
+            found = await incidents(trio, each, code)
+        assert len(found) == 1
+        assert found[0] | {"found_at": "", "repaired_at": ""} == {
+            "node": node.name,
+            "shard": code,
+            "where": "journal",
+            "place": "8 to 9",
+            "detail": "9: the row does not fit the chain: it was altered",
+            "state": "repaired",
+            "found_at": "",
+            "repaired_at": "",
+        }
+        assert each.directory.incidents == {}
+
+
+async def test_what_is_damaged_is_not_served_until_it_is_repaired(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = follower(trio.cluster, code)
+    end = node.shards[code].tip.position
+    await trio.damage(node, DAMAGE["a body"].format(code=code), code=code)
+    with monkeypatch.context() as patch:
+        patch.setattr(Repairing, "repair", _nothing)
+        flaws = await checked(node, code)
+        assert told(flaws) == [("journal", "8 to 9", False)]
+        records, complete = await node.reading.journal(code, after=0, limit=100)
+        assert ([each.position for each in records], complete) == ([*range(1, 8)], end)
+        for after in (7, 8):
+            with pytest.raises(Withheld, match="positions 8 to 9 of its journal are not as recorded"):
+                await node.reading.journal(code, after=after, limit=100)
+        assert len((await node.reading.journal(code, after=9, limit=100))[0]) == end - 9
+        with pytest.raises(Withheld):
+            await one(node, code, 3)
+        with pytest.raises(Withheld):
+            await node.reading.records(code, "Item", "3", Freshness(), after=0, limit=10)
+        with pytest.raises(Withheld):
+            await node.reading.merged(after=0, until=2**62, limit=10)
+        with pytest.raises(Withheld):
+            await node.rebuild("Item")
+        place = node.replication.keepers[code].replica.end
+        assert await node.shards[code].rows_after(place._replace(position=7), 1_000_000) == (
+            [],
+            place._replace(position=7),
+        )
+        # Others have it, and are asked.
+        other = leader(trio.cluster, code)
+        assert await one(other, code, 3) == '{"n":3,"m":3}'
+    assert await checked(node, code) != []
+    assert await one(node, code, 3) == '{"n":3,"m":3}'
+
+
+async def test_a_damaged_view_is_not_served_until_it_is_folded_again(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = follower(trio.cluster, code)
+    change, _ = FOLDED["a view's document"]
+    await trio.damage(node, change.format(code=code, view=node.views.tables["Item"].relation), code=code)
+    with monkeypatch.context() as patch:
+        patch.setattr(Repairing, "repair", _nothing)
+        await checked(node, code)
+        with pytest.raises(Withheld, match="the view of Item is not as recorded"):
+            await one(node, code, 3)
+        assert len((await node.reading.journal(code, after=0, limit=100))[0]) > ITEMS
+    await checked(node, code)
+    assert await one(node, code, 3) == '{"n":3,"m":3}'
+
+
+async def _nothing(*_: object) -> bool:
+    return False
+
+
+async def command(*words: str) -> tuple[int, str, str]:
+    """Run the command line beside the nodes: its exit code and what it says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "peaceriver.cli.main", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_any_node_has_all_of_them_verified_and_tells_what_came_of_it(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, asked = follower(trio.cluster, code), trio.at("n2")
+    url = trio.at("n1").replication.peers.url("n2")
+    assert url is not None
+    await trio.damage(node, DAMAGE["a lost row"].format(code=code), code=code)
+    damaged = {
+        "node": node.name,
+        "where": "journal",
+        "place": "8 to 10",
+        "detail": "9: positions 9 to 9 are missing",
+        "state": "open",
+    }
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        with monkeypatch.context() as patch:
+            patch.setattr(Repairing, "repair", _nothing)
+            answer = (await http.post("/cluster/verify")).json()
+            assert answer["ok"] is False
+            assert answer["nodes"] == [{"node": name, "verified": True} for name in ("n2", "n1", "n3")]
+            assert [each for each in answer["shards"] if not each["ok"]] == [
+                {"shard": code, "records": asked.shards[code].tip.position, "ok": False, "damaged": [damaged]}
+            ]
+            for _ in range(500):
+                open_ones = (await http.get("/cluster")).json()["incidents"]
+                if open_ones:
+                    break
+                await asyncio.sleep(0.02)
+            assert [(each["node"], each["shard"], each["state"]) for each in open_ones] == [(node.name, code, "open")]
+            status, said, complaint = await command("verify", "--url", url)
+            assert status == 1
+            assert f"{code}: {asked.shards[code].tip.position} records DAMAGED" in said
+            assert f"departments [{code}] are damaged" in complaint
+            at = next(each.replication.peers.url(node.name) for each in trio.cluster.nodes if each is not node)
+            refused = await http.get(f"{at}/shards/{code}/journal", params={"after": 8})
+            assert (refused.status_code, refused.json()["type"]) == (503, "/problems/withheld")
+            assert (await http.get(f"{at}/problems/withheld")).status_code == 200
+            assert f'peaceriver_damaged{{shard="{code}"}} 1.0' in (await http.get(f"{at}/metrics")).text
+        status, said, _ = await command("verify", "--json", "--url", url)
+        verdict = json.loads(said)
+        assert (status, verdict["ok"]) == (0, True)
+        assert [each["damaged"] for each in verdict["shards"] if each["damaged"]] == [[damaged | {"state": "repaired"}]]
+        status, said, _ = await command("verify", "--url", url)
+        assert (status, "REPAIRED" in said) == (0, False)
+        assert (
+            f'peaceriver_incidents_total{{shard="{code}",where="journal"}} 1.0'
+            in (await http.get(f"{at}/metrics")).text
+        )
+
+
+async def test_different_ranges_of_two_replicas_are_repaired_from_each_other(trio: Trio, code: int) -> None:
+    nodes = trio.cluster.nodes
+    before = await journal_of(nodes[0], code)
+    for node, positions in ((nodes[0], "4 and 6"), (nodes[1], "10 and 12"), (nodes[2], "14 and 15")):
+        await trio.damage(node, f"delete from journal where shard = {code} and position between {positions}", code=code)
+    found = await nodes[0].verifying.everywhere()
+    assert [each.node for each in found] == ["n1", "n2", "n3"]
+    for node in nodes:
+        assert await journal_of(node, code) == before
+        assert not node.shards[code].damage.known
+
+
+async def test_damage_that_a_follower_runs_into_is_found_without_being_asked_for(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leading, following = leader(trio.cluster, code), follower(trio.cluster, code)
+    before = await journal_of(leading, code)
+    await trio.damage(leading, DAMAGE["a body"].format(code=code), code=code)
+    leading.verifying.doubt(leading.shards[code], following.name)
+    await eventually(lambda: leading.verifying.found[code, "journal"] == 1)
+    await eventually(lambda: not leading.shards[code].damage.known)
+    assert await journal_of(leading, code) == before
+
+
+async def test_new_records_are_verified_in_the_background(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = follower(trio.cluster, code)
+    shard, verifying = node.shards[code], node.verifying
+    assert await verifying._walk_on(shard)
+    assert not await verifying._walk_on(shard)
+    await trio.damage(node, DAMAGE["a body"].format(code=code), code=code)
+    (receipt,) = await sent(trio.cluster, create(code, "Item/new"))
+    await level(trio.cluster, code, receipt.position)
+    # What was walked along is walked along again after hours.
+    assert await verifying._walk_on(shard)
+    assert not verifying.found[code, "journal"]
+    monkeypatch.setattr(verifying_module, "VERIFY_AGAIN_S", 0.0)
+    assert verifying._is_due(code)
+    (receipt,) = await sent(trio.cluster, create(code, "Item/newer"))
+    await level(trio.cluster, code, receipt.position)
+    await trio.damage(
+        node, f"update journal set trace = 'x' where shard = {code} and position = {receipt.position}", code=code
+    )
+    assert not await verifying._walk_on(shard)
+    # What is verified then is the whole: both are found.
+    assert verifying.found[code, "journal"] == 2
+    assert not shard.damage.known
+
+
+async def test_random_damage_is_found_not_served_and_repaired(trio: Trio, code: int) -> None:
+    chance = random.Random(4711)
+    before = await journal_of(trio.cluster.nodes[0], code)
+    actors = [await one(trio.cluster.nodes[0], code, n) for n in range(ITEMS)]
+    for _ in range(24):
+        node = chance.choice(trio.cluster.nodes)
+        statement = chance.choice(list(_CORRUPTIONS)).format(
+            code=code,
+            view=node.views.tables["Item"].relation,
+            n=chance.randrange(ITEMS),
+            first=(first := chance.randrange(2, len(before))),
+            last=chance.randrange(first, len(before) + 1),
+            seed=chance.random(),
+        )
+        await trio.damage(node, statement, code=code)
+        flaws = await checked(node, code)
+        assert flaws, statement
+        assert all(each.repaired for each in flaws), (statement, told(flaws))
+        await eventually(lambda: any(each.shards[code].serving for each in trio.cluster.nodes))
+        assert (await journal_of(node, code))[: len(before)] == before, statement
+        assert [await one(node, code, n) for n in range(ITEMS)] == actors, statement
+
+
+_CORRUPTIONS = (
+    "update journal set body = body || ' ' where shard = {code} and position = {first}",
+    "update journal set message_id = gen_random_uuid() where shard = {code} and position = {first}",
+    "update journal set chain = set_bit(chain, 17, 1 - get_bit(chain, 17)) where shard = {code} and position = {first}",
+    "update journal set principal = 'somebody' where shard = {code} and position between {first} and {last}",
+    "delete from journal where shard = {code} and position between {first} and {last}",
+    "update {view} set document = '{{\"n\":{seed}}}' where actor_shard = {code} and actor_id = '{n}'",
+    "delete from {view} where actor_shard = {code} and actor_id = '{n}'",
+    "update actor set document = '{{\"n\":{seed}}}' where shard = {code} and id = '{n}'",
+    "update actor set position = position + 1 where shard = {code} and id = '{n}'",
+)
+
+
+async def test_the_same_range_on_all_nodes_stays_refused_and_other_departments_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying_module, "REPAIR_PAUSE_S", 0.2)
+    monkeypatch.setattr(verifying_module, "REPAIR_PAUSE_MAX_S", 0.2)
+    monkeypatch.setattr(verifying_module, "REPAIR_PATIENCE_S", 1.0)
+    async with three(tmp_path) as trio:
+        await filled(trio.cluster)
+        await filled(trio.cluster, 110)
+        before = await journal_of(trio.cluster.nodes[0])
+        for node in trio.cluster.nodes:
+            await trio.damage(node, DAMAGE["a lost range"].format(code=CODE))
+        found = await trio.cluster.nodes[0].verifying.everywhere()
+        left = [each for of in found for each in of.checked or () if each.flaws]
+        assert [(each.shard, told(each.flaws)) for each in left] == 3 * [(CODE, [("journal", "4 to 12", False)])]
+        for node in trio.cluster.nodes:
+            with pytest.raises(Withheld):
+                await one(node, CODE, 3)
+            await eventually(lambda node=node: len(node.directory.incidents) == 3)
+        await eventually(lambda: not any(each.shards[CODE].serving for each in trio.cluster.nodes))
+        await sent(trio.cluster, create(110, "Item/new"))
+    async with three(tmp_path) as trio:
+        # A restart changes nothing about it.
+        nodes = trio.cluster.nodes
+        for node in nodes:
+            assert [str(each) for each in node.shards[CODE].damage.ranges] == ["4 to 12"]
+            with pytest.raises(Withheld):
+                await node.reading.journal(CODE, after=3, limit=10)
+        await sent(trio.cluster, create(110, "Item/newer"))
+        # One of them gets its rows back, as from a backup: the others have theirs from it.
+        await trio.damage(nodes[1], *_given_back(before[4:11]))
+        await eventually(lambda: not any(each.shards[CODE].damage.known for each in nodes))
+        for node in nodes:
+            assert (await journal_of(node))[: len(before)] == before
+        await eventually(lambda: any(each.shards[CODE].serving for each in nodes))
+        await sent(trio.cluster, create(CODE, "Item/new"))
+        await eventually(lambda: not any(each.directory.incidents for each in nodes))
+
+
+def _given_back(rows: list[tuple[Any, ...]]) -> list[str]:
+    values = [
+        ", ".join(
+            "null" if each is None else f"'\\x{each.hex()}'" if isinstance(each, bytes) else f"'{each}'" for each in row
+        )
+        for row in rows
+    ]
+    return [f"insert into journal values ({each})" for each in values]
+
+
+async def test_a_node_whose_directory_is_damaged_starts_and_has_it_repaired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with three(tmp_path) as trio:
+        await filled(trio.cluster)
+        node = follower(trio.cluster, CONTROL)
+        name, before = node.name, await journal_of(node, CONTROL)
+        await trio.damage(node, "update journal set body = 'x' where shard = 0 and position = 2", code=CONTROL)
+        with monkeypatch.context() as patch:
+            patch.setattr(Repairing, "repair", _nothing)
+            await checked(node, CONTROL)
+            await node.verifying.stop()
+    async with three(tmp_path) as trio:
+        node = trio.at(name)
+        await eventually(lambda: CODE in node.shards)
+        assert (await journal_of(node, CONTROL))[: len(before)] == before
+        await eventually(lambda: not node.shards[CONTROL].damage.known)
+        await eventually(lambda: node.shards[CODE].leader is not None)
