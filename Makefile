@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo dev test check format bench clean FORCE
+.PHONY: help demo dev test faults check format bench clean FORCE
 
 # The first Python that is recent enough and can make a virtual environment; `make PYTHON=/path/to/python3` is another.
 CAN_MAKE_VENVS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -23,6 +23,7 @@ help:
 	@echo "make demo    start three nodes, let orders go through five departments, and check the books"
 	@echo "make dev     start three nodes and keep them running (Ctrl-C stops them)"
 	@echo "make test    every test, on a real PostgreSQL"
+	@echo "make faults  real nodes killed, frozen, cut off and wiped, over and over; make faults SCHEDULES=20 SEED=7"
 	@echo "make check   format, lint, types, imports, tidiness"
 	@echo "make bench   the product beside its peers, as ratios; make bench BENCH=\"bulk http\" for some of the cases"
 	@echo "make format  let the formatter and the linter mend what they can"
@@ -36,6 +37,11 @@ dev: .venv/installed
 
 test: .venv/installed-dev
 	@$(RUN) -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
+
+# Real faults on real nodes: minutes to an hour. A failed schedule says where its history and its logs are kept.
+SCHEDULES ?= 200
+faults: .venv/installed-dev
+	@$(RUN) -m tests.faults --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED)) --directed all --mutants all
 
 bench: .venv/installed-bench
 	@$(RUN) -m bench $(BENCH)

@@ -16,53 +16,10 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 
-from tests.faults.history import History, Message, Reading
-from tests.faults.replicas import Copy, Entry, Tip
-
-
-@dataclass
-class Evidence:
-    """What one schedule has left to be judged."""
-
-    history: History
-    #: All nodes' replicas, read after everything had healed.
-    copies: list[Copy]
-    #: The same answers asked for again, on every node: what was noted first, and what was answered now.
-    repeated: list[tuple[Reading, Reading]] = field(default_factory=list)
-    #: Replicas' places earlier: at the end of the last schedule.
-    before: dict[str, dict[int, Tip]] = field(default_factory=dict)
-    #: Nodes whose disk was lost or set back meanwhile.
-    lost: set[str] = field(default_factory=set)
-    #: Departments whose accounts hold a constant sum between them, and that sum.
-    banks: tuple[int, ...] = ()
-    money: int = 0
-    #: Departments in which the rule acts, by its trigger's actor type.
-    trigger: str = "Transfer"
-
-    @cached_property
-    def journals(self) -> dict[int, list[Entry]]:
-        """Each department's journal where it goes furthest; ``same_prefix`` says whether the others are equal."""
-
-        def place(copy: Copy, code: int) -> tuple[int, int]:
-            entries = copy.journals[code]
-            return (entries[-1].epoch, entries[-1].position) if entries else (0, 0)
-
-        codes = self.copies[0].journals
-        return {code: max(self.copies, key=lambda each: place(each, code)).journals[code] for code in codes}
-
-    def by_id(self) -> dict[tuple[int, str], Entry]:
-        return {(code, each.id): each for code, entries in self.journals.items() for each in entries if each.id}
-
-    def epoch_of(self, message: Message) -> int | None:
-        entries = self.journals.get(message.shard, [])
-        assert message.receipt is not None
-        position = message.receipt["position"]
-        return entries[position - 1].epoch if 0 < position <= len(entries) else None
-
+from tests.faults.evidence import Evidence
+from tests.faults.replicas import Entry
 
 Checker = Callable[[Evidence], Iterator[str]]
 
@@ -202,8 +159,8 @@ def acted_once(evidence: Evidence) -> Iterator[str]:
 def _unlike_deliveries(sender: int, receiver: int, sent: list[str | None], arrived: list[str | None]) -> str:
     missing, extra = set(sent) - set(arrived), set(arrived) - set(sent)
     return (
-        f"department {receiver} received {len(arrived)} of {len(sent)} messages from {sender}: {len(missing)} are lost, "
-        f"{len(extra)} were never sent, {len(arrived) - len(set(arrived))} came twice"
+        f"department {receiver} received {len(arrived)} of {len(sent)} messages from {sender}: "
+        f"{len(missing)} are lost, {len(extra)} were never sent, {len(arrived) - len(set(arrived))} came twice"
         + ("" if missing or extra or len(arrived) > len(sent) else ", in another order")
     )
 
@@ -227,7 +184,7 @@ def nothing_early(evidence: Evidence) -> Iterator[str]:
                 continue
             at = entry.source_position
             if not (0 < at <= len(source) and source[at - 1].id == entry.id):
-                yield f"{code}:{entry.position} came from {entry.sender}:{at}, which does not have it: it left too early"
+                yield f"{code}:{entry.position} left {entry.sender}:{at} too early: that one does not have it"
 
 
 def nothing_lost(evidence: Evidence) -> Iterator[str]:
@@ -279,7 +236,8 @@ def foldable(evidence: Evidence) -> Iterator[str]:
         }  # rows are in the order of their stamps: the last one counts
         for key, count in versions.items():
             if folded.get(key) != count:
-                yield f"{copy.node} shows version {folded.get(key)} of {key[1]}/{key[2]} in {key[0]}: it has {count} records"
+                shown = f"version {folded.get(key)} of {key[1]}/{key[2]} in {key[0]}"
+                yield f"{copy.node} shows {shown}: it has {count} records"
 
 
 def as_of_stays(evidence: Evidence) -> Iterator[str]:
@@ -316,7 +274,8 @@ def groups_whole(evidence: Evidence) -> Iterator[str]:
 
 def no_old_epoch(evidence: Evidence) -> Iterator[str]:
     """[1] Once an epoch has acknowledged, no earlier one does."""
-    acknowledged: dict[int, list[tuple[float, int, float, str]]] = defaultdict(list)
+    # By department: what happened, in order. What began at the very moment at which something ended was not after it.
+    events: dict[int, list[tuple[float, int, int, str]]] = defaultdict(list)
     for operation, message in evidence.history.messages():
         receipt = message.receipt
         if receipt is None or receipt["duplicate"] or not receipt["complete"]:
@@ -324,13 +283,15 @@ def no_old_epoch(evidence: Evidence) -> Iterator[str]:
         epoch = evidence.epoch_of(message)
         if epoch is not None:
             attempt = operation.attempts[message.attempt]
-            acknowledged[message.shard].append((attempt.ended, epoch, attempt.invoked, message.id))
-    for code, each in acknowledged.items():
-        by_end = sorted(each)
-        for _, epoch, invoked, message_id in each:
-            newer = next((other for other in by_end if other[0] < invoked and other[1] > epoch), None)
-            if newer is not None:
-                yield f"old epoch: {message_id} was acknowledged in {epoch} of department {code} after one in {newer[1]}"
+            events[message.shard].append((attempt.invoked, 0, epoch, message.id))
+            events[message.shard].append((attempt.ended, 1, epoch, message.id))
+    for code, happened in events.items():
+        newest = 0
+        for _, has_ended, epoch, message_id in sorted(happened):
+            if has_ended:
+                newest = max(newest, epoch)
+            elif epoch < newest:
+                yield f"old epoch: {message_id} was acknowledged in {epoch} of department {code}, after one in {newest}"
 
 
 def own_writes_read(evidence: Evidence) -> Iterator[str]:

@@ -14,7 +14,7 @@ import aiohttp
 from tests.faults.cluster import Cluster
 from tests.faults.history import Attempt, History, Message, Operation, Reading, Sighting, Told
 
-_SEND_TIMEOUT_S = 2.0
+_SEND_TIMEOUT_S = 1.0
 _PAUSE_S = 0.05
 #: Nothing was recorded, and the same may be asked again later.
 _NOT_NOW = (429, 503, 507)
@@ -88,7 +88,7 @@ class Client:
         if len(left) == 1 and not operation.atomic:
             body = body[0]
         try:
-            timeout = aiohttp.ClientTimeout(total=_SEND_TIMEOUT_S + 1)
+            timeout = aiohttp.ClientTimeout(total=_SEND_TIMEOUT_S + 0.5)
             async with self._cluster.http.post(url, json=body, timeout=timeout) as answer:
                 told: Any = await answer.json(content_type=None)
                 status = answer.status

@@ -1,4 +1,4 @@
-"""A wall clock that tests set forward and back: eight bytes of a file that the node looks at whenever it asks the time."""
+"""A wall clock that tests set forward and back: eight bytes of a file, looked at whenever a node asks the time."""
 
 from __future__ import annotations
 

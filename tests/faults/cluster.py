@@ -155,7 +155,6 @@ async def running(
 ) -> AsyncIterator[Cluster]:
     """A running cluster for the block; whatever happens, nothing of it is left."""
     adopt()
-    directory.mkdir(parents=True, exist_ok=True)
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
     members = [Member(name, directory, lease_s=lease_s, app=app, founders=names) for name in names]
     for each in members:

@@ -208,7 +208,8 @@ class Member:
             self.data.rmdir()
 
     async def close(self) -> None:
-        """Nothing of it is left running."""
+        """Nothing of it is left running. In order, where it can be: a killed server leaves its shared memory behind."""
+        await self.stop()
         await self.kill_everything()
         self._reserved.close()
 

@@ -36,7 +36,8 @@ def draw(
     for _ in range(chance.randint(FAULTS_MIN, FAULTS_MAX)):
         victim, other = chance.sample(list(names), 2)
         lost = any(each.kind in LOSING for each in planned)
-        kind = chance.choice([each for each in kinds if not (lost and each in LOSING)])
+        left = [each for each in kinds if not (lost and each in LOSING)]
+        kind = chance.choices(left, [WEIGHTS[each] for each in left])[0]
         long = chance.random() < 0.6
         for_s = chance.uniform(1.2, 2.2) * lease_s if long else chance.uniform(0.1, 0.8) * lease_s
         planned.append(Planned(kind, victim, other, chance.uniform(0.0, over_s), for_s))
@@ -193,10 +194,6 @@ async def _set_back(cluster: Cluster, planned: Planned) -> None:
 
 
 FAULTS: dict[str, Callable[[Cluster, Planned], Awaitable[None]]] = {
-    "kill": _kill,
-    "kill server": _kill_server,
-    "kill both": _kill_both,
-    "kill all": _kill_all,
     "freeze": _freeze_node,
     "freeze server": _freeze_server,
     "freeze both": _freeze_both,
@@ -208,23 +205,15 @@ FAULTS: dict[str, Callable[[Cluster, Planned], Awaitable[None]]] = {
     "reset": _reset,
     "delay": _delay,
     "clock jump": _clock_jump,
+    "kill server": _kill_server,
+    "kill": _kill,
+    "kill both": _kill_both,
+    "kill all": _kill_all,
     "wipe": _wipe,
     "set back": _set_back,
 }
 #: What one node had promised or acknowledged may be forgotten: of such, one at a time.
 LOSING = ("wipe", "set back")
-#: Those that need no process to come up again.
-QUICK = (
-    "freeze",
-    "freeze server",
-    "freeze both",
-    "partition",
-    "cut off",
-    "one way",
-    "mute",
-    "deaf",
-    "reset",
-    "delay",
-    "clock jump",
-    "kill server",
-)
+#: Faults after which processes have to come up again take seconds: they are drawn less often.
+_SLOW = {"kill": 2, "kill both": 2, "kill all": 1, "wipe": 1, "set back": 1}
+WEIGHTS = {kind: _SLOW.get(kind, 3) for kind in FAULTS}

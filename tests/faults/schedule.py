@@ -10,14 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.faults import bank, nemesis, replicas
-from tests.faults.checkers import Evidence, judge
+from tests.faults.checkers import judge
 from tests.faults.clients import Away, Client, Span, read_at
 from tests.faults.cluster import Cluster
+from tests.faults.evidence import Evidence
 from tests.faults.history import Claim, History, Reading
 from tests.faults.replicas import CONVERGED_S, Tip
 from tests.faults.workloads import Work, chance_of
 
-CLIENTS = 8
+CLIENTS = 12
 FRESH = 2
 #: Over how long the faults of a schedule begin, and how long clients go on after the last of them is over.
 _FAULTS_S = 1.2

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.faults.bank import BRANCHES
 from tests.faults.clients import Client, Span, new_id
 
 #: Of what a client does next.
-_MIX = {"append": 8, "batch": 3, "group": 3, "transfer": 3, "order": 2, "local": 2, "shared": 2, "sample": 2, "look": 2}
+_MIX = {"append": 8, "batch": 3, "group": 3, "transfer": 3, "order": 2, "local": 5, "shared": 2, "sample": 2, "look": 2}
 _BATCH = 20
 ACCOUNTS = "/actors/Account"
 
@@ -130,7 +131,8 @@ class Work:
     async def _sample(self) -> None:
         """Read the whole bank, or a fresh department, at one cutoff; it must be the same for ever."""
         path = ACCOUNTS if self._chance.random() < 0.6 else f"/shards/{self._chance.choice(self._fresh)}/Item"
-        reading = await self._client.sample(path)
+        now = datetime.now(UTC).isoformat() if self._chance.random() < 0.4 else None
+        reading = await self._client.sample(path, now)
         if reading is None:
             await asyncio.sleep(0.02)
 
