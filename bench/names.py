@@ -21,6 +21,17 @@ SHORT_JOURNAL = "product, short journal"
 LONG_JOURNAL = "product, long journal"
 RAW_PULL = "raw COPY, one server to another"
 PULL = "product, pull with chain check"
+ONE_NODE = "one node"
+THREE_NODES = "three nodes"
+THREE_NODES_LOCAL = "three nodes, local commit"
+THREE_NODES_FOLLOWER = "three nodes, sent to a follower"
+RAW_CATCH_UP = "raw COPY, leader's server to follower's"
+CATCH_UP = "follower, until its journal is level"
+CATCH_UP_FOLDED = "follower, its views from then on"
+APPENDS_LEVEL = "leader, single messages, all level"
+APPENDS_CATCH_UP = "leader, single messages, while a follower catches up"
+RECOVER = "from a kill to the next write, median"
+RECOVER_WORST = "from a kill to the next write, worst"
 
 EVENTSOURCING_BATCHES = ("eventsourcing, batches of 100", "eventsourcing functions, batches of 100")
 EVENTSOURCING_SINGLES = (
@@ -35,6 +46,16 @@ EVENTSOURCING_FOLLOW_UPS = (
     "eventsourcing, trigger to follow-up, pulled",
     "eventsourcing, trigger to follow-up, pushed",
 )
+
+
+def idle(departments: int, what: str) -> str:
+    """What three nodes need that have nothing to do."""
+    return f"three idle nodes, {departments} departments, {what}"
+
+
+def latency(contestant: str, percent: int) -> str:
+    """How long so many percent of a contestant's answers took at most."""
+    return f"{contestant}, p{percent}"
 
 
 def singles(clients: int) -> str:

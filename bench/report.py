@@ -18,13 +18,13 @@ def table(case: str, figures: Mapping[str, Figures]) -> str:
     for name, each in figures.items():
         base = bases.setdefault(each.unit, each.median)
         spread = f"{_figure(min(each.rounds))} to {_figure(max(each.rounds))}"
-        median = f"{_figure(each.median):>9} {each.unit:<2}"
+        median = f"{_figure(each.median):>9} {each.unit:<6}"
         lines.append(f"  {name:<{_NAME_LETTERS}} {median}  {each.median / base:>7.2f}  ({spread})")
     return "\n".join(lines)
 
 
 def goal_table(verdicts: Iterable[Verdict]) -> str:
-    """Each goal, its ratio, and whether it holds."""
+    """Each goal, its ratio or figure, and whether it holds."""
     return "\n".join(["goals:", *(f"  {_verdict(each)}" for each in verdicts)])
 
 
@@ -41,8 +41,8 @@ def result(measured: Measured, verdicts: Iterable[Verdict], circumstances: Mappi
         },
         "goals": [
             {
-                "goal": f"{each.goal.says} {each.goal.sense} {each.goal.bound:g}",
-                "ratio": None if each.ratio is None else round(each.ratio, 3),
+                "goal": f"{each.goal.says} {each.goal.sense} {each.goal.bound:.3g}",
+                "value": None if each.value is None else round(each.value, 3),
                 "holds": each.holds,
             }
             for each in verdicts
@@ -52,10 +52,10 @@ def result(measured: Measured, verdicts: Iterable[Verdict], circumstances: Mappi
 
 def _verdict(verdict: Verdict) -> str:
     goal = verdict.goal
-    asked = f"{goal.says}: {goal.sense} {goal.bound:g}"
-    if verdict.ratio is None:
+    asked = f"{goal.says}: {goal.sense} {goal.bound:.3g}"
+    if verdict.value is None:
         return f"not measured  {'':>7}  {asked}"
-    return f"{'holds' if verdict.holds else 'MISSED':<12}  {verdict.ratio:>7.2f}  {asked}"
+    return f"{'holds' if verdict.holds else 'MISSED':<12}  {verdict.value:>7.2f}  {asked}"
 
 
 def _figure(value: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["/s", "ms"]
+Unit = Literal["/s", "ms", "leases", "%", "MB"]
 #: Does a number of units of work and answers the figure, in the contestant's unit.
 Measure = Callable[[int], Awaitable[float]]
 
@@ -22,6 +22,8 @@ class Contestant:
     #: Units of work in the warm-up, whose figure counts for nothing but the length of the rounds.
     least: int = 200
     most: int = 20_000
+    #: Units of work for each second asked, where they do not depend on how fast it is.
+    per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,10 @@ class Pace:
 
 def work_for(contestant: Contestant, figure: float, seconds: float) -> int:
     """How many units of work take about so long, by the figure of the warm-up, within the contestant's bounds."""
-    rate = figure if contestant.unit == "/s" else 1000 / figure
+    if contestant.per_second is not None:
+        rate: float = contestant.per_second
+    else:
+        rate = figure if contestant.unit == "/s" else 1000 / figure
     return max(contestant.least, min(contestant.most, round(rate * seconds)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from bench.cases import appends, growth, http, pull, reads, refold, rules
+from bench.cases import appends, catchup, cluster, growth, http, idle, pull, reads, recover, refold, rules
 from bench.place import Place
 from bench.rounds import Contestant
 
@@ -23,5 +23,9 @@ def cases(*, long_records: int) -> dict[str, Case]:
         "refold": refold.refold,
         "reads": reads.reads,
         "pull": pull.pull,
+        "cluster": cluster.cluster,
+        "catchup": catchup.catchup,
+        "recover": recover.recover,
+        "idle": idle.idle,
         "growth": partial(growth.growth, long_records=long_records),
     }

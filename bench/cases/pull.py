@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,7 +28,8 @@ sql = Statements("bench", "pull")
 RECORDS = 100_000
 #: Bytes of one pull; a follower that is far behind asks for so many at a time.
 PULL_BYTES = 4 * 1024 * 1024
-_DATABASE = "pulled"
+#: Not the one that a node would have on that server.
+DATABASE = "pulled"
 _FILLED_AT_A_TIME = 10_000
 _PIECES_WAITING_MAX = 16
 
@@ -38,9 +39,11 @@ async def pull(place: Place) -> AsyncIterator[Sequence[Contestant]]:
     """Rows per second from the place's server into a second one."""
     second = await Server.start(place.directory / "follower")
     try:
-        async with _journal(place.server) as leader, _journal(second) as follower:
+        for server in (place.server, second):
+            await make_journal(server.connection)
+        async with _opened(place.server) as leader, _opened(second) as follower:
             await _fill(leader)
-            pair = _Pair(leader, follower)
+            pair = Pair(leader, follower)
             yield [
                 Contestant(name=names.RAW_PULL, measure=pair.raw, least=10_000, most=RECORDS),
                 Contestant(name=names.PULL, measure=pair.checked, least=10_000, most=RECORDS),
@@ -49,14 +52,21 @@ async def pull(place: Place) -> AsyncIterator[Sequence[Contestant]]:
         await second.stop()
 
 
-@asynccontextmanager
-async def _journal(server: Server) -> AsyncIterator[Transaction]:
-    """A database with an empty journal, for the block."""
-    await postgres.prepare(server.connection(ROLE), database=_DATABASE)
-    await postgres.migrate(server.connection(OWNER, _DATABASE))
-    tx = await postgres.connect(server.connection(ROLE, _DATABASE))
+async def make_journal(connection: Callable[[str, str], dict[str, Any]]) -> None:
+    """A new database on a server, with an empty journal. ``connection``: how to connect, by role and database."""
+    await postgres.prepare(connection(ROLE, "postgres"), database=DATABASE)
+    await postgres.migrate(connection(OWNER, DATABASE))
+    tx = await postgres.connect(connection(ROLE, DATABASE))
     try:
-        await journal.sql.open.run(tx, shard=sales.code)
+        await journal.sql.open.run(tx, shard=sales.code, recovering=False)
+    finally:
+        await tx.close()
+
+
+@asynccontextmanager
+async def _opened(server: Server) -> AsyncIterator[Transaction]:
+    tx = await postgres.connect(server.connection(ROLE, DATABASE))
+    try:
         yield tx
     finally:
         await tx.close()
@@ -78,7 +88,7 @@ def _record(row: Mapping[str, Any]) -> Record:
     return Record(*(row[name] for name in COLUMNS))
 
 
-class _Pair:
+class Pair:
     """A journal that has rows, and one that gets them."""
 
     def __init__(self, leader: Transaction, follower: Transaction) -> None:
@@ -133,5 +143,5 @@ class _Pair:
     async def _empty(self) -> None:
         """A new journal, in place of what the last round has left."""
         await sql.drop.run(self._follower)
-        await journal.sql.open.run(self._follower, shard=sales.code)
+        await journal.sql.open.run(self._follower, shard=sales.code, recovering=False)
         await sql.settle.run(self._follower)

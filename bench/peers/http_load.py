@@ -6,6 +6,7 @@ A connection sends its next request when the last one has been answered. Usage: 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,17 +24,19 @@ _LENGTH = b"content-length:"
 
 
 class Connection(asyncio.Protocol):
-    """One connection that works off requests until there are none."""
+    """One connection that works off requests until there are none, and notes how long each answer took, in seconds."""
 
-    def __init__(self, requests: Iterator[bytes], done: asyncio.Future[None]) -> None:
+    def __init__(self, requests: Iterator[bytes], done: asyncio.Future[None], latencies: list[float]) -> None:
         self._requests = requests
         self._done = done
+        self._latencies = latencies
+        self._sent_at = 0.0
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._next()
+        self.go_on()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -43,19 +46,31 @@ class Connection(asyncio.Protocol):
         end = head + len(_HEAD_END) + _length(self._received[:head])
         if len(self._received) < end:
             return
-        if not self._received.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")) or b'"error"' in self._received:
-            self._fail(RuntimeError(f"an answer is not what it should be: {bytes(self._received[:500])!r}"))
-            return
+        answer = bytes(self._received)
         self._received.clear()
-        self._next()
+        if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")) or b'"error"' in answer:
+            self.refused(answer)
+            return
+        self.accepted()
+        self.go_on()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail(RuntimeError(f"the server has closed a connection: {error}"))
 
-    def _next(self) -> None:
+    def accepted(self) -> None:
+        """An answer is as it should be."""
+        self._latencies.append(time.perf_counter() - self._sent_at)
+
+    def refused(self, answer: bytes) -> None:
+        """An answer is not: what is refused costs less than what is recorded, and must not be measured."""
+        self._fail(RuntimeError(f"an answer is not what it should be: {answer[:500]!r}"))
+
+    def go_on(self) -> None:
+        """Send the next request, if there is one."""
         assert self._transport is not None
         request = next(self._requests, None)
         if request is not None:
+            self._sent_at = time.perf_counter()
             self._transport.write(request)
         elif not self._done.done():
             self._done.set_result(None)
@@ -72,14 +87,17 @@ def _length(head: bytearray) -> int:
     return int(head[at + len(_LENGTH) :].split(b"\r\n", 1)[0])
 
 
-async def work_off(requests: Sequence[bytes], connections: int, host: str, port: int) -> float:
+async def work_off(
+    requests: Sequence[bytes], connections: int, host: str, port: int, latencies: list[float] | None = None
+) -> float:
     """Send all requests over so many connections; answers the seconds from the first one to the last answer."""
     loop = asyncio.get_running_loop()
     remaining = iter(requests)
     done = [loop.create_future() for _ in range(connections)]
+    noted = [] if latencies is None else latencies
     began = time.perf_counter()
     opened = await asyncio.gather(
-        *(loop.create_connection(_made(remaining, each), host, port) for each in done),
+        *(loop.create_connection(_made(remaining, each, noted), host, port) for each in done),
     )
     await asyncio.gather(*done)
     took = time.perf_counter() - began
@@ -88,16 +106,24 @@ async def work_off(requests: Sequence[bytes], connections: int, host: str, port:
     return took
 
 
-def _made(requests: Iterator[bytes], done: asyncio.Future[None]) -> Callable[[], Connection]:
-    return lambda: Connection(requests, done)
+def _made(requests: Iterator[bytes], done: asyncio.Future[None], latencies: list[float]) -> Callable[[], Connection]:
+    return lambda: Connection(requests, done, latencies)
 
 
-def posts(host: str, first: int, count: int, array: int) -> list[bytes]:
+def percentile(latencies: Sequence[float], percent: int) -> float:
+    """What so many percent of the answers took at most, in ms."""
+    return statistics.quantiles(latencies, n=100, method="inclusive")[percent - 1] * 1000
+
+
+def posts(host: str, first: int, count: int, array: int, concern: str) -> list[bytes]:
     """Requests that send messages, one each, or arrays."""
     bodies = [msgspec.json.encode(message(number).public()) for number in range(first, first + count)]
     if array > 1:
         bodies = [b"[" + b",".join(bodies[each : each + array]) + b"]" for each in range(0, count, array)]
-    head = f"POST /messages?timeout=60s HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: "
+    head = (
+        f"POST /messages?timeout=60s&concern={concern} HTTP/1.1\r\nhost: {host}\r\n"
+        "content-type: application/json\r\ncontent-length: "
+    )
     return [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
 
 
@@ -116,18 +142,29 @@ def gets(host: str, prefix: str, count: int) -> list[bytes]:
 
 def main() -> None:
     host, port = sys.argv[1], int(sys.argv[2])
+    latencies: list[float] = []
 
-    def send(first: int, count: int, array: int, connections: int) -> float:
+    def send(first: int, count: int, array: int, connections: int, concern: str = "quorum") -> float:
         """Messages per second."""
-        took = uvloop.run(work_off(posts(host, first, count, array), connections, host, port))
-        uvloop.run(work_off([caught_up(host, first + count)], 1, host, port))
+        latencies.clear()
+        requests = posts(host, first, count, array, concern)
+        took = uvloop.run(work_off(requests, connections, host, port, latencies))
+        wait(first + count)
         return count / took
+
+    def wait(taken: int) -> float:
+        """Seconds until the views show the first messages."""
+        return uvloop.run(work_off([caught_up(host, taken)], 1, host, port))
 
     def read(prefix: str, count: int, connections: int) -> float:
         """Reads per second."""
         return count / uvloop.run(work_off(gets(host, prefix, count), connections, host, port))
 
-    serve({"send": send, "read": read})
+    def latency(percent: int) -> float:
+        """What so many percent of the requests that sent messages last took at most, in ms."""
+        return percentile(latencies, percent)
+
+    serve({"send": send, "wait": wait, "read": read, "latency": latency})
 
 
 if __name__ == "__main__":

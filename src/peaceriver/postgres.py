@@ -84,6 +84,9 @@ DATABASE = "peaceriver"
 #: Connections of one node, whatever the number of its departments.
 WORK_CONNECTIONS_MAX = 12
 READER_CONNECTIONS_MAX = 8
+#: Connections that were not needed for so long are given up, but for one: with a hundred departments each one's backend
+#: holds some 30 MB of plans and catalogue.
+CONNECTION_IDLE_S = 10.0
 #: Of a COPY it is ours to keep: the driver would start a task for every piece, which takes as long as the piece does.
 COMMAND_TIMEOUT_S = 60.0
 
@@ -163,8 +166,12 @@ class _Connections:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        #: Those used last come last, and are used first.
         self._idle: list[asyncpg.pool.PoolConnectionProxy] = []
         self._waiting = 0
+        #: How many of those in front nobody has needed since they were looked over: spare <= len(idle).
+        self._spare = 0
+        self._looking_over: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Transaction]:
@@ -177,12 +184,15 @@ class _Connections:
             raise
         if self._waiting == 0 and _is_fit(connection):
             self._idle.append(connection)
+            if self._looking_over is None and len(self._idle) > 1:
+                self._looking_over = asyncio.create_task(self._look_over(), name="spare connections")
         else:
             await self._pool.release(connection)
 
     async def _take(self) -> asyncpg.pool.PoolConnectionProxy:
         while self._idle:
             connection = self._idle.pop()
+            self._spare = min(self._spare, len(self._idle))
             if _is_fit(connection):
                 return connection
             await self._pool.release(connection)
@@ -192,7 +202,21 @@ class _Connections:
         finally:
             self._waiting -= 1
 
+    async def _look_over(self) -> None:
+        """Give up what nobody has needed for a while, until one is left; the next use of a connection begins anew."""
+        while len(self._idle) > 1:
+            self._spare = len(self._idle) - 1
+            await asyncio.sleep(CONNECTION_IDLE_S)
+            given_up, self._idle = self._idle[: self._spare], self._idle[self._spare :]
+            for each in given_up:
+                if _is_fit(each):
+                    each.terminate()
+                await self._pool.release(each)
+        self._looking_over = None
+
     def close(self) -> None:
+        if self._looking_over is not None:
+            self._looking_over.cancel()
         self._pool.terminate()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from peaceriver import postgres
 from peaceriver.embedded import Server
 from peaceriver.postgres import WORK_CONNECTIONS_MAX, Database, Transaction, connect
 
@@ -57,6 +58,32 @@ async def test_however_many_want_one_there_are_so_many_and_each_gets_its_turn(da
     async with asyncio.timeout(20):
         await asyncio.gather(*(use(number) for number in range(10 * WORK_CONNECTIONS_MAX)))
     assert len(pids) == WORK_CONNECTIONS_MAX
+
+
+async def test_those_that_nobody_needs_are_given_up_but_for_one(
+    server: Server, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "CONNECTION_IDLE_S", 0.05)
+    pids, together = set(), asyncio.Barrier(5)
+
+    async def use() -> None:
+        async with database.connection() as tx:
+            pids.add(await backend(tx))
+            await together.wait()
+
+    await asyncio.gather(*(use() for _ in range(5)))
+    admin = await connect(server.connection("postgres"))
+    async with asyncio.timeout(20):
+        while True:
+            left = await admin.fetch("select pid from pg_stat_activity where pid = any($1)", list(pids))
+            if len(left) == 1:
+                break
+            await asyncio.sleep(0.05)
+    await admin.close()
+    async with database.connection() as tx:
+        assert [await backend(tx)] == [each["pid"] for each in left]
+    # Whoever needs more again has more again.
+    await asyncio.gather(*(use() for _ in range(5)))
 
 
 async def test_one_that_was_lost_while_nobody_used_it_is_replaced(server: Server, database: Database) -> None:

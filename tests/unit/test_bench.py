@@ -76,6 +76,11 @@ def test_the_work_of_a_round_takes_about_as_long_as_asked(unit: str, figure: flo
     assert work_for(contestant, figure, 2.0) == work
 
 
+def test_work_that_does_not_depend_on_the_speed_is_as_much_as_asked() -> None:
+    contestant = Contestant(name="any", measure=answering([], []), unit="%", least=2, most=100, per_second=20)
+    assert [work_for(contestant, 0.0, seconds) for seconds in (0.01, 1.0, 2.0, 9.0)] == [2, 20, 40, 100]
+
+
 async def test_contestants_are_measured_in_turn_and_the_warm_up_counts_for_nothing() -> None:
     first_asked: list[int] = []
     second_asked: list[int] = []
@@ -99,7 +104,7 @@ AT_MOST = Goal(says="ours to theirs", case="rules", ours="ours", base=("one", "t
 @pytest.mark.parametrize(("ours", "holds"), [(250, True), (249, False)])
 def test_a_goal_is_held_against_the_best_of_the_others(ours: float, holds: bool) -> None:
     verdict = judged(AT_LEAST, {"bulk": {"ours": rates(ours), "one": rates(100), "two": rates(50)}})
-    assert verdict.ratio == pytest.approx(ours / 100)
+    assert verdict.value == pytest.approx(ours / 100)
     assert verdict.holds is holds
 
 
@@ -112,8 +117,15 @@ def test_of_times_the_shortest_is_the_one_to_beat(ours: float, holds: bool) -> N
 @pytest.mark.parametrize("measured", [{}, {"bulk": {"ours": rates(1)}}, {"bulk": {"one": rates(1)}}])
 def test_what_was_not_measured_neither_holds_nor_fails(measured: dict[str, dict[str, Figures]]) -> None:
     verdict = judged(AT_LEAST, measured)
-    assert (verdict.ratio, verdict.holds) == (None, None)
+    assert (verdict.value, verdict.holds) == (None, None)
     assert "not measured" in goal_table([verdict])
+
+
+@pytest.mark.parametrize(("megabytes", "holds"), [(599, True), (601, False)])
+def test_a_goal_without_a_base_is_about_the_figure_itself(megabytes: float, holds: bool) -> None:
+    goal = Goal(says="MB of three idle nodes", case="idle", ours="ours", bound=600, sense="at most")
+    verdict = judged(goal, {"idle": {"ours": Figures(unit="MB", rounds=(megabytes,))}})
+    assert (verdict.value, verdict.holds) == (megabytes, holds)
 
 
 def test_every_goal_says_something_of_its_own() -> None:
@@ -147,5 +159,5 @@ def test_the_result_keeps_every_round() -> None:
                 "one": {"unit": "/s", "median": 100, "rounds": [100, 101, 99]},
             }
         },
-        "goals": [{"goal": "ours to theirs at least 2.5", "ratio": 2.5, "holds": True}],
+        "goals": [{"goal": "ours to theirs at least 2.5", "value": 2.5, "holds": True}],
     }

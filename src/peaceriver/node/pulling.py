@@ -11,6 +11,7 @@ import structlog
 from peaceriver.errors import Unavailable
 from peaceriver.node.peers import Away, Peers
 from peaceriver.node.wire import Poll, Polled, framed, unframed
+from peaceriver.postgres import DatabaseError, Unreachable
 from peaceriver.protocol.messages import Fetch
 from peaceriver.record import written_time
 from peaceriver.shard import rows
@@ -83,6 +84,10 @@ class Puller:
                     self._away_since = datetime.now(UTC)
                     log.warning("a node does not answer", node=self._node, reason=repr(error))
                 self._away = repr(error)
+                await asyncio.sleep(_RETRY_PAUSE_S)
+            except (*Unreachable, DatabaseError) as error:
+                self._forget()
+                log.warning("pulling waits for this node's database", node=self._node, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
             except Exception:  # outermost: without it this node would follow nobody any more
                 self._forget()

@@ -18,32 +18,26 @@ from peaceriver.errors import Damaged
 from peaceriver.limits import CHUNK_BYTES_MAX
 from peaceriver.postgres import DatabaseError, Transaction, Unreachable
 from peaceriver.protocol.effects import (
-    Apply,
     Complete,
     Effect,
     Forget,
     Hold,
-    Open,
-    SavePromise,
-    SaveRecovered,
     Say,
     StepDown,
-    Strand,
 )
 from peaceriver.protocol.members import Members
 from peaceriver.protocol.messages import Answer, Ask, Fetch, Place, Question, Reply
 from peaceriver.protocol.replica import Replica
 from peaceriver.record import Tip
-from peaceriver.shard import damage, replicas, rows, stranding
+from peaceriver.shard import damage, replicas
+from peaceriver.shard.carrying import Carrying, Steady
 from peaceriver.shard.journal import Batch
-from peaceriver.shard.replicas import Standing
 from peaceriver.shard.shard import Shard
 
 log = structlog.get_logger()
 
 #: Sends a question about a shard to a node; the reply comes to ``Keeper.replied``.
 SayTo = Callable[[str, int, Question], None]
-Steady = Callable[[], float]
 #: Before rows are asked for again where the database did not take some.
 _FAILED_PAUSE_S = 0.5
 #: Before rows are asked for again where some did not fit.
@@ -69,14 +63,12 @@ class Keeper:
     ) -> None:
         self.shard = shard
         self.replica = replica
-        self._founders = founders
+        self._carrying = Carrying(shard, replica, founders, recovered=recovered, steady=steady)
         self._say = say
         #: Called when somebody else leads, this node perhaps, or is pulled from.
         self._turned = turned
         #: Called when there is something new to tell those who follow.
         self._stirred = stirred
-        #: Called when the replica counts again, in the transaction that says so.
-        self._recovered = recovered
         #: Says why nothing may be written to this node's disk, if so.
         self._lack = lack
         #: Called when rows from a node do not fit: one of the two journals is damaged.
@@ -285,7 +277,8 @@ class Keeper:
             if self._done_at_once(effect):
                 continue
             try:
-                waiting.extend(await self._carried_out(effect, taken))
+                waiting.extend(await self._carrying.out(effect, taken))
+                self._complaint = None
             except (*Unreachable, DatabaseError) as error:
                 # What is not done is decided about anew, from what stands on disk then.
                 self._unsure = True
@@ -298,101 +291,6 @@ class Keeper:
         if reason != self._complaint:
             log.warning("a replica waits", shard=self.shard.code, effect=effect, reason=reason)
         self._complaint = reason
-
-    async def _carried_out(self, effect: Effect, taken: Sequence[bytes]) -> list[Effect]:
-        match effect:
-            case SavePromise():
-                return await self._promise(effect)
-            case Apply():
-                return await self._apply(effect, taken)
-            case Strand():
-                return await self._strand(effect)
-            case Open():
-                return await self._open(effect.epoch)
-            case StepDown():
-                await self._step_down(effect.reason)
-            case SaveRecovered(promised=promised):
-                async with self.shard.database.transaction() as tx:
-                    await replicas.sql.recovered.run(tx, shard=self.shard.code, promised=promised)
-                    await self._recovered(tx, self.shard)
-                self.replica.recovered(promised)
-                log.info("a replica counts again", shard=self.shard.code, promised=promised)
-            case Forget(reason=reason):
-                async with self.shard.database.connection() as tx:
-                    await replicas.sql.forget.run(tx, shard=self.shard.code)
-                self.replica.forgot()
-                log.error("a replica was replaced by an older one", shard=self.shard.code, reason=reason)
-        return []
-
-    async def _promise(self, effect: SavePromise) -> list[Effect]:
-        async with self.shard.database.transaction() as tx:
-            there = await replicas.promise(tx, self.shard.code, effect.epoch, effect.to)
-        return self.replica.saved(there.promised, there.to, there.end, self._steady())
-
-    async def _apply(self, effect: Apply, taken: Sequence[bytes]) -> list[Effect]:
-        """Take rows in, if they follow what is here, and everything fits."""
-        shard, fetched = self.shard, effect.rows
-        before = shard.tip
-        after = rows.check(taken, shard.code, before)
-        if (after.epoch, after.position) != fetched.end:
-            raise Damaged(f"rows of department {shard.code} end at {after.position}, and not where they are said to")
-        async with shard.database.transaction() as tx:
-            accepted = await replicas.accept(tx, shard.code, fetched, taken, before, after)
-            members = self.replica.members
-            if accepted and replicas.has_members(taken):
-                members = await replicas.members(tx, shard.code, self._founders)
-        if not accepted:
-            await self._reread()
-            return []
-        shard.copied(after, taken)
-        self._complaint = None
-        return self.replica.applied(fetched, members, self._steady())
-
-    async def _strand(self, effect: Strand) -> list[Effect]:
-        shard = self.shard
-        async with shard.still:
-            async with shard.database.transaction() as tx:
-                place = await replicas.not_beyond(tx, shard.code, effect.after)
-                if place != effect.after:
-                    self.replica.probed(place)
-                    return []
-                went = await stranding.strand(
-                    tx,
-                    shard.code,
-                    place.position,
-                    epoch=effect.epoch,
-                    position=shard.tip.position,
-                    chain=shard.tip.chain,
-                    models=shard.models,
-                )
-                there = await replicas.reread(tx, shard.code, self._founders)
-            if went is None:
-                await self._reread()
-                return []
-            await shard.moved(there.tip)
-        log.warning("a tail was taken back", shard=shard.code, after=place.position, records=went.removed)
-        if went.kept:
-            shard.stranded(shard.code)
-        return self.replica.stranded(place, there.stored.members, self._steady())
-
-    async def _open(self, epoch: int) -> list[Effect]:
-        end = await self.shard.lead(epoch, self.replica.node, self.replica.end)
-        effects = self.replica.opened(epoch, end, self._steady())
-        if self.replica.leads == epoch:
-            log.info("this node leads", shard=self.shard.code, epoch=epoch)
-            self.shard.serve()
-        elif end is None:
-            await self._reread()
-        return effects
-
-    async def _step_down(self, reason: str) -> None:
-        epoch = self.shard.tip.epoch
-        log.info("this node leads no longer", shard=self.shard.code, epoch=epoch, reason=reason)
-        await self.shard.stop_leading()
-        async with self.shard.database.connection() as tx:
-            complete = self.shard.complete.value
-            await replicas.sql.resign.run(tx, shard=self.shard.code, epoch=epoch, complete_position=complete)
-        await self._reread()
 
     # --- the leader's own journal
 
@@ -414,16 +312,9 @@ class Keeper:
     # --- when it is not known how things stand
 
     async def _reread(self) -> None:
-        async with self.shard.database.transaction() as tx:
-            there = await replicas.reread(tx, self.shard.code, self._founders)
-        await self._take_up(there)
-
-    async def _take_up(self, there: Standing) -> None:
+        effects = await self._carrying.reread()
         self._unsure = False
-        stored = there.stored
-        if there.tip != self.shard.tip:
-            await self.shard.moved(there.tip)
-        await self._carry_out(self.replica.reread(stored, self._steady()))
+        await self._carry_out(effects)
 
     async def _not_beyond(self, place: Place) -> Place:
         async with self.shard.database.connection() as tx:
