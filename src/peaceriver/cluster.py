@@ -150,7 +150,7 @@ class Cluster:
             # The program's output is the program's: what a person should know goes to standard error.
             structlog.configure(
                 wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-                logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+                logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
             )
         application = load(app)
         async with AsyncExitStack() as stack:
@@ -159,6 +159,8 @@ class Cluster:
                 stack.push_async_callback(running[0].stop)
             else:
                 running = await _nodes(stack, application, data, nodes)
+                # First of all that ends: nobody misses a node that stops with the others.
+                stack.push_async_callback(_part, running)
             await asyncio.gather(*(publish(node, application, node.overview.url) for node in running))
             await asyncio.gather(*(node.led() for node in running))
             yield Cluster(Inside(running[0]), running[0], running)
@@ -325,6 +327,10 @@ async def _nodes(stack: AsyncExitStack, application: Application, data: Path | s
             node.replication.place(other.name, url)
         node.overview.url = url_of[node.name]
     return [node for node, _ in running]
+
+
+async def _part(running: Sequence[Node]) -> None:
+    await asyncio.gather(*(node.replication.part() for node in running))
 
 
 def _typed(model: type[A], read: ActorRead) -> ActorAs[A]:

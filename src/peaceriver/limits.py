@@ -86,8 +86,8 @@ CONTROL = 0
 #: What a leader keeps of a department's newest rows in memory, for followers that keep up.
 FRESH_BYTES_MAX = 8 * 1024 * 1024
 #: Rows of one department, and of all, that one answer to a poll holds, roughly.
-CHUNK_BYTES_MAX = 1024 * 1024
-POLL_BYTES_MAX = 4 * 1024 * 1024
+CHUNK_BYTES_MAX = 4 * 1024 * 1024
+POLL_BYTES_MAX = 8 * 1024 * 1024
 #: How long a follower goes on without hearing from its leader, and a leader without hearing from a majority.
 LEASE_S = 1.5
 #: How long a message waits at its first node for its department to be led by somebody.
@@ -121,7 +121,7 @@ VERIFY_AGAIN_S = 6 * 3600.0
 VERIFY_TIMEOUT_S = 3600.0
 #: How soon a repair is tried again, and how seldom it comes to be; how long a damaged leader goes on leading meanwhile.
 REPAIR_PAUSE_S = 5.0
-REPAIR_PAUSE_MAX_S = 300.0
+REPAIR_PAUSE_MAX_S = 30.0
 REPAIR_PATIENCE_S = 10.0
 #: Repairs of one department in a row: what comes to light by one of them is for the next.
 REPAIR_ROUNDS_MAX = 5

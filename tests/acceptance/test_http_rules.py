@@ -696,7 +696,7 @@ def test_a_message_is_not_settled_while_an_exception_waits_and_is_when_it_does_n
 @pytest.mark.parametrize("timeout", ["0", "0ms", "10s"])
 def test_a_message_that_nobody_has_seen_is_not_found(shop: Shop, timeout: str) -> None:
     answer = shop.http.get(f"/messages/{uuid4()}/settled", params={"timeout": timeout})
-    assert "no department here has seen message" in problem(answer, 404, "not-found")["detail"]
+    assert "no node that answers has seen message" in problem(answer, 404, "not-found")["detail"]
 
 
 @pytest.mark.usefixtures("unchanged")

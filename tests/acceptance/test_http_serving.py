@@ -39,14 +39,14 @@ def test_every_loopback_address_will_do(served: Served, host: str) -> None:
 
 def test_a_node_that_is_no_longer_served_is_followed_by_nobody(served: Served) -> None:
     control = served.node.shards[0]
-    before = len(control.followers)
+    before = len(control.news)
     serving = served.run(serve(served.node))
     try:
         assert httpx.get(f"{serving.url}/journal?limit=1", trust_env=False, timeout=60).status_code == 200
-        assert len(control.followers) == before + 1
+        assert len(control.news) == before + 1
     finally:
         served.run(serving.stop())
-    assert len(control.followers) == before
+    assert len(control.news) == before
 
 
 def test_a_port_that_is_taken_is_named(served: Served) -> None:

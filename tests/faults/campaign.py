@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.faults import nemesis
 from tests.faults.cluster import Cluster, running
 from tests.faults.report import Report
-from tests.faults.schedule import Course, run
+from tests.faults.schedule import Course, Result, run
 
 #: After so many schedules a cluster has so many departments that it comes up slowly.
 SCHEDULES_A_CLUSTER = 20
@@ -48,7 +48,7 @@ async def campaign(
                     say(report.line(result))
                     if result.violations:
                         if not mutant:
-                            say(f"    kept in {keep(cluster, result.seed, result.history.write)}")
+                            say(f"    kept in {keep(cluster, result)}")
                         break
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -57,12 +57,16 @@ async def campaign(
     return report
 
 
-def keep(cluster: Cluster, seed: int, write: Callable[[Path], None]) -> Path:
-    """Put the history and the nodes' logs of a failed schedule aside; where to."""
-    kept = Path(tempfile.mkdtemp(prefix=f"faults-failed-{seed}-"))
-    write(kept / "history.jsonl")
-    for each in cluster.members.values():
-        (kept / f"{each.name}.log").write_text(each.log)
+def keep(cluster: Cluster, result: Result) -> Path:
+    """Put the history, the journals and the nodes' logs of a failed schedule aside; where to."""
+    kept = Path(tempfile.mkdtemp(prefix=f"faults-failed-{result.seed}-"))
+    result.history.write(kept / "history.jsonl")
+    for copy in result.copies:
+        with (kept / f"{copy.node}.journal").open("w") as file:
+            for entries in copy.journals.values():
+                file.writelines(f"{each}\n" for each in entries)
+    for member in cluster.members.values():
+        (kept / f"{member.name}.log").write_text(member.log)
     return kept
 
 

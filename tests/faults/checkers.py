@@ -151,7 +151,7 @@ def acted_once(evidence: Evidence) -> Iterator[str]:
                 for each in evidence.journals.get(receiver, [])
                 if each.kind == "received" and each.sender == sender and each.source_position is not None
             ]
-            refused = _refused(evidence, receiver)
+            refused = evidence.refused(receiver) - {*arrived}
             if arrived != [each for each in ids if each not in refused]:
                 yield _unlike_deliveries(sender, receiver, ids, arrived)
 
@@ -163,14 +163,6 @@ def _unlike_deliveries(sender: int, receiver: int, sent: list[str | None], arriv
         f"{len(missing)} are lost, {len(extra)} were never sent, {len(arrived) - len(set(arrived))} came twice"
         + ("" if missing or extra or len(arrived) > len(sent) else ", in another order")
     )
-
-
-def _refused(evidence: Evidence, code: int) -> set[str | None]:
-    """Messages that an exception record answers."""
-    entries = evidence.journals.get(code, [])
-    bodies = [each.body for each in entries if each.kind == "exception"]
-    sent = {each.id for entries in evidence.journals.values() for each in entries if each.kind == "sent"}
-    return {each for each in sent if each and any(each in body for body in bodies)}
 
 
 def nothing_early(evidence: Evidence) -> Iterator[str]:
@@ -194,9 +186,7 @@ def nothing_lost(evidence: Evidence) -> Iterator[str]:
         if message.receipt is None or (message.shard, message.id) in recorded:
             continue
         pending = any(message.id in copy.pending.get(message.shard, ()) for copy in evidence.copies)
-        answered = any(
-            each.kind == "exception" and message.id in each.body for each in evidence.journals.get(message.shard, [])
-        )
+        answered = message.id in evidence.refused(message.shard)
         # One disk alone held it.
         was_alone = operation.concern == "local" and evidence.lost
         if not (pending or answered or was_alone):

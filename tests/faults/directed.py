@@ -16,6 +16,7 @@ from tests.faults.clients import Client, Span
 from tests.faults.cluster import Cluster, running
 from tests.faults.evidence import Evidence
 from tests.faults.history import History
+from tests.faults.imported import real_log
 from tests.faults.report import quantile, table
 from tests.faults.schedule import Course
 
@@ -163,4 +164,4 @@ async def _until_written(history: History, killed_at: float) -> float:
             await asyncio.sleep(_LOOK_S)
 
 
-RUNS: dict[str, Run] = {"leader-kills": leader_kills, "all-kills": all_kills}
+RUNS: dict[str, Run] = {"leader-kills": leader_kills, "all-kills": all_kills, "real-log": real_log}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -47,3 +48,8 @@ class Evidence:
         assert message.receipt is not None
         position = message.receipt["position"]
         return entries[position - 1].epoch if 0 < position <= len(entries) else None
+
+    def refused(self, code: int) -> set[str]:
+        """Messages that exception records of a department answer."""
+        bodies = [json.loads(each.body) for each in self.journals.get(code, []) if each.kind == "exception"]
+        return {each["message"]["id"] for each in bodies if "message" in each}

@@ -148,7 +148,8 @@ class Member:
 
     async def _until_no_server(self, pid: int | None) -> None:
         async with asyncio.timeout(_GONE_S):
-            while pid is not None and look(pid) is not None:  # noqa: ASYNC110  # no child of ours: it can only be looked at
+            # No child of ours: it can only be looked at.
+            while pid is not None and look(pid) is not None:  # noqa: ASYNC110 - the kernel tells nobody else
                 await asyncio.sleep(0.01)
         reap()
 

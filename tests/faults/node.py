@@ -23,7 +23,7 @@ def set_clock(clock: ClockFile) -> None:
     from peaceriver.node import identity
 
     # The one module that asks for the wall time of stamps, of cutoffs and of ids.
-    identity.time = SimpleNamespace(time_ns=lambda: time.time_ns() + clock.offset_ns)  # type: ignore[assignment]  # see above
+    identity.time = SimpleNamespace(time_ns=lambda: time.time_ns() + clock.offset_ns)
 
 
 def main() -> None:

@@ -44,6 +44,8 @@ class Result:
     converged_s: float
     repeated: int
     took_s: float
+    #: What every replica held in the end.
+    copies: list[replicas.Copy]
 
 
 @dataclass
@@ -151,7 +153,7 @@ async def _judged(
         violations.append(f"converged: not within {CONVERGED_S:g} s after healing: {unlike}")
     course.before = {each.node: each.tips for each in evidence.copies}
     course.readings = [*course.readings, *history.readings][-_EARLIER_MAX:]
-    return Result(history.seed, history, violations, up_s, converged_s, len(repeated), 0.0)
+    return Result(history.seed, history, violations, up_s, converged_s, len(repeated), 0.0, evidence.copies)
 
 
 async def _insist(cluster: Cluster, history: History, chance: random.Random) -> None:

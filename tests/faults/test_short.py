@@ -45,14 +45,14 @@ async def test_what_is_acknowledged_is_kept_through_every_cheap_fault(
             line = report.line(result)
             with capsys.disabled():
                 sys.stdout.write(f"\n{line}")
-            assert not result.violations, f"{line}\n{keep(cluster, result.seed, result.history.write)}"
+            assert not result.violations, f"{line}\n{keep(cluster, result)}"
     with capsys.disabled():
         sys.stdout.write(f"\n{report.table()}\n")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("mutant", ["shorter-may-lead", "group-cut"])
+@pytest.mark.parametrize("mutant", ["group-cut"])
 async def test_a_planted_mistake_is_noticed(mutant: str) -> None:
     verdict = await trial(mutant, seeds(None), schedules=6)
     assert verdict.caught_by, f"{mutant} went unnoticed in {verdict.schedules} schedules"

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from peaceriver.node.followers import Followers
 from peaceriver.node.wire import Identity, Poll
-from peaceriver.protocol.messages import Answer, Fetch, Place, Rows
+from peaceriver.protocol.messages import Answer, Diverged, Fetch, Place, Rows
 from peaceriver.shard.keeper import Keeper
 
 CODE = 100
@@ -19,16 +19,16 @@ class Leader:
     """A department whose journal has a record that the follower lacks."""
 
     def __init__(self) -> None:
-        self.replica = SimpleNamespace(leads=7, serves=lambda node, fetch: True, promised=7)
+        self.replica = SimpleNamespace(leads=7)
+        self.end = Place(7, 2)
 
     def heard_follower(self, node: str) -> None:
         """It is alive."""
 
     async def fetched(self, node: str, fetch: Fetch) -> tuple[Answer, list[bytes]]:
-        return await self.following(fetch.after)
-
-    async def following(self, after: Place) -> tuple[Answer, list[bytes]]:
-        return Rows(epoch=7, after=after, end=Place(7, 2), complete=1), [b"row"]
+        if fetch.after > self.end:
+            return Diverged(epoch=7, after=fetch.after, at=self.end), []
+        return Rows(epoch=7, after=fetch.after, end=self.end, complete=1), [b"row"]
 
 
 def poll(number: int, *, seen: int, whole: bool = False, asks: bool = False) -> Poll:
@@ -36,8 +36,8 @@ def poll(number: int, *, seen: int, whole: bool = False, asks: bool = False) -> 
     return Poll(IDENTITY, number, seen, whole, fetches, [], 0.0)
 
 
-def followers() -> Followers:
-    return Followers({CODE: cast(Keeper, Leader())})
+def followers(leader: Leader | None = None) -> Followers:
+    return Followers({CODE: cast(Keeper, leader or Leader())})
 
 
 async def test_what_an_answer_told_that_got_lost_is_told_again() -> None:
@@ -63,3 +63,14 @@ async def test_a_late_poll_says_nothing_also_where_it_is_whole() -> None:
     assert (late.again, late.answers, rows) == (False, [], [])
     again, _ = await told.poll(poll(3, seen=0))
     assert [code for code, _, _ in again.answers] == [CODE], "what the younger one asked for is remembered"
+
+
+async def test_what_is_told_again_is_as_the_journal_is_by_then() -> None:
+    leader = Leader()
+    told = followers(leader)
+    await told.poll(poll(1, seen=0, whole=True, asks=True))
+    # Another one led meanwhile: the place that was asked for is in this journal no longer.
+    leader.end = Place(6, 5)
+    again, rows = await told.poll(poll(2, seen=0))
+    assert [answer for _, answer, _ in again.answers] == [Diverged(epoch=7, after=Place(7, 1), at=Place(6, 5))]
+    assert rows == []

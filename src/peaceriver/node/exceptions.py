@@ -15,6 +15,7 @@ from peaceriver.errors import Conflict, Invalid, LedElsewhere, NotFound, Offence
 from peaceriver.message import Envelope, derived_id, same_message
 from peaceriver.node.agents import Agents
 from peaceriver.node.departments import Departments
+from peaceriver.node.room import Room
 from peaceriver.node.sending import Sender, Sending
 from peaceriver.postgres import Database
 from peaceriver.record import Record, from_row, written_time
@@ -54,11 +55,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 class Exceptions:
     """The exceptions of a node's departments."""
 
-    def __init__(self, database: Database, shards: Departments, agents: Agents, sending: Sending) -> None:
+    def __init__(self, database: Database, shards: Departments, agents: Agents, sending: Sending, room: Room) -> None:
         self._database = database
         self._shards = shards
         self._agents = agents
         self._sending = sending
+        self._room = room
 
     async def listed(self, *, state: str | None, limit: int, offset: int) -> list[Standing]:
         """Exceptions, oldest first; of one state, or all. Raises Withheld where they are damaged."""
@@ -135,6 +137,7 @@ class Exceptions:
 
     async def _answer(self, entry: ExceptionEntry, shard: Shard, sender: Sender, message: Envelope | None) -> None:
         wish = _answering(entry, message, shard.code, sender)
+        self._room.check()
         try:
             wish = msgspec.structs.replace(wish, value=self._sending.checked(wish.envelope))
         except Refused as refusal:

@@ -124,7 +124,7 @@ class Followers:
                 session.stirred.add(code)
                 session.news.set()
                 continue
-            answer, rows = await self._answer(node, code, fetch, is_new=code in asked)
+            answer, rows = await self._answer(node, code, fetch)
             if isinstance(answer, Rows):
                 if not rows and session.complete.get(code, -1) >= answer.complete and answer.end == fetch.after:
                     continue
@@ -136,12 +136,7 @@ class Followers:
             size += bytes_
         return polled, taken
 
-    async def _answer(self, node: str, code: int, fetch: Fetch, *, is_new: bool) -> tuple[Answer, list[bytes]]:
+    async def _answer(self, node: str, code: int, fetch: Fetch) -> tuple[Answer, list[bytes]]:
+        """The answer as of now: a fetch may be answered long after it came, or again, and the journal be another."""
         keeper = self._keepers.get(code)
-        if keeper is None:
-            return NotLeading(0), []
-        if is_new:
-            return await keeper.fetched(node, fetch)
-        if not keeper.replica.serves(node, fetch):
-            return NotLeading(keeper.replica.promised), []
-        return await keeper.following(fetch.after)
+        return (NotLeading(0), []) if keeper is None else await keeper.fetched(node, fetch)

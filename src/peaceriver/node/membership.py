@@ -45,9 +45,12 @@ class Membership:
     async def _run(self) -> None:
         while True:
             is_moving = False
+            pages = self._directory.nodes.values()
+            nodes = [each.name for each in pages if not each.leaving]
+            leaving = [*(each.name for each in pages if each.leaving), *self._directory.gone]
             for keeper in list(self._keepers.values()):
                 try:
-                    is_moving |= await self._look_after(keeper, may_move=not is_moving)
+                    is_moving |= await self._look_after(keeper, nodes, leaving, may_move=not is_moving)
                 except (*Unreachable, DatabaseError, Refused) as error:
                     # It is looked at again; somebody else may lead it by then.
                     log.debug("a department's replicas wait", shard=keeper.shard.code, reason=str(error))
@@ -55,7 +58,7 @@ class Membership:
                     log.exception("a department's replicas could not be looked after", shard=keeper.shard.code)
             await asyncio.sleep(self._lease_s / _LOOKS)
 
-    async def _look_after(self, keeper: Keeper, *, may_move: bool) -> bool:
+    async def _look_after(self, keeper: Keeper, nodes: list[str], leaving: list[str], *, may_move: bool) -> bool:
         """Make the next change to who holds a department, if this node leads it; True where it is being handed over."""
         replica, now = keeper.replica, time.monotonic()
         reign, members = replica.reign, replica.members
@@ -65,9 +68,7 @@ class Membership:
             # So that everybody knows from the journal alone who founded it.
             await self._change(keeper, members)
             return False
-        active = [each.name for each in self._directory.nodes.values() if not each.leaving]
-        leaving = [each.name for each in self._directory.nodes.values() if each.leaving]
-        voting, learning = placed(members, active, [*leaving, *self._directory.gone], VOTERS)
+        voting, learning = placed(members, nodes, leaving, VOTERS)
         change = replica.next_members(voting, learning, now)
         if change is not None:
             await self._change(keeper, change)

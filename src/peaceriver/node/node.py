@@ -105,7 +105,7 @@ class Node:
         self.spooling = Spooling(self.sending, self.pending, self.offering.wake)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.spooling, peers)
-        self.exceptions = Exceptions(database, self.shards, self.agents, self.sending)
+        self.exceptions = Exceptions(database, self.shards, self.agents, self.sending, self.room)
         progress = Progress(database, self.directory, self.shards, self.agents)
         self.consequences = Consequences(database, self.shards, progress, self.exceptions, self.stamps, self.receipts)
         repairing = Repairing(database, self.views, self.folders, self.replication)

@@ -105,7 +105,7 @@ class Replication:
             doubted=self._doubted,
         )
         self.keepers[shard.code] = keeper
-        keeper.tick()
+        keeper.tick(time.monotonic())
         for puller in self.pullers.values():
             puller.turn()
         return keeper
@@ -163,8 +163,9 @@ class Replication:
 
     async def _tick(self) -> None:
         while True:
+            now = time.monotonic()
             for keeper in list(self.keepers.values()):
-                keeper.tick()
+                keeper.tick(now)
             await asyncio.sleep(self.company.lease_s / _TICKS)
 
     def _on_turned(self, shard: Shard) -> None:
@@ -189,6 +190,10 @@ class Replication:
         for keeper in self.keepers.values():
             reason = f"other nodes have seen start {boots} of {self.name}, of which its database does not know"
             await keeper.forget(reason, self._boots)
+
+    async def part(self) -> None:
+        """Follow nobody any more; the others may still follow this node."""
+        await asyncio.gather(*(each.stop() for each in self.pullers.values()))
 
     async def stop(self) -> None:
         """Follow nobody any more, and give up what is led here, so that others need not wait until they miss it."""

@@ -7,9 +7,9 @@ then it goes to the next leader under the same id, which records it once, for as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -110,7 +110,9 @@ class Routing:
             Forwarded(self._peers.identity.node, shard.code, concern, timeout_s, [unit_of(each) for each in proposals])
         )
         try:
-            answer = await self._peers.post(leader, PATH, body, timeout_s=max(timeout_s, 0.0) + _ON_THE_WAY_S)
+            answer = await _unless_turned(
+                shard, leader, self._peers.post(leader, PATH, body, timeout_s=max(timeout_s, 0.0) + _ON_THE_WAY_S)
+            )
             told, _ = unframed(answer, list[list[Told]])
             return [[each.outcome() for each in outcomes] for outcomes in told]
         except NotReached as error:
@@ -157,6 +159,25 @@ class Routing:
             forwarded=True,
         )
         return [[told_of(each) for each in outcomes] for outcomes in results]
+
+
+async def _unless_turned(shard: Shard, leader: str, asking: Coroutine[Any, Any, bytes]) -> bytes:
+    """A leader's answer; raises Unavailable as soon as somebody else leads: whoever hangs is not waited for."""
+
+    async def turned() -> None:
+        while shard.leader in (None, leader):
+            await shard.turns.passed(shard.turns.value)
+
+    answering, turning = asyncio.ensure_future(asking), asyncio.ensure_future(turned())
+    try:
+        await asyncio.wait((answering, turning), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise Unavailable(f"department {shard.code} is led by {shard.leader} meanwhile")
+        return answering.result()
+    finally:
+        answering.cancel()
+        turning.cancel()
+        await asyncio.gather(answering, turning, return_exceptions=True)
 
 
 async def _reached(mark: Watermark, position: int, deadline: float) -> None:

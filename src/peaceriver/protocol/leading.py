@@ -67,7 +67,7 @@ def fetched(state: State, node: str, fetch: Fetch, at: Place, now: float) -> tup
         reign.heard[node] = now
     if at != fetch.after:
         return Diverged(reign.epoch, fetch.after, at), []
-    if fetch.recovering or late:
+    if fetch.recovering or (late and not reign.is_last(node, fetch.number)):
         return None, []
     matched = reign.matched.get(node, 0)
     if at.position < matched:

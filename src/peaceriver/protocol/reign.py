@@ -42,6 +42,10 @@ class Reign:
         self._numbers[node] = number
         return False
 
+    def is_last(self, node: str, number: int) -> bool:
+        """Whether a request is the youngest of a node: it may be answered more than once."""
+        return number == self._numbers.get(node)
+
     def knows_younger(self, node: str, number: int) -> bool:
         """Whether the node had been started more often than it says now.
 

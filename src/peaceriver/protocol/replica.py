@@ -222,10 +222,6 @@ class Replica:
         """
         return leading.fetched(self.state, node, fetch, at, now)
 
-    def serves(self, node: str, fetch: Fetch) -> bool:
-        """Whether a fetch is answered from this journal."""
-        return leading.serves(self.state, node, fetch)
-
     def lags(self) -> dict[str, int]:
         """How many records each follower is behind this leader, by what it has acknowledged."""
         reign, state = self.state.reign, self.state

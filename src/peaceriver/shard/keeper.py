@@ -92,10 +92,15 @@ class Keeper:
 
     # --- what happens
 
-    def tick(self) -> None:
-        """Time passes."""
-        if not self._lock.locked():
-            self._soon(self.replica.tick(self._steady()))
+    def tick(self, now: float) -> None:
+        """Time passes; ``now`` is by the steady clock. Nearly always there is nothing to do."""
+        if self._lock.locked():
+            return
+        effects = self.replica.tick(now)
+        if effects:
+            self._soon(effects)
+        elif self.replica.known_leader(now) != self.shard.leader:
+            self._look()
 
     async def asked(self, node: str, question: Question) -> Reply | None:
         """Another node's question about this replica."""

@@ -28,6 +28,7 @@ from peaceriver.shard.journal import Batch, Mark
 from peaceriver.shard.proposal import Outcome, Proposal
 from peaceriver.shard.replicas import Standing
 from peaceriver.shard.standing import catch_up
+from peaceriver.shard.standing import sql as standing_sql
 from peaceriver.shard.waiting import Waiting
 from peaceriver.shard.watermark import Watermark
 
@@ -136,6 +137,16 @@ class Shard:
         self.marks.clear()
         self.mark_chains.clear()
         self.move_marks([Mark(each["reader"], each["source_shard"], each["position"], each["chain"]) for each in marks])
+
+    async def look_at_standing(self, tx: Transaction) -> None:
+        """Whoever folds the standing may not know whether it did: go on from what the database says."""
+        if self._appender is not None:
+            return  # what this leader appends moves the standing along, and says so itself
+        row = await standing_sql.position.row(tx, shard=self.code)
+        assert row is not None
+        if row["standing_position"] > self.standing:
+            await self.load_marks(tx)
+            self.standing = row["standing_position"]
 
     def move_marks(self, marks: Iterable[Mark]) -> None:
         """Readers have moved on."""

@@ -90,6 +90,8 @@ class Folder:
         #: The stamp at the mark.
         self.stamp = 0
         self._unfolded = Unfolded()
+        #: Whether the last step was made is not known.
+        self._unsure = False
         shard.voided.append(self._unfolded.forget)
 
     @property
@@ -112,11 +114,17 @@ class Folder:
         return self._shard.still
 
     async def start(self) -> None:
+        await self._look()
+        self._task = asyncio.create_task(self._run(), name=f"fold {self._shard.code}")
+
+    async def _look(self) -> None:
+        """Go on from where the database says that the last step has led."""
         async with self._shard.database.connection() as tx:
             row = (await view_tables.sql.marks.rows(tx, shards=[self._shard.code]))[0]
+            await self._shard.look_at_standing(tx)
         self.stamp = row["stamp"]
         self._shard.folded.advance(row["position"])
-        self._task = asyncio.create_task(self._run(), name=f"fold {self._shard.code}")
+        self._unsure = False
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -128,10 +136,14 @@ class Folder:
             await self._shard.complete.passed(self._shard.folded.value)
             try:
                 async with self._shard.still:
+                    if self._unsure:
+                        await self._look()
+                    self._unsure = True
                     await self._step()
+                    self._unsure = False
                 await self._rest()
             except (*Unreachable, Withheld) as error:
-                # The mark has not moved; the step is made again when the database, or what is damaged, is back.
+                # It is made, if it was not, when the database, or what is damaged, is back.
                 log.warning("views wait", shard=self._shard.code, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
             except Exception:  # outermost: readers wait for these views, so the step is tried again, and loudly

@@ -36,7 +36,7 @@ def mark_first() -> None:
             proposal = msgspec.structs.replace(proposal, marks=(), expecting=())
         return await append(self, proposal, bounded=bounded)
 
-    Shard.append = apart  # type: ignore[method-assign]  # the mutant
+    Shard.append = apart
 
 
 def ids_unknown() -> None:
@@ -58,7 +58,7 @@ def ids_unknown() -> None:
     def seen(self: Ledger, message_id: UUID) -> Record | None:
         return None
 
-    Ledger.seen = seen  # type: ignore[method-assign]  # the mutant
+    Ledger.seen = seen
 
 
 def stranded_forgotten() -> None:
@@ -84,7 +84,7 @@ def group_cut() -> None:
             outcomes += (await send(self, code, [alone], **named))[0]
         return [outcomes]
 
-    Routing.send = one_by_one  # type: ignore[method-assign]  # the mutant
+    Routing.send = one_by_one
 
 
 def view_skips() -> None:
@@ -101,7 +101,7 @@ def as_of_open() -> None:
     async def close(self: Cutoffs, shard: Shard, at: int) -> None:
         """Whatever is there by now will do."""
 
-    Cutoffs._close = close  # type: ignore[method-assign]  # the mutant
+    Cutoffs._close = close
 
 
 def cause_ignored() -> None:
@@ -115,7 +115,7 @@ def delivers_early() -> None:
     def to_the_end(self: Delivery, source: int) -> int:
         return self._shards[source].tip.position if source in self._shards else 0
 
-    Delivery._complete = to_the_end  # type: ignore[method-assign]  # the mutant
+    Delivery._complete = to_the_end
     appended = Shard._on_appended
 
     def at_once(self: Shard, batch: Any) -> None:
@@ -124,4 +124,4 @@ def delivers_early() -> None:
         if sent:
             self.sent(self, sent)
 
-    Shard._on_appended = at_once  # type: ignore[method-assign]  # the mutant
+    Shard._on_appended = at_once

@@ -26,7 +26,7 @@ def acknowledge_at_once() -> None:
     def safe(outcome: Any, *_: object) -> Any:
         return outcome
 
-    routing._reached = reached  # type: ignore[assignment]  # the mutant
+    routing._reached = reached
     routing._safe = safe
 
 
@@ -35,7 +35,7 @@ def shorter_may_lead() -> None:
         if self.phase == "counting" and self.members.has_majority(self._ends):
             self.phase, self.until, self.target, self.source = "pulling", until, self._ends[self._node], None
 
-    Campaign.count_ends = count_ends  # type: ignore[method-assign]  # the mutant
+    Campaign.count_ends = count_ends
 
 
 def acknowledge_unwritten() -> None:
@@ -55,7 +55,7 @@ def acknowledge_unwritten() -> None:
         shard.copied(after, taken)
         return self.replica.applied(fetched, self.replica.members, self._steady())
 
-    Keeper._apply = apply  # type: ignore[method-assign]  # the mutant
+    Keeper._apply = apply
 
 
 def promise_not_kept() -> None:
@@ -79,7 +79,7 @@ def no_fence() -> None:
     def stubborn(self: State, now: float, reason: str) -> list[Effect]:
         return [] if "was promised to" in reason or "has promised" in reason else step_down(self, now, reason)
 
-    State.step_down = stubborn  # type: ignore[method-assign]  # the mutant
+    State.step_down = stubborn
 
     def serves(state: State, node: str, fetch: Fetch) -> bool:
         return state.reign is not None or fetch.promised == state.promised
@@ -94,7 +94,7 @@ def wiped_may_vote() -> None:
         await run(tx, **(values | {"recovering": False}))
 
     # A statement has slots, so it is replaced as a whole.
-    journal.sql._statements["open"] = _Replaced(journal.sql.open, run=never_recovering)  # type: ignore[assignment]  # the mutant
+    journal.sql._statements["open"] = _Replaced(journal.sql.open, run=never_recovering)
 
 
 def divergence_unnoticed() -> None:
@@ -117,8 +117,8 @@ def all_is_complete() -> None:
         appended(self, batch)
         self.complete.advance(batch.tip.position)
 
-    Shard.copied = shown  # type: ignore[method-assign]  # the mutant
-    Shard._on_appended = shown_at_once  # type: ignore[method-assign]  # the mutant
+    Shard.copied = shown
+    Shard._on_appended = shown_at_once
 
 
 class _Replaced:
