@@ -63,6 +63,9 @@ def keep(cluster: Cluster, result: Result) -> Path:
     result.history.write(kept / "history.jsonl")
     for copy in result.copies:
         with (kept / f"{copy.node}.journal").open("w") as file:
+            file.writelines(
+                f"{code} {tip} {result.standings[copy.node].get(code)}\n" for code, tip in copy.tips.items()
+            )
             for entries in copy.journals.values():
                 file.writelines(f"{each}\n" for each in entries)
     for member in cluster.members.values():

@@ -42,7 +42,7 @@ class Span:
 
 
 class Client:
-    """One client; it picks a node anew for each request."""
+    """One client; unless it is loyal, it picks a node anew for each request."""
 
     def __init__(self, number: int, cluster: Cluster, history: History, span: Span, chance: random.Random) -> None:
         self.number = number
@@ -50,6 +50,8 @@ class Client:
         self._cluster = cluster
         self._history = history
         self._span = span
+        #: The one node that it speaks to; None: any, drawn anew each time.
+        self.loyal_to: str | None = None
 
     async def send(
         self,
@@ -78,7 +80,7 @@ class Client:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _attempt(self, operation: Operation, left: Sequence[Message]) -> None:
-        node = self.chance.choice(self._cluster.names)
+        node = self._node()
         url = f"{self._cluster.members[node].url}/messages?concern={operation.concern}&timeout={_SEND_TIMEOUT_S:g}s"
         if operation.atomic:
             url += "&atomic=true"
@@ -97,6 +99,9 @@ class Client:
             return
         attempt.ended, attempt.answer = time.monotonic(), str(status)
         self._take_in(operation, attempt, left, status, told)
+
+    def _node(self) -> str:
+        return self.loyal_to or self.chance.choice(self._cluster.names)
 
     def _take_in(
         self, operation: Operation, attempt: Attempt, messages: Sequence[Message], status: int, told: Any
@@ -123,7 +128,7 @@ class Client:
 
     async def sample(self, path: str, as_of: str | None = None) -> Reading | None:
         """Read at a cutoff and note the answer, on a node that can give one."""
-        node = self.chance.choice(self._cluster.names)
+        node = self._node()
         reading = await read_at(self._cluster, node, path, as_of)
         if reading is not None:
             self._history.readings.append(reading)
@@ -131,10 +136,10 @@ class Client:
 
     async def look(self, code: int) -> None:
         """Note the last complete records that some node shows."""
-        node = self.chance.choice(self._cluster.names)
+        node = self._node()
         try:
             standing = await self._cluster.standing(node)
-            after = max(0, standing[code]["complete"] - 50) if standing and code in standing else 0
+            after = max(0, standing[code].complete - 50) if standing and code in standing else 0
             page = await self._cluster.get(node, f"/shards/{code}/journal", after=str(after), limit="100")
         except Away:
             return
@@ -144,7 +149,7 @@ class Client:
     async def read_own(self, message: Message) -> None:
         """Whoever has a receipt sees its effect, on any node that answers."""
         assert message.receipt is not None
-        node = self.chance.choice(self._cluster.names)
+        node = self._node()
         url = f"{self._cluster.members[node].url}/shards/{message.shard}/{message.actor}"
         query = {"after": message.receipt["stamp"], "timeout": "1s"}
         try:

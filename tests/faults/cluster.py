@@ -14,12 +14,16 @@ from typing import Any
 
 import aiohttp
 
+from peaceriver.node import overview
+from peaceriver.node.overview import NodeStanding, ReplicaStanding
+from peaceriver.node.wire import framed, unframed
 from tests.faults.links import Link
 from tests.faults.member import Member, reap
 
 LEASE_S = 0.6
 _UP_S = 90.0
 _LOOK_S = 0.05
+_STANDING_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -95,21 +99,23 @@ class Cluster:
             answer.raise_for_status()
             return await answer.json()
 
-    async def standing(self, name: str) -> dict[int, dict[str, Any]] | None:
-        """How a node's departments stand; None where it does not say."""
+    async def standing(self, name: str) -> dict[int, ReplicaStanding] | None:
+        """How a node's own replicas stand, as it tells the other nodes; None where it does not say."""
+        url, timeout = self.members[name].url + overview.PATH, aiohttp.ClientTimeout(total=_STANDING_S)
         try:
-            cluster = await self.get(name, "/cluster")
+            async with self.http.post(url, data=framed(None), timeout=timeout) as answer:
+                answer.raise_for_status()
+                return unframed(await answer.read(), NodeStanding)[0].shards
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
-        return {each["shard"]: each for each in cluster["shards"]}
 
     async def leader(self, code: int) -> str | None:
         """Who says that it leads a department, in the highest epoch."""
         said = await asyncio.gather(*(self.standing(name) for name in self.names))
         leading = [
-            (standing[code]["epoch"], name)
+            (standing[code].epoch, name)
             for name, standing in zip(self.names, said, strict=True)
-            if standing is not None and code in standing and standing[code]["leader"] == name
+            if standing is not None and code in standing and standing[code].state == "leader"
         ]
         return max(leading)[1] if leading else None
 
@@ -123,7 +129,7 @@ class Cluster:
                 standings = [each for each in said if each is not None]
                 if len(standings) == len(self.names):
                     codes_known = wanted.union(*standings)
-                    led = {code for each in standings for code, shard in each.items() if shard["leader"] is not None}
+                    led = {code for each in standings for code, shard in each.items() if shard.state == "leader"}
                     if led >= codes_known:
                         return time.monotonic() - began
                 await asyncio.sleep(_LOOK_S)

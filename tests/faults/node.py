@@ -1,4 +1,4 @@
-"""A node as in production, but that its wall clock can be set and a mutant may live in it.
+"""A node as in production, but that its wall clock can be set, its links can be cut, and a mutant may live in it.
 
 Usage: --config FILE --clock FILE [--mutant NAME]. Nothing of this is in the product: this process changes itself and
 then runs the ordinary command line.
@@ -26,6 +26,19 @@ def set_clock(clock: ClockFile) -> None:
     identity.time = SimpleNamespace(time_ns=lambda: time.time_ns() + clock.offset_ns)
 
 
+def keep_to_the_proxies() -> None:
+    """Let this process reach the others as its configuration says, and not as the directory does: past the proxies."""
+    from peaceriver.node.peers import Peers
+
+    place = Peers.place
+
+    def unless_configured(self: Peers, node: str, url: str) -> None:
+        if self.url(node) is None:
+            place(self, node, url)
+
+    Peers.place = unless_configured
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
@@ -35,6 +48,7 @@ def main() -> None:
     # Whoever torments it may be killed as well: then nobody is left to end it.
     follow_parent(os.getppid(), signal.SIGKILL)
     set_clock(ClockFile(chosen.clock))
+    keep_to_the_proxies()
     if chosen.mutant:
         from tests.faults.mutants import MUTANTS
 

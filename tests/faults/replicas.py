@@ -93,6 +93,17 @@ async def tips(member: Member) -> dict[int, Tip]:
         return await _tips(connection)
 
 
+async def answering(cluster: Cluster) -> None:
+    """Wait until every node's database answers: a server that was killed recovers first."""
+    for member in cluster.members.values():
+        while True:
+            try:
+                await tips(member)
+                break
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(_LOOK_S)
+
+
 async def _tips(connection: asyncpg.Connection) -> dict[int, Tip]:
     rows = await connection.fetch(
         """select shard, promised, last_epoch as epoch, last_position as position, last_chain as chain,
@@ -175,10 +186,10 @@ async def _unlike(cluster: Cluster, codes: Sequence[int]) -> str:
             shard = standing.get(code)
             if shard is None:
                 return f"{name} has no replica of department {code}"
-            if not shard["position"] == shard["complete"] == shard["marks"]["views"][str(code)]:
+            if not shard.position == shard.complete == shard.folded:
                 return (
-                    f"{name} has department {code} at {shard['position']}, complete up to {shard['complete']}, "
-                    f"folded up to {shard['marks']['views'][str(code)]}"
+                    f"{name} has department {code} at {shard.position}, complete up to {shard.complete}, "
+                    f"folded up to {shard.folded}"
                 )
     try:
         found = await asyncio.gather(*(tips(member) for member in cluster.members.values()))
@@ -186,6 +197,10 @@ async def _unlike(cluster: Cluster, codes: Sequence[int]) -> str:
         return f"a database does not answer: {error!r}"
     for code in codes:
         places = {name: each[code] for name, each in zip(cluster.names, found, strict=True)}
+        # The nodes spoke a moment before: what has come since may not be folded yet.
+        for name, standing in zip(cluster.names, said, strict=True):
+            if standing is not None and standing[code].position != places[name].position:
+                return f"{name} has moved on in department {code}"
         if len({(each.epoch, each.position, each.chain) for each in places.values()}) > 1:
             told = ", ".join(f"{name} {each.position} of epoch {each.epoch}" for name, each in places.items())
             return f"department {code} ends at {told}"

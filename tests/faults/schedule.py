@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from peaceriver.node.overview import ReplicaStanding
 from tests.faults import bank, nemesis, replicas
 from tests.faults.checkers import judge
 from tests.faults.clients import Away, Client, Span, read_at
@@ -26,6 +27,7 @@ _AFTER_S = 0.2
 _WATCH_S = 0.1
 #: How long clients may insist on an answer once everything is well again.
 _INSIST_S = 5.0
+_UP_S = 90.0
 #: How often an answer of this schedule is asked for again, on every node; and one of an earlier schedule.
 _AGAIN, _AGAIN_EARLIER = 5, 1
 _FIRST_FRESH = 200
@@ -46,6 +48,8 @@ class Result:
     took_s: float
     #: What every replica held in the end.
     copies: list[replicas.Copy]
+    #: What each node said of its own replicas in the end.
+    standings: dict[str, dict[int, ReplicaStanding]]
 
 
 @dataclass
@@ -106,6 +110,8 @@ async def run(
         planned = nemesis.draw(chance, cluster.names, kinds, over_s=_FAULTS_S, lease_s=lease_s)
     span, watching = Span(), asyncio.create_task(_watch(cluster, history))
     working = [Client(number, cluster, history, span, chance_of(seed, number)) for number in range(clients)]
+    for each, name in zip(working, cluster.names, strict=False):
+        each.loyal_to = name
     first = {"to": fresh[0], "actor": "Item/shared", "action": "create", "body": {}}
     await working[0].send("shared", [first])
     work = [asyncio.create_task(Work(each, fresh, span).run()) for each in working]
@@ -116,7 +122,11 @@ async def run(
         span.end()
         await cluster.heal()
         await asyncio.gather(*work)
-    up_s = await cluster.led(codes=fresh)
+    healed = time.monotonic()
+    async with asyncio.timeout(_UP_S):
+        await replicas.answering(cluster)
+        await cluster.led(codes=fresh)
+    up_s = time.monotonic() - healed
     lost = {each.victim for each in planned if each.kind in nemesis.LOSING}
     result = await _judged(course, history, fresh, lost, up_s, chance)
     watching.cancel()
@@ -153,7 +163,8 @@ async def _judged(
         violations.append(f"converged: not within {CONVERGED_S:g} s after healing: {unlike}")
     course.before = {each.node: each.tips for each in evidence.copies}
     course.readings = [*course.readings, *history.readings][-_EARLIER_MAX:]
-    return Result(history.seed, history, violations, up_s, converged_s, len(repeated), 0.0, evidence.copies)
+    standings = {name: await cluster.standing(name) or {} for name in cluster.names}
+    return Result(history.seed, history, violations, up_s, converged_s, len(repeated), 0.0, evidence.copies, standings)
 
 
 async def _insist(cluster: Cluster, history: History, chance: random.Random) -> None:
@@ -185,8 +196,8 @@ async def _watch(cluster: Cluster, history: History) -> None:
             cluster.names, await asyncio.gather(*(cluster.standing(name) for name in cluster.names)), strict=True
         ):
             for code, shard in (standing or {}).items():
-                claim = (name, code, shard["epoch"])
-                if shard["leader"] == name and claim not in seen:
+                claim = (name, code, shard.epoch)
+                if shard.state == "leader" and claim not in seen:
                     seen.add(claim)
                     history.claims.append(Claim(*claim, time.monotonic()))
         await asyncio.sleep(_WATCH_S)

@@ -14,6 +14,7 @@ from tests.faults.clients import Client, Span, new_id
 #: Of what a client does next.
 _MIX = {"append": 8, "batch": 3, "group": 3, "transfer": 3, "order": 2, "local": 5, "shared": 2, "sample": 2, "look": 2}
 _BATCH = 20
+_LOYAL_PAUSE_S = 0.03
 ACCOUNTS = "/actors/Account"
 
 
@@ -43,6 +44,9 @@ class Work:
             "look": self._look,
         }
         while not self._span.over:
+            if self._client.loyal_to is not None:
+                await self._stay()
+                continue
             kind = self._chance.choices(list(_MIX), list(_MIX.values()))[0]
             await doings[kind]()
             await asyncio.sleep(0)
@@ -114,6 +118,12 @@ class Work:
         """Acknowledged by the leader alone."""
         wishes = [self._new(self._chance.choice(self._fresh)) for _ in range(3)]
         await self._client.send("local", wishes, concern="local", insist=self._insists)
+
+    async def _stay(self) -> None:
+        """A loyal client takes its node's word, also while that one is alone and leads nobody else."""
+        await self._local()
+        await self._client.look(self._chance.choice(self._fresh))
+        await asyncio.sleep(_LOYAL_PAUSE_S)
 
     async def _share(self) -> None:
         """Change what others change too, at the version that was read: one of them wins."""

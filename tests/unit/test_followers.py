@@ -65,6 +65,18 @@ async def test_a_late_poll_says_nothing_also_where_it_is_whole() -> None:
     assert [code for code, _, _ in again.answers] == [CODE], "what the younger one asked for is remembered"
 
 
+async def test_a_poll_that_builds_on_one_that_did_not_come_is_asked_for_everything() -> None:
+    told = followers()
+    await told.poll(poll(1, seen=0, whole=True))
+    # The second one asked for the department, and was given up on its way.
+    third, _ = await told.poll(poll(3, seen=1))
+    assert third.again
+    second, _ = await told.poll(poll(2, seen=1, asks=True))
+    assert (second.again, second.answers) == (False, []), "it comes too late"
+    whole, _ = await told.poll(poll(5, seen=3, whole=True, asks=True))
+    assert [code for code, _, _ in whole.answers] == [CODE]
+
+
 async def test_what_is_told_again_is_as_the_journal_is_by_then() -> None:
     leader = Leader()
     told = followers(leader)

@@ -71,10 +71,13 @@ class Followers:
         if session is not None and is_known and poll.number <= session.number:
             # It was overtaken, on a bad line perhaps: also one that is whole says nothing any more.
             return Polled(), []
-        if session is None or not is_known or poll.whole:
-            if not poll.whole:
-                return Polled(again=True), []
+        if poll.whole:
             session = self._sessions[node] = _Session(poll.identity.run)
+        elif session is None or not is_known or poll.number != session.number + 1:
+            # What the one before asked for has not come, and may never: it was given up on its way.
+            if session is not None and is_known:
+                session.number = poll.number
+            return Polled(again=True), []
         session.number = poll.number
         session.news.set()  # an older poll that still waits has nothing more to wait for
         asked = self._take_in(session, node, poll)
