@@ -91,7 +91,7 @@ POLL_BYTES_MAX = 8 * 1024 * 1024
 #: How long a follower goes on without hearing from its leader, and a leader without hearing from a majority.
 LEASE_S = 1.5
 #: How long a message waits at its first node for its department to be led by somebody.
-LEADER_WAIT_S = 3.0
+LEADER_WAIT_S = 5.0
 #: One request of another node: a batch of messages with what the first node found out about each.
 BETWEEN_NODES_BYTES_MAX = 64 * 1024 * 1024
 #: So many replicas of a department vote, where there are so many nodes; the others learn.

@@ -79,6 +79,7 @@ async def test_with_one_of_three_nothing_is_recorded_and_reading_goes_on(three: 
     _, found = await three.nodes[third].reading.actor(code, "Order", "1", Freshness(as_of=None))
     assert found.version == 1
     await three.start(first)
+    await three.led(code)
     assert isinstance(await three.send(create(code, "Order/3"), by=third), Receipt)
     await three.start(second)
     await three.level(code)
@@ -96,6 +97,7 @@ async def test_a_leader_that_is_cut_off_steps_down_and_its_tail_is_taken_back(th
     tail = node.shards[code].tip.position
     # It is stopped and comes back among the others, which went on without it.
     three.nodes.pop(old)
+    await three.led(code)
     going_on = await three.receipt(create(code, "Order/2"))
     await node.stop()
     await three.servers.pop(old).stop()
@@ -193,6 +195,7 @@ async def test_a_node_joins_and_takes_the_place_of_another(three: Trio) -> None:
     )
     await three.stop("n3")
     await three.stop("n1")
+    await three.led(code)
     assert isinstance(await three.send(create(code, "Order/with-two"), by="n4"), Receipt)
 
 
