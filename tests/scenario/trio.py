@@ -84,6 +84,13 @@ class Trio:
         """A new department, led by somebody, as every node knows."""
         await Publishing(self.any).department(code, {"name": f"Department {code}"}, ME)
         await self.led(code)
+
+        def all_count() -> bool:
+            keepers = [node.replication.keepers for node in self.nodes.values()]
+            return all(code in each and not each[code].replica.recovering for each in keepers)
+
+        # A node that was late when the cluster was founded counts a moment later: until then the other two are needed.
+        await until(all_count, f"replicas of {code} that count")
         return code
 
     async def led(self, code: int) -> str:
