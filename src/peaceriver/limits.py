@@ -98,8 +98,6 @@ BETWEEN_NODES_BYTES_MAX = 64 * 1024 * 1024
 VOTERS = 3
 #: How long a node leads in the place of another that can lead again.
 BALANCE_AFTER_S = 10.0
-#: How long handing over may take.
-TRANSFER_TIMEOUT_S = 5.0
 #: A message that may be spooled is spooled where nobody has recorded it for good after so long.
 SPOOL_AFTER_S = 1.0
 #: Messages that one node spools, and their bytes, before the next one is answered 429.

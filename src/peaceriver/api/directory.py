@@ -20,6 +20,7 @@ from peaceriver.errors import Invalid, NotFound, Offence, OutcomeUnknown
 from peaceriver.limits import BODY_BYTES_MAX, CONTROL
 from peaceriver.message import VERSION_MAX
 from peaceriver.model import definition, model_of_schema
+from peaceriver.node.publishing import Published
 from peaceriver.node.reading import ActorAt
 from peaceriver.node.sending import Sender
 from peaceriver.query import lists
@@ -64,11 +65,7 @@ async def put_department(context: Context, asked: Asked) -> Response:
     page = await _object(asked)
     async with _in_time(sender):
         published = await context.publishing.department(code, page, sender)
-    await _shown(context, sender.timeout_s)
-    receipt = published.receipt
-    made = receipt is not None and receipt.version == 1
-    told = published.page | {"receipt": None if receipt is None else receipt.public()}
-    return answers.answered(told, 201 if made else 200)
+    return await _published(context, published, sender)
 
 
 async def put_node(context: Context, asked: Asked) -> Response:
@@ -77,11 +74,7 @@ async def put_node(context: Context, asked: Asked) -> Response:
     page = await _object(asked)
     async with _in_time(sender):
         published = await context.publishing.node(name, page, sender)
-    await _shown(context, sender.timeout_s)
-    receipt = published.receipt
-    made = receipt is not None and receipt.version == 1
-    told = published.page | {"receipt": None if receipt is None else receipt.public()}
-    return answers.answered(told, 201 if made else 200)
+    return await _published(context, published, sender)
 
 
 async def put_model(context: Context, asked: Asked) -> Response:
@@ -117,6 +110,15 @@ async def replay(context: Context, asked: Asked) -> Response:
     async with _in_time(sender):
         position = await context.publishing.replay(name, start)
     return answers.answered({"rule": name, "from": position})
+
+
+async def _published(context: Context, published: Published, sender: Sender) -> Response:
+    """The answer to a page's change, once the directory shows it: 201 where the page is new."""
+    await _shown(context, sender.timeout_s)
+    receipt = published.receipt
+    made = receipt is not None and receipt.version == 1
+    told = published.page | {"receipt": None if receipt is None else receipt.public()}
+    return answers.answered(told, 201 if made else 200)
 
 
 async def _one(context: Context, asked: Asked, name: str, key: str) -> Response:
