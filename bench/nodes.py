@@ -13,7 +13,7 @@ from bench.orders import sales
 from bench.place import ROLE
 from peaceriver.cli.supervision import SupervisedNode, free_ports
 from peaceriver.client import Client
-from peaceriver.embedded.place import PORT
+from peaceriver.embedded.sockets import PORT
 from peaceriver.errors import Refused, Unreachable
 from peaceriver.node.configuration import Listen, NodeConfiguration
 from peaceriver.postgres import DATABASE

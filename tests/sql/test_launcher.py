@@ -37,6 +37,15 @@ from peaceriver.embedded import (
 from peaceriver.embedded import server as server_module
 from peaceriver.embedded.account import account_for
 from peaceriver.embedded.settings import server_settings
+from peaceriver.embedded.sockets import (
+    LEFT_S,
+    PORT,
+    SOCKET_PATH_BYTES_MAX,
+    make_sockets,
+    private_sockets,
+    remove_sockets,
+    sweep,
+)
 from peaceriver.errors import StartFailed
 
 Starting = Callable[..., Awaitable[Server]]
@@ -162,7 +171,7 @@ def node(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
 def started_by_hand(found: Binaries, data: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server over our data that we know nothing of, ready to answer."""
     account = account_for(data)
-    sockets = place.make_sockets(account)
+    sockets = make_sockets(account)
     with place.opened(data, account) as (name, inherited):
         command = [str(found.postgres), "-D", name, "-c", f"unix_socket_directories={sockets}"]
         process = subprocess.Popen(command, cwd="/", pass_fds=inherited, stderr=subprocess.DEVNULL, **account.options())
@@ -508,13 +517,13 @@ def test_a_long_temporary_folder_does_not_make_a_socket_too_long(
     deep.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     account = account_for(directory / "data")
-    made = place.make_sockets(account)
+    made = make_sockets(account)
     try:
         assert not made.is_relative_to(deep)
         assert stat.S_IMODE(made.stat().st_mode) == 0o700
-        assert len(os.fsencode(made / f".s.PGSQL.{place.PORT}")) <= place.SOCKET_PATH_BYTES_MAX
+        assert len(os.fsencode(made / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES_MAX
     finally:
-        place.remove_sockets(made, account)
+        remove_sockets(made, account)
     assert not made.exists()
 
 
@@ -524,12 +533,52 @@ def test_only_a_folder_of_sockets_is_removed_as_one(tmp_path: Path) -> None:
     documents.mkdir()
     link.symlink_to(documents)
     for each in (documents, link):
-        place.remove_sockets(each, account)
+        remove_sockets(each, account)
     assert documents.is_dir()
     assert link.is_symlink()
 
 
 # After a crash
+
+
+def is_old(folder: Path) -> Path:
+    """As if a folder had been made a while ago."""
+    long_ago = time.time() - 2 * LEFT_S
+    os.utime(folder, (long_ago, long_ago))
+    return folder
+
+
+def test_only_sockets_without_a_node_and_a_server_are_swept(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
+    account = account_for(open_folder / "data")
+    with private_sockets(account) as held:
+        left, crashed, served, new, full = (make_sockets(account) for _ in range(5))
+        (full / "document").touch()
+        for folder, pid in ((crashed, 2**30), (served, os.getpid())):
+            (folder / f".s.PGSQL.{PORT}").touch()
+            (folder / f".s.PGSQL.{PORT}.lock").write_text(f"{pid}\n/data\n")
+        for each in (held, left, crashed, served, full):
+            is_old(each)
+        sweep(open_folder, account)
+        assert set(open_folder.iterdir()) == {held, served, new, full}
+    assert not held.exists()
+
+
+@linux_only
+async def test_the_next_start_of_any_server_sweeps_what_a_killed_node_has_left(
+    river: Path, directory: Path, open_folder: Path, starting: Starting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(open_folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
+    with node(river) as (process, pid, sockets):
+        process.kill()
+        assert await asyncio.to_thread(processes.wait_until, lambda: is_gone(pid), 10.0)
+    shutil.rmtree(river)  # nobody will look there any more
+    server = await starting(directory)
+    assert exists(is_old(sockets))
+    await server.stop()
+    await starting(directory)
+    assert not exists(sockets)
 
 
 @linux_only
@@ -639,7 +688,7 @@ async def test_a_pid_that_is_now_a_strangers_is_left_alone(river: Path, tmp_path
     server = await starting(river)
     await server.stop()
     pid_file = river / "data" / "postmaster.pid"
-    pid_file.write_text(f"{stranger.pid}\n{river / 'data'}\n{int(time.time())}\n{place.PORT}\n\n\n")
+    pid_file.write_text(f"{stranger.pid}\n{river / 'data'}\n{int(time.time())}\n{PORT}\n\n\n")
     (river / "server.json").write_text(json.dumps({"sockets": "/nowhere", "pid": stranger.pid, "began": "1"}))
     again = await starting(river)
     assert await ask(again, "select 1") == 1

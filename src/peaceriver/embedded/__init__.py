@@ -5,8 +5,9 @@
     await server.stop()
 
 The parts, from the outside in: ``server`` is what others hold; ``lifetime`` the thread behind it; ``preparation`` what
-comes before a start; ``place`` the directory; ``settings`` the configuration as text; ``binaries``, ``copies`` and
-``account`` what the machine offers; ``processes`` the processes that are not ours to wait for.
+comes before a start; ``place`` the directory; ``sockets`` the way in; ``settings`` the configuration as text;
+``binaries``, ``copies`` and ``account`` what the machine offers; ``processes`` the processes that are not ours to wait
+for.
 """
 
 from peaceriver.embedded.binaries import Binaries, find_binaries

@@ -15,9 +15,10 @@ from pathlib import Path
 from peaceriver.embedded.account import Account, account_for
 from peaceriver.embedded.binaries import Binaries, environment, find_binaries
 from peaceriver.embedded.copies import reachable
-from peaceriver.embedded.place import Place, Traces, make_sockets, opened, remove_sockets
+from peaceriver.embedded.place import Place, Traces, opened
 from peaceriver.embedded.preparation import configure, initialise, recover
 from peaceriver.embedded.processes import STOP_STEPS, clear, follow_parent, kill_tree, look, tell
+from peaceriver.embedded.sockets import private_sockets
 from peaceriver.errors import StartFailed
 
 #: The code of a run whose server was never started.
@@ -114,16 +115,20 @@ class Lifetime:
             binaries = reachable(find_binaries(place.major()), account)
             if not place.data.exists():
                 initialise(place, binaries, account)
-            sockets = make_sockets(account)
             try:
-                configure(place, account, sockets, self._settings)
-                return self._serve(binaries, account, sockets)
+                with private_sockets(account) as sockets:
+                    return self._serve(binaries, account, sockets)
             finally:
-                clear(place.data)  # the children of a postmaster that was killed
-                remove_sockets(sockets, account)
                 place.forget()
 
     def _serve(self, binaries: Binaries, account: Account, sockets: Path) -> int:
+        try:
+            configure(self._place, account, sockets, self._settings)
+            return self._wait(binaries, account, sockets)
+        finally:
+            clear(self._place.data)  # the children of a postmaster that was killed
+
+    def _wait(self, binaries: Binaries, account: Account, sockets: Path) -> int:
         place = self._place
         with place.open_log() as log:
             log_start = os.fstat(log.fileno()).st_size

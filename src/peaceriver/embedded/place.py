@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,10 +24,6 @@ import msgspec
 from peaceriver.embedded.account import Account
 from peaceriver.errors import StartFailed
 
-#: Only a part of the socket's name: nothing listens on a network.
-PORT = 5432
-#: The shortest limit of the systems we run on (macOS: 104 with the closing zero).
-SOCKET_PATH_BYTES_MAX = 103
 #: A log longer than this is put aside at the next start; the one put aside before is dropped.
 LOG_BYTES_MAX = 10 * 1024 * 1024
 #: How much of the log an error repeats.
@@ -36,9 +31,6 @@ LOG_LINES_SHOWN = 12
 LOG_BYTES_SHOWN = 8 * 1024
 
 _FRESH = "data.new-"
-_SOCKETS_PREFIX = "peaceriver-"
-_SOCKET = f".s.PGSQL.{PORT}"
-_SOCKET_HOMES = ("/tmp", "/var/tmp", "/run")
 
 
 class Traces(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,35 +179,3 @@ def opened(folder: Path, account: Account) -> Iterator[tuple[str, tuple[int, ...
         yield f"/proc/self/fd/{descriptor}", (descriptor,)
     finally:
         os.close(descriptor)
-
-
-def make_sockets(account: Account) -> Path:
-    """A new private folder for the server's socket, short enough for one. Raises StartFailed where there is none."""
-    tried = list(dict.fromkeys([tempfile.gettempdir(), *_SOCKET_HOMES]))
-    for home in map(Path, tried):
-        longest = len(os.fsencode(home / f"{_SOCKETS_PREFIX}12345678" / _SOCKET))
-        usable = home.is_dir() and os.access(home, os.W_OK | os.X_OK) and account.may_enter(home)
-        if not usable or longest > SOCKET_PATH_BYTES_MAX:
-            continue
-        made = Path(tempfile.mkdtemp(prefix=_SOCKETS_PREFIX, dir=home))
-        if account.foreign:
-            os.chown(made, account.uid, account.gid)
-        return made
-    raise StartFailed(
-        f"no short folder for a socket that the OS user {account.name} can reach ({', '.join(tried)}): "
-        "set TMPDIR to one that everybody may write to"
-    )
-
-
-def remove_sockets(folder: Path, account: Account) -> None:
-    """Remove a folder that ``make_sockets`` made; anything else under that name is left alone."""
-    try:
-        found = folder.lstat()
-    except FileNotFoundError:
-        return
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid in (account.uid, os.geteuid())
-    if not ours or not folder.name.startswith(_SOCKETS_PREFIX):
-        return
-    for name in (_SOCKET, f"{_SOCKET}.lock"):
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()

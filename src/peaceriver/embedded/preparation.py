@@ -11,9 +11,10 @@ from pathlib import Path
 
 from peaceriver.embedded.account import Account, node_user
 from peaceriver.embedded.binaries import Binaries, environment
-from peaceriver.embedded.place import Place, Traces, opened, remove_sockets, sync_folder, write_durably
+from peaceriver.embedded.place import Place, Traces, opened, sync_folder, write_durably
 from peaceriver.embedded.processes import clear, end_server, follow_parent, is_server_of, occupants
 from peaceriver.embedded.settings import server_settings, who_is_who, who_may_enter
+from peaceriver.embedded.sockets import remove_sockets
 from peaceriver.errors import StartFailed
 
 INITDB_TIMEOUT_S = 120.0

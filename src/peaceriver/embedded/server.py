@@ -10,7 +10,8 @@ from typing import Any
 
 from peaceriver import postgres
 from peaceriver.embedded.lifetime import Lifetime, Running
-from peaceriver.embedded.place import PORT, Place
+from peaceriver.embedded.place import Place
+from peaceriver.embedded.sockets import PORT
 from peaceriver.errors import StartFailed
 
 #: From the start of the process to its first answer; recovery after a crash is part of it.

@@ -19,8 +19,9 @@ import structlog
 from peaceriver.application import load
 from peaceriver.embedded import Server
 from peaceriver.embedded.lifetime import Lifetime, Running
-from peaceriver.embedded.place import PORT, SOCKET_PATH_BYTES_MAX, write_durably
+from peaceriver.embedded.place import write_durably
 from peaceriver.embedded.processes import look
+from peaceriver.embedded.sockets import PORT, SOCKET_PATH_BYTES_MAX
 from peaceriver.errors import StartFailed
 from peaceriver.node.configuration import NodeConfiguration
 from peaceriver.node.launch import node_on_dsn, node_on_server, publish
