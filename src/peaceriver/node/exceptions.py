@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -183,10 +182,7 @@ class Exceptions:
 
 async def _for_good(reign: Watermark, position: int, standing: Standing, timeout_s: float) -> None:
     """Wait until what was recorded in a reign is complete; raises OutcomeUnknown where that takes too long."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await reign.reached(position)
-    if reign.value < position:
+    if not await reign.reached_within(position, timeout_s):
         raise OutcomeUnknown(
             f"what is to become of exception {standing.state.id} is recorded, and not yet in a majority of the "
             "replicas: look at it again, or say the same again"

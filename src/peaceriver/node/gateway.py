@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -23,14 +21,15 @@ from peaceriver.answers import (
     refusal_of,
 )
 from peaceriver.client import SETTLED_TIMEOUT_S, How
-from peaceriver.errors import LedElsewhere, OutcomeUnknown, Unavailable
+from peaceriver.errors import LedElsewhere
 from peaceriver.jsontext import encode
-from peaceriver.limits import PAGE_RECORDS_MAX, PEERS_ANSWER_S, SEND_TIMEOUT_S
+from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
 from peaceriver.moments import Moment, moment_text
 from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.exceptions import Standing
 from peaceriver.node.node import Node
-from peaceriver.node.peers import PASSED_ON, Away, NotReached
+from peaceriver.node.passing import node_for, pass_on
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.reading import ActorAt
 from peaceriver.node.sending import Sender
@@ -100,9 +99,7 @@ class Inside:
         """Complete records after a position, in order; waits so long for the first where there is none yet."""
         followed = self._node.shards.at(shard)
         if wait_s:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await followed.complete.passed(after)
+            await followed.complete.reached_within(after + 1, wait_s)
         records, complete = await self._node.reading.journal(shard, after=after, limit=limit)
         last = records[-1].position if records else after
         return JournalPage(records=tuple(_value(each) for each in records), next=last, complete=complete)
@@ -121,7 +118,7 @@ class Inside:
         """What could not be done, oldest first, as the API shows it."""
         wanted = None if state == "all" else state
         found = await self._node.exceptions.listed(state=wanted, limit=EXCEPTIONS_LISTED_MAX, offset=0)
-        return tuple(exact(msgspec.json.encode(each.public())) for each in found)
+        return tuple(_value(each) for each in found)
 
     async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]:
         """Retry, skip or answer an exception; answers how it stands then."""
@@ -130,25 +127,15 @@ class Inside:
         except LedElsewhere as refusal:
             content = b"" if message is None else encode(message.public())
             return await self._passed_on(refusal, f"/exceptions/{exception_id}/{how}", content)
-        answer: dict[str, Any] = exact(msgspec.json.encode(standing.public()))
-        return answer
+        return _value(standing)
 
     async def _passed_on(self, refusal: LedElsewhere, path: str, content: bytes) -> dict[str, Any]:
-        """What the node answers that leads the department which a request needs; raises its refusal."""
-        leader = None if refusal.shard is None else self._node.shards.at(refusal.shard).leader
-        if leader in (None, self._node.name):
+        """What the node answers that can; raises its refusal."""
+        to = node_for(self._node, refusal)
+        if to is None:
             raise refusal
-        headers = {"Content-Type": "application/json", PASSED_ON: self._node.name}
-        try:
-            passed = await self._node.replication.peers.request(
-                str(leader), "POST", path, headers, content, timeout_s=SEND_TIMEOUT_S + PEERS_ANSWER_S
-            )
-        except NotReached as error:
-            raise Unavailable(f"{leader} has to answer this, and cannot be reached ({error!r})") from error
-        except Away as error:
-            raise OutcomeUnknown(
-                f"{leader} has to answer this, and does not ({error!r}); look whether it was done, or ask again"
-            ) from error
+        headers = {"Content-Type": "application/json"}
+        passed = await pass_on(self._node, to, "POST", path, headers, content, timeout_s=SEND_TIMEOUT_S)
         if passed.status >= 400:
             raise refusal_of(passed.body, passed.status, passed.headers.get("Retry-After")) or refusal
         answer: dict[str, Any] = exact(passed.body)
@@ -180,6 +167,6 @@ def _read(actor: ActorAt, cutoff: Cutoff | None) -> ActorRead:
     )
 
 
-def _value(record: Record) -> dict[str, Any]:
-    shown: dict[str, Any] = exact(msgspec.json.encode(record.public()))
+def _value(what: Record | Standing) -> dict[str, Any]:
+    shown: dict[str, Any] = exact(msgspec.json.encode(what.public()))
     return shown

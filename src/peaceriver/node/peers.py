@@ -21,8 +21,6 @@ log = structlog.get_logger()
 #: How long it may take to connect to another node, and how long beyond its waiting an answer may take.
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 10.0
-#: The header of a request of the public API that a node has passed on, with its name: it is passed on no further.
-PASSED_ON = "peaceriver-passed-on"
 #: What goes wrong on the way to another node.
 Away = (aiohttp.ClientError, TimeoutError, OSError, Malformed)
 

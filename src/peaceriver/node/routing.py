@@ -22,7 +22,6 @@ from peaceriver.node.wire import Forwarded, Told, framed, told_of, unframed, uni
 from peaceriver.shard.attempt import MarkMoved
 from peaceriver.shard.proposal import Concern, Outcome, Proposal, Receipt
 from peaceriver.shard.shard import Shard
-from peaceriver.shard.watermark import Watermark
 
 PATH = "/replication/send"
 TICK_PATH = "/replication/tick"
@@ -99,7 +98,7 @@ class Routing:
             return [[_provisional(each, shard) for each in outcomes] for outcomes in results]
         last = max((each.position for made in results for each in made if isinstance(each, Receipt)), default=0)
         if reign.value < last:
-            await _reached(reign, last, deadline)
+            await reign.reached_within(last, deadline - loop.time())
         return [[_safe(each, reign.value, shard, concern) for each in outcomes] for outcomes in results]
 
     async def _there(self, shard: Shard, proposals: Sequence[Proposal], concern: Concern, deadline: float) -> Results:
@@ -178,12 +177,6 @@ async def _unless_turned(shard: Shard, leader: str, asking: Coroutine[Any, Any, 
         answering.cancel()
         turning.cancel()
         await asyncio.gather(answering, turning, return_exceptions=True)
-
-
-async def _reached(mark: Watermark, position: int, deadline: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(deadline):
-            await mark.reached(position)
 
 
 def _size(proposal: Proposal) -> int:

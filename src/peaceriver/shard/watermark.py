@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from contextlib import suppress
 from itertools import count
 
 
@@ -48,6 +49,13 @@ class Watermark:
             self._waiting = [each for each in self._waiting if not each[2].done()]
             heapq.heapify(self._waiting)
         await future
+
+    async def reached_within(self, value: int, timeout_s: float) -> bool:
+        """Whether the mark is at ``value`` or beyond, waiting so long for it; False at once where it was given up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.reached(value)
+        return self.value >= value
 
     async def passed(self, value: int) -> None:
         """Return once the mark is beyond ``value``."""
