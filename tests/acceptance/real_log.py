@@ -23,9 +23,17 @@ needs_the_log = pytest.mark.skipif(not LOG.exists(), reason=f"the real log is no
 
 async def load(up: Up) -> dict[str, Any]:
     """Import the log; answers the summary."""
+    code, out, err = await import_log(up.url)
+    assert code == 0, err
+    summary: dict[str, Any] = json.loads(out)
+    return summary
+
+
+async def import_log(url: str) -> tuple[int | None, str, str]:
+    """Have the command import the log; answers its exit code and what it says, to programs and to people."""
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "peaceriver.cli.main", "import", str(LOG), "--format", "csv", *COLUMNS],
-        *["--url", up.url, "--json"],
+        *["--url", url, "--json"],
         stdout=PIPE,
         stderr=PIPE,
     )
@@ -35,6 +43,4 @@ async def load(up: Up) -> dict[str, Any]:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, err.decode()
-    summary: dict[str, Any] = json.loads(out)
-    return summary
+    return process.returncode, out.decode(), err.decode()

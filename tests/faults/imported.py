@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from typing import Any
 
-from tests.acceptance.real_log import COLUMNS, EVENTS, LOG
+from tests.acceptance.real_log import EVENTS, LOG, import_log
 from tests.faults import replicas
 from tests.faults.campaign import Say, directory
 from tests.faults.cluster import Cluster, running
@@ -78,22 +76,11 @@ async def _insist(cluster: Cluster) -> int:
     """Import until the command says that everything is there: what was recorded before is not recorded twice."""
     for attempt in range(_ATTEMPTS_MAX):
         url = cluster.members[cluster.names[attempt % len(cluster.names)]].url
-        process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-m", "peaceriver.cli.main", "import", str(LOG), "--format", "csv", *COLUMNS],
-            *["--url", url, "--json"],
-            stdout=DEVNULL,
-            stderr=PIPE,
-        )
-        try:
-            _, said = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode == 0:
+        code, _, said = await import_log(url)
+        if code == 0:
             return attempt + 1
         await asyncio.sleep(_DOWN_S)
-    raise AssertionError(f"the log was not imported in {_ATTEMPTS_MAX} attempts: {said.decode()[-500:]}")
+    raise AssertionError(f"the log was not imported in {_ATTEMPTS_MAX} attempts: {said[-500:]}")
 
 
 async def _state(cluster: Cluster) -> State:
