@@ -13,28 +13,25 @@ from peaceriver.errors import Invalid, Unavailable
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.identity import wall_clock
 from peaceriver.query import lists
-from peaceriver.shard.proposal import Receipt
 from peaceriver.stamp import Stamp
-from tests.scenario.company import ME, Three, eventually, three
+from tests.scenario.trio import NAMES, Trio, trio, until
 from tests.scenario.words import create, modify
 
 LATEST = Freshness(latest=True, timeout_s=5.0)
 
 
 @pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Three]:
-    async with three(tmp_path_factory.mktemp("any")) as running:
-        yield running
+async def cluster(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
+    async with trio(tmp_path_factory.mktemp("any")) as made:
+        yield made
 
 
-async def test_the_latest_is_never_older_than_what_was_acknowledged(cluster: Three) -> None:
+async def test_the_latest_is_never_older_than_what_was_acknowledged(cluster: Trio) -> None:
     code = await cluster.department()
-    (made,) = await cluster["n1"].sending.send([create(code, "Order/1", '{"n":0}')], ME)
-    assert isinstance(made, Receipt)
+    await cluster.receipt(create(code, "Order/1", '{"n":0}'), by="n1")
     for n in range(1, 10):
-        sender, reader = (cluster[each] for each in (("n1", "n2"), ("n2", "n3"), ("n3", "n1"))[n % 3])
-        (receipt,) = await sender.sending.send([modify(code, "Order/1", f'{{"n":{n}}}')], ME)
-        assert isinstance(receipt, Receipt)
+        sender, reader = NAMES[n % 3], cluster[NAMES[(n + 1) % 3]]
+        receipt = await cluster.receipt(modify(code, "Order/1", f'{{"n":{n}}}'), by=sender)
         cutoff, actor = await reader.reading.actor(code, "Order", "1", LATEST)
         assert cutoff.places[code].position >= receipt.position
         assert actor.version == receipt.version
@@ -42,18 +39,17 @@ async def test_the_latest_is_never_older_than_what_was_acknowledged(cluster: Thr
     assert code in cutoff.places
 
 
-async def test_after_a_fail_over_the_old_leader_confirms_nothing(cluster: Three) -> None:
+async def test_after_a_fail_over_the_old_leader_confirms_nothing(cluster: Trio) -> None:
     code = await cluster.department()
     old = await cluster.leader(code)
-    await cluster[old].sending.send([create(code, "Order/1")], ME)
+    await cluster.receipt(create(code, "Order/1"), by=old)
     cluster.cut(old)
     try:
         with pytest.raises(Unavailable):
             await cluster[old].reading.actor(code, "Order", "1", Freshness(latest=True, timeout_s=0.4))
         others = [each for each in cluster.nodes if each != old]
-        await eventually(lambda: any(cluster[each].shards[code].serving for each in others))
-        (receipt,) = await cluster[others[0]].sending.send([modify(code, "Order/1", '{"n":1}')], ME)
-        assert isinstance(receipt, Receipt)
+        await cluster.leader(code)
+        await cluster.receipt(modify(code, "Order/1", '{"n":1}'), by=others[0])
         for each in others:
             assert (await cluster[each].reading.actor(code, "Order", "1", LATEST))[1].version == 2
         with pytest.raises(Unavailable, match="read=local"):
@@ -66,35 +62,32 @@ async def test_after_a_fail_over_the_old_leader_confirms_nothing(cluster: Three)
     assert (await cluster[old].reading.actor(code, "Order", "1", LATEST))[1].version == 2
 
 
-async def test_a_cause_that_this_node_does_not_have_yet_is_waited_for(cluster: Three) -> None:
+async def test_a_cause_that_this_node_does_not_have_yet_is_waited_for(cluster: Trio) -> None:
     one, two = await cluster.department(), await cluster.department()
     leader = await cluster.leader(one)
     late = (await cluster.followers(one))[0]
     keeper = cluster[late].replication.keepers[one]
     keeper._paused_until = float("inf")  # it pulls nothing for now
     await asyncio.sleep(0.5)
-    (cause,) = await cluster[leader].sending.send([create(one, "Order/1")], ME)
-    assert isinstance(cause, Receipt)
-    waiting = asyncio.create_task(cluster[late].sending.send([create(two, "Check/1", cause=cause.stamp)], ME))
+    cause = await cluster.receipt(create(one, "Order/1"), by=leader)
+    waiting = asyncio.create_task(cluster.receipt(create(two, "Check/1", cause=cause.stamp), by=late))
     explained = asyncio.create_task(cluster[late].consequences.explain(cause.stamp))
     settled = asyncio.create_task(cluster[late].consequences.settled(cause.id, 10.0))
     await asyncio.sleep(0.3)
     assert not waiting.done()
     assert not explained.done()
     keeper._paused_until = float("-inf")
-    (effect,) = await waiting
-    assert isinstance(effect, Receipt), effect
-    assert effect.stamp > cause.stamp
+    assert (await waiting).stamp > cause.stamp
     assert (await explained).record.message_id == cause.id
     assert (await settled).settled
-    (wrong,) = await cluster[late].sending.send([create(two, cause=Stamp(cause.stamp.time - 1, one))], ME)
+    (wrong,) = await cluster.send(create(two, cause=Stamp(cause.stamp.time - 1, one)), by=late)
     assert isinstance(wrong, Invalid)
     assert "is not the stamp of any record" in wrong.detail
-    (idle,) = await cluster[late].sending.send([create(two, cause=Stamp(wall_clock(), one))], ME)
+    (idle,) = await cluster.send(create(two, cause=Stamp(wall_clock(), one)), by=late)
     assert isinstance(idle, Invalid)
 
 
-async def test_the_same_draft_from_every_node(cluster: Three) -> None:
+async def test_the_same_draft_from_every_node(cluster: Trio) -> None:
     code = await cluster.department()
     leader = await cluster.leader(code)
     keeps, asks = await cluster.followers(code)
@@ -118,25 +111,24 @@ async def test_the_same_draft_from_every_node(cluster: Three) -> None:
         assert (await first.get(other)).status_code == 404
 
 
-async def refused_message(cluster: Three, code: int, there: int) -> str:
+async def refused_message(cluster: Trio, code: int, there: int) -> str:
     """The exception of a message that was delivered and refused."""
-    await cluster["n1"].sending.send([modify(there, "Missing/1", sender=code)], ME)
+    await cluster.send(modify(there, "Missing/1", sender=code))
     found: list[str] = []
 
     async def opened() -> bool:
-        for node in cluster.nodes.values():
-            listed = await node.exceptions.listed(state="open", limit=1000, offset=0)
-            here = [each for each in listed if each.opening.shard == there]
+        for name in cluster.nodes:
+            here = await cluster.opened(name, there)
             if not here:
                 return False
             found[:] = [str(here[0].opening.message_id)]
         return True
 
-    await eventually(opened)
+    await until(opened, "exception on every node")
     return found[0]
 
 
-async def test_exceptions_are_resolved_at_any_node(cluster: Three) -> None:
+async def test_exceptions_are_resolved_at_any_node(cluster: Trio) -> None:
     code, there = await cluster.department(), await cluster.department()
     exception = await refused_message(cluster, code, there)
     for name in await cluster.followers(there):
@@ -170,7 +162,7 @@ async def _until_recorded(door: httpx.AsyncClient, path: str, after: str, actor:
                 return str(each["id"])
 
 
-async def test_journals_of_followers_go_on(cluster: Three) -> None:
+async def test_journals_of_followers_go_on(cluster: Trio) -> None:
     code = await cluster.department()
     follower = (await cluster.followers(code))[0]
     async with cluster.door(follower) as door:
@@ -178,8 +170,7 @@ async def test_journals_of_followers_go_on(cluster: Three) -> None:
         merged = asyncio.create_task(_until_recorded(door, "/journal", start, "Order/J"))
         alone = asyncio.create_task(_until_recorded(door, f"/shards/{code}/journal", "1", "Order/J"))
         await asyncio.sleep(0.5)
-        (made,) = await cluster[await cluster.leader(code)].sending.send([create(code, "Order/J")], ME)
-        assert isinstance(made, Receipt)
+        made = await cluster.receipt(create(code, "Order/J"), by=await cluster.leader(code))
         async with asyncio.timeout(6):
             assert [await merged, await alone] == [str(made.id)] * 2
         head = {"Accept": "text/event-stream", "Last-Event-ID": str(made.stamp)}
@@ -189,18 +180,13 @@ async def test_journals_of_followers_go_on(cluster: Three) -> None:
         assert str(made.id) in [each["id"] for each in latest.json()["records"]]
 
 
-async def test_spooling_over_http(cluster: Three) -> None:
+async def test_spooling_over_http(cluster: Trio) -> None:
     code = await cluster.department()
     names = list(cluster.nodes)
     stays = (await cluster.followers(code))[0]
-    cluster.cut(stays)
-    cut = [each for each in names if each != stays]
+    cluster.cut(*names)
     try:
-        for name in cut:
-            for other in cut:
-                if other != name:
-                    cluster[name].replication.peers.place(other, "http://127.0.0.1:9")
-        await eventually(lambda: all(not each.shards[code].serving for each in cluster.nodes.values()))
+        await until(lambda: not any(each.shards[code].serving for each in cluster.nodes.values()), "end of the reign")
         async with cluster.door(stays) as door:
             message = {"id": str(uuid4()), "to": code, "actor": "Order/S", "action": "create", "body": {"total": 1.10}}
             refused = await door.post("/messages", json=message, params={"timeout": "200ms"})
@@ -229,7 +215,7 @@ async def test_spooling_over_http(cluster: Three) -> None:
             answer = await door.get(f"/messages/{message['id']}")
             return bool(answer.json()["state"] == "recorded" and answer.json()["complete"])
 
-        await eventually(recorded)
-        await eventually(lambda: not cluster[stays].pending.spooled_for(code))
+        await until(recorded, "record of what was spooled")
+        await until(lambda: not cluster[stays].pending.spooled_for(code), "end of what was spooled")
         read = await door.get(f"/shards/{code}/Order/S", params={"read": "latest"})
         assert (read.json()["version"], read.json()["document"]) == (4, {"total": 2, "n": 2})

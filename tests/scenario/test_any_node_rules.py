@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from peaceriver import application
 from peaceriver.node.gateway import Inside
-from peaceriver.node.launch import publish
 from peaceriver.shard.proposal import Receipt
 from tests.scenario import relaying
-from tests.scenario.company import NAMES, Three, eventually, three
 from tests.scenario.relaying import Order, credit, sales
+from tests.scenario.trio import NAMES, Trio, trio, until
 
 
 @pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Three]:
-    app = application.load(relaying)
-    async with three(tmp_path_factory.mktemp("rules"), app) as running:
-        await asyncio.gather(*(publish(node, app) for node in running.nodes.values()))
-        yield running
+async def cluster(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
+    async with trio(tmp_path_factory.mktemp("rules"), application.load(relaying)) as made:
+        await made.enter()
+        yield made
 
 
-async def test_settled_and_explained_from_every_node(cluster: Three) -> None:
+async def test_settled_and_explained_from_every_node(cluster: Trio) -> None:
     for n, name in enumerate(NAMES):
         inside = Inside(cluster[name])
         (receipt,) = await inside.send([sales.create(Order(total=n), id=f"S-{n}")])
@@ -38,7 +35,7 @@ async def test_settled_and_explained_from_every_node(cluster: Three) -> None:
             assert read.version == 1
 
 
-async def test_a_rule_s_exception_is_retried_and_skipped_at_any_node(cluster: Three) -> None:
+async def test_a_rule_s_exception_is_retried_and_skipped_at_any_node(cluster: Trio) -> None:
     leader = await cluster.leader(sales.code)
     one, two = await cluster.followers(sales.code)
     (receipt,) = await Inside(cluster[one]).send([sales.create(Order(total=1, trips=True), id="T-1")])
@@ -47,7 +44,7 @@ async def test_a_rule_s_exception_is_retried_and_skipped_at_any_node(cluster: Th
     async def opened() -> bool:
         return all([await Inside(each).exceptions() for each in cluster.nodes.values()])
 
-    await eventually(opened)
+    await until(opened, "exception on every node")
     (exception,) = await Inside(cluster[two]).exceptions()
     settled = await Inside(cluster[two]).settled(receipt.id, timeout_s=0.5)
     assert settled.settled is False
@@ -62,7 +59,7 @@ async def test_a_rule_s_exception_is_retried_and_skipped_at_any_node(cluster: Th
     assert leader in NAMES
 
 
-async def test_a_rule_acts_anew_asked_at_any_node(cluster: Three) -> None:
+async def test_a_rule_acts_anew_asked_at_any_node(cluster: Trio) -> None:
     for name in await cluster.followers(sales.code):
         async with cluster.door(name) as door:
             path = "/directory/rules/ask/replay"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import msgspec
@@ -18,35 +17,40 @@ from peaceriver.node.node import Node
 from peaceriver.node.sending import Sender
 from peaceriver.shard.proposal import Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
-from tests.scenario.company import ME, Three, eventually, three
+from tests.scenario.trio import ME, NAMES, Trio, trio, until
 from tests.scenario.words import create, modify
 
 SPOOL = msgspec.structs.replace(ME, spool=True, trace="00-" + "1" * 32 + "-" + "2" * 16 + "-01")
 SOON = Sender(timeout_s=0.3)
 
 
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
+    async with trio(tmp_path_factory.mktemp("spooling")) as made:
+        yield made
+
+
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Three]:
-    async with three(tmp_path) as running:
-        yield running
+async def cluster(shared: Trio) -> Trio:
+    """The nodes that all tests share, as they were before the last one stopped some."""
+    await shared.whole()
+    return shared
 
 
 async def spool(node: Node, *messages: Envelope, sender: Sender = SPOOL) -> list[Sent]:
     return await node.spooling.send(messages, sender)
 
 
-async def alone(cluster: Three, code: int) -> Node:
+async def alone(cluster: Trio, code: int) -> Node:
     """The one node that is left, a follower of the department; it has noticed that nobody leads."""
     stays = (await cluster.followers(code))[0]
-    for name in list(cluster.nodes):
-        if name != stays:
-            await cluster.down(name)
+    await cluster.stop(*(each for each in cluster.nodes if each != stays))
     node = cluster[stays]
-    await eventually(lambda: node.shards[code].leader is None)
+    await until(lambda: node.shards[code].leader is None, "notice that nobody leads")
     return node
 
 
-async def recorded(cluster: Three, name: str, code: int) -> list[tuple[UUID | None, str]]:
+async def recorded(cluster: Trio, name: str, code: int) -> list[tuple[UUID | None, str]]:
     """The messages of a department in their order."""
     return [(each.message_id, each.body) for each in await cluster.records(name, code) if each.kind == "received"]
 
@@ -55,12 +59,10 @@ def emptied(node: Node, code: int) -> bool:
     return not node.pending.spooled_for(code)
 
 
-async def test_two_nodes_gone_and_back(cluster: Three) -> None:
+async def test_two_nodes_gone_and_back(cluster: Trio) -> None:
     code = await cluster.department()
-    first = (await cluster["n1"].sending.send([create(code, "Order/1", '{"n":0}')], ME))[0]
-    assert isinstance(first, Receipt)
-    shown = first.position
-    await eventually(lambda: all(each.shards[code].complete.value >= shown for each in cluster.nodes.values()))
+    await cluster.receipt(create(code, "Order/1", '{"n":0}'))
+    await cluster.level(code)
     node = await alone(cluster, code)
 
     # Without spool: nothing is taken. Reads of what is here go on.
@@ -92,12 +94,12 @@ async def test_two_nodes_gone_and_back(cluster: Three) -> None:
 
     # The process ends and starts again: what was spooled is still there.
     name = node.name
-    await cluster.down(name)
-    node = await cluster.up(name)
+    await cluster.stop(name)
+    await cluster.start(name)
+    node = cluster[name]
     assert node.pending.spooled_for(code) == 6
-    gone = next(each for each in ("n1", "n2", "n3") if each != name)
-    await cluster.up(gone)
-    await eventually(lambda: emptied(node, code), timeout_s=40)
+    await cluster.start(next(each for each in NAMES if each != name))
+    await until(lambda: emptied(node, code), "end of what was spooled", timeout_s=40)
     leader = await cluster.leader(code)
     found = await recorded(cluster, leader, code)
     assert [each for each, _ in found[1:]] == ids
@@ -112,9 +114,10 @@ async def test_two_nodes_gone_and_back(cluster: Three) -> None:
     assert late.duplicate
 
 
-async def test_what_is_refused_later_becomes_an_exception_and_a_batch_stays_whole(cluster: Three) -> None:
+async def test_what_is_refused_later_becomes_an_exception_and_a_batch_stays_whole(cluster: Trio) -> None:
     code = await cluster.department()
-    await cluster["n1"].sending.send([create(code, "Order/1"), create(code, "Order/2")], ME)
+    await cluster.send(create(code, "Order/1"), create(code, "Order/2"))
+    await cluster.level(code)
     node = await alone(cluster, code)
     stale = uuid4()
     await spool(node, modify(code, "Order/1", '{"n":1}', id=stale, if_version=7))
@@ -133,13 +136,13 @@ async def test_what_is_refused_later_becomes_an_exception_and_a_batch_stays_whol
     await node.spooling.send_atomic(
         [modify(code, "Order/1", '{"n":2}', id=good[0]), modify(code, "Order/2", '{"n":2}', id=good[1])], SPOOL
     )
-    await cluster.up(next(each for each in ("n1", "n2", "n3") if each != node.name))
-    await eventually(lambda: emptied(node, code), timeout_s=40)
+    await cluster.start(next(each for each in NAMES if each != node.name))
+    await until(lambda: emptied(node, code), "end of what was spooled", timeout_s=40)
     leader = await cluster.leader(code)
     assert [each for each, _ in (await recorded(cluster, leader, code))[2:]] == good
     units = {each.group_end for each in await cluster.records(leader, code) if each.message_id in good}
     assert len(units) == 1
-    opened = await cluster[leader].exceptions.listed(state="open", limit=10, offset=0)
+    opened = await cluster.opened(leader, code)
     assert sorted(each.problem["id"] for each in opened) == sorted(map(str, [stale, causeless, *bad]))
     assert all("was kept while department" in each.problem["detail"] for each in opened)
     details = {each.problem["id"]: each.problem["detail"] for each in opened}
@@ -149,7 +152,7 @@ async def test_what_is_refused_later_becomes_an_exception_and_a_batch_stays_whol
     assert (settled.settled, len(settled.exceptions)) == (False, 1)
 
 
-async def test_a_node_spools_so_much_and_no_more(cluster: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_node_spools_so_much_and_no_more(cluster: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
     code = await cluster.department()
     node = await alone(cluster, code)
     monkeypatch.setattr(pending, "SPOOLED_MESSAGES_MAX", 2)
