@@ -9,10 +9,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def test_the_language_is_typed_as_it_is_meant(tmp_path: Path) -> None:
-    options = ["--strict", "--follow-imports=silent", "--config-file=", f"--cache-dir={tmp_path}"]
+def test_the_language_is_typed_as_it_is_meant() -> None:
+    # As `make check` does it, which has looked at most of it before.
     check = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, str(HERE / "language.py")],
+        [sys.executable, "-m", "mypy", str(HERE / "language.py")],
+        cwd=HERE.parents[1],
         capture_output=True,
         text=True,
         timeout=300,
