@@ -10,12 +10,11 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from shutil import rmtree
@@ -23,43 +22,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from typer.testing import CliRunner
 
-from peaceriver.cli import story
-from peaceriver.cli.main import app
+from peaceriver.cli import demo, story
 from peaceriver.embedded import Server
 from peaceriver.embedded.processes import look
 from peaceriver.node import process
+from peaceriver.order_to_cash.load import generate
+from tests.acceptance.commands import COMMAND, Said, peaceriver
 
-COMMAND = [sys.executable, "-m", "peaceriver.cli.main"]
 START_S = 60.0
 END_S = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-def peaceriver(*arguments: str, url: str | None = None, stdin: str | None = None, folder: Path | None = None) -> Said:
-    """Run a command that ends by itself, in this process: starting Python for each would be most of the time."""
-    with chdir(folder or Path.cwd()):
-        done = CliRunner().invoke(app, list(arguments), input=stdin or "", env={"PEACERIVER_URL": url})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return Said(code=done.exit_code, out=done.stdout, err=done.stderr)
 
 
 def started(*arguments: str, folder: Path | None = None) -> subprocess.Popen[str]:
@@ -669,10 +641,10 @@ def test_a_log_that_is_none_is_refused_by_line(url: str, tmp_path: Path) -> None
 # --- demo
 
 
-def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_demo_tells_its_story_to_people_and_programs_and_leaves_nothing_behind(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     done = subprocess.run(
-        [*COMMAND, "demo", "--exit"],
+        [*COMMAND, "demo", "--json"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -681,34 +653,29 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
         env=os.environ | {"TMPDIR": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    assert "Day 3: 80 orders" in done.stdout
-    assert "'when my ship comes in' are no terms of payment" in done.stdout
-    assert "the exception is answered" in done.stdout
-    assert re.search(r"Order\.create\n.* ask_credit ─+▶ AskCredit\n", done.stdout)
-    assert re.search(r"while it waited, .*\n  Sales +Order/SO-\d+ at version 3: back-ordered\n", done.stdout)
-    assert "  Shipping   nothing yet\n" in done.stdout
-    assert "240 orders, each in one end: " in done.stdout
-    assert done.stdout.endswith("The books balance.\n")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_demo_for_programs_is_one_line_of_json() -> None:
-    demo = started("demo", "--json")
-    out, told = demo.communicate(timeout=100)
-    assert demo.returncode == 0, told
-    told_of = json.loads(out)
-    assert sum(told_of["orders"].values()) == 240
-    assert told_of["orders"].keys() == {"paid", "cancelled", "rejected", "invoiced", "back-ordered"}
-    assert told_of["exception"]["state"] == "answered"
-    assert len(told_of["exception"]["behind"]) >= 2
-    assert [each["version"] is None for each in told_of["past"]["then"]] == [False, False, False, True, True]
-    assert [each["version"] is None for each in told_of["past"]["now"]] == [False] * 5
-    assert told_of["books"]["balance"] is True
-    assert "takes orders" in told
+    assert "takes orders" in done.stderr
+    assert "Day 3: 80 orders" in done.stderr
+    assert "'when my ship comes in' are no terms of payment" in done.stderr
+    assert "the exception is answered" in done.stderr
+    assert re.search(r"Order\.create\n.* ask_credit ─+▶ AskCredit\n", done.stderr)
+    assert re.search(r"while it waited, .*\n  Sales +Order/SO-\d+ at version 3: back-ordered\n", done.stderr)
+    assert "  Shipping   nothing yet\n" in done.stderr
+    assert "240 orders, each in one end: " in done.stderr
+    assert done.stderr.endswith("The books balance.\n")
+    told = json.loads(done.stdout)
+    assert sum(told["orders"].values()) == 240
+    assert told["orders"].keys() == {"paid", "cancelled", "rejected", "invoiced", "back-ordered"}
+    assert told["exception"]["state"] == "answered"
+    assert len(told["exception"]["behind"]) >= 2
+    assert [each["version"] is None for each in told["past"]["then"]] == [False, False, False, True, True]
+    assert [each["version"] is None for each in told["past"]["now"]] == [False] * 5
+    assert told["books"]["balance"] is True
 
 
 def test_books_that_do_not_balance_fail_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(story, "faults", lambda books: ["desk: a piece is missing"])
+    monkeypatch.setattr(demo, "generate", partial(generate, days=2, orders_per_day=30))
     said = peaceriver("demo")
     assert said.code == 1
     assert "WRONG: desk: a piece is missing." in said.out

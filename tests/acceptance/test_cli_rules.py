@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 
+from tests.acceptance.commands import peaceriver
 from tests.acceptance.processes import running
 
 SHOP = """
@@ -45,11 +44,8 @@ def positive(event):
 
 
 async def command(url: str, *words: str) -> tuple[int, str, str]:
-    line = [sys.executable, "-m", "peaceriver.cli.main", *words, "--url", url]
-    process = await asyncio.create_subprocess_exec(*line, stdout=PIPE, stderr=PIPE)
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    said = await asyncio.to_thread(peaceriver, *words, "--url", url)
+    return said.code, said.out, said.err
 
 
 async def test_what_could_not_be_done_is_shown_resolved_and_explained(tmp_path: Path) -> None:
