@@ -38,10 +38,12 @@ dev: .venv/installed
 test: .venv/installed-dev
 	@$(RUN) -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
 
-# Real faults on real nodes: minutes to an hour. A failed schedule says where its history and its logs are kept.
+# Real faults on real nodes, then the long forms of tests: minutes to an hour. A failed schedule says where its history
+# and its logs are kept.
 SCHEDULES ?= 200
 faults: .venv/installed-dev
 	@$(RUN) -m tests.faults --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED)) --directed all --mutants all
+	@$(RUN) -m pytest -m long $(PYTEST)
 
 bench: .venv/installed-bench
 	@$(RUN) -m bench $(BENCH)

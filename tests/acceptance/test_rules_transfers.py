@@ -46,7 +46,7 @@ def orders(number: int, chance: random.Random) -> list[Envelope]:
 
 
 async def order_all(url: str, run: Run) -> None:
-    numbers, chance = iter(range(TRANSFERS // ORDERS_A_RUN)), random.Random(7)
+    numbers, chance = iter(range(run.transfers // ORDERS_A_RUN)), random.Random(7)
 
     async def one(client: Client) -> None:
         for number in numbers:
@@ -58,13 +58,13 @@ async def order_all(url: str, run: Run) -> None:
         await asyncio.gather(*(one(client) for _ in range(CLIENTS)))
 
 
-async def everything_paid(client: Client) -> dict[int, list[Record]]:
+async def everything_paid(client: Client, transfers: int) -> dict[int, list[Record]]:
     """All journals, once every order has led to its deposit."""
     async with asyncio.timeout(120):
         while True:
             journals = await everything_arrived(client)
             deposits = sum(each["type"] == "Deposit" and each["kind"] == "received" for each in _all(journals))
-            if deposits >= TRANSFERS:
+            if deposits >= transfers:
                 return journals
             await asyncio.sleep(0.5)
 
@@ -73,10 +73,10 @@ def _all(journals: dict[int, list[Record]]) -> list[Record]:
     return [each for records in journals.values() for each in records]
 
 
-def check(journals: dict[int, list[Record]]) -> None:
+def check(journals: dict[int, list[Record]], transfers: int) -> None:
     """Every order has one debit and one credit, later than it, made by its rule; and nothing else was made."""
     ordered = {each["stamp"]: each for each in _all(journals) if each["type"] == "Transfer.create"}
-    assert len(ordered) == TRANSFERS
+    assert len(ordered) == transfers
     made = [each for each in _all(journals) if each["rule"] is not None and each["kind"] != "sent"]
     by_order = Counter((each["cause"], each["type"]) for each in made)
     assert by_order == {(stamp, kind): 1 for stamp in ordered for kind in ("Withdraw", "Deposit")}
@@ -91,8 +91,9 @@ def check(journals: dict[int, list[Record]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
-async def test_rules_move_money_through_kills_and_none_is_lost_or_made(tmp_path: Path) -> None:
-    run, done = Run(), asyncio.Event()
+@pytest.mark.parametrize("transfers", TRANSFERS)
+async def test_rules_move_money_through_kills_and_none_is_lost_or_made(tmp_path: Path, transfers: int) -> None:
+    run, done = Run(transfers), asyncio.Event()
     async with running(tmp_path / "data", Path(bank_by_rule.__file__)) as up, Client(up.url) as client:
         for branch in branches:
             await client.send(branch.create(Account(balance=START), id="main"))
@@ -102,8 +103,8 @@ async def test_rules_move_money_through_kills_and_none_is_lost_or_made(tmp_path:
             await order_all(up.url, run)
             await tormenting
             done.set()
-        journals = await everything_paid(client)
-        check(journals)
+        journals = await everything_paid(client, transfers)
+        check(journals, transfers)
         assert run.kills == KILLS
         assert len(run.samples) >= CUTOFFS
         check_sums(journals, run)
