@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from peaceriver.embedded import Server
+from peaceriver.embedded import Server, lifetime, preparation
+from peaceriver.embedded.account import Account
+from peaceriver.embedded.binaries import Binaries
+from peaceriver.embedded.place import Place
 from peaceriver.postgres import connect
 
 # A script's shell starts what it runs in the background with Ctrl-C ignored, and every command that a test starts would
 # inherit that; those must be interrupted as at a terminal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hundreds of servers are made and thrown away, and each waits for its disk: they are in memory where there is room.
+# What is killed here are processes, and what those have written stays, on a disk or not.
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 6 * 1024**3
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 # A shared machine has slow moments: how long one example takes is not what a property is about. Time-outs guard hangs.
 settings.register_profile("usual", deadline=None, max_examples=100, print_blob=True)
@@ -30,6 +43,32 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "build" if os.environ
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Coroutine tests run on the event loop that a node runs on."""
     return "asyncio", {"use_uvloop": True}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, or everybody waits for it at the end; the order is as random as before."""
+    items.sort(key=lambda each: each.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New databases are copies of one that initdb has made: it takes longer than most tests."""
+    made: dict[tuple[Path, int], Path] = {}
+    making = threading.Lock()
+
+    def copied(place: Place, binaries: Binaries, account: Account) -> None:
+        with making:
+            if (binaries.folder, account.uid) not in made:
+                first = Place(tmp_path_factory.mktemp("initdb"))
+                preparation.initialise(first, binaries, account)
+                made[binaries.folder, account.uid] = first.data
+        fresh = place.fresh()
+        subprocess.run(["cp", "-a", f"{made[binaries.folder, account.uid]}/.", str(fresh)], check=True)
+        fresh.rename(place.data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lifetime, "initialise", copied)
+        yield
 
 
 @pytest.fixture

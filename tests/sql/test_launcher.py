@@ -105,6 +105,14 @@ asyncio.run(main())
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def initdb(databases: None) -> Iterator[None]:
+    """Here every database is made as a node makes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lifetime, "initialise", preparation.initialise)
+        yield
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Where a server may live: a path with spaces, not there yet."""
