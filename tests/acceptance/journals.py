@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from peaceriver import Client
@@ -12,12 +13,12 @@ from peaceriver.rule import Rule
 Record = dict[str, Any]
 
 
-async def journals(url: str) -> dict[int, list[Record]]:
-    """Everything that is complete, by department."""
+async def journals(url: str, read: Mapping[int, list[Record]] = {}) -> dict[int, list[Record]]:
+    """Everything that is complete, by department; what was ``read`` a moment ago is not asked for again."""
     found: dict[int, list[Record]] = {}
     async with Client(url) as client:
         for code in await client.departments():
-            records: list[Record] = []
+            records = [*read.get(code, ())]
             while True:
                 try:
                     page = await client.journal(code, after=len(records))

@@ -44,7 +44,7 @@ async def caught_up(url: str, rules: Sequence[Rule], events: dict[int, list[Reco
         await until(client, lambda shards: _have_acted(shards, rules, events))
         sent = await journals(url)
         await until(client, lambda shards: _has_arrived(shards, sent))
-    return await journals(url)
+    return await journals(url, sent)
 
 
 def _have_acted(shards: Shards, rules: Sequence[Rule], found: dict[int, list[Record]]) -> bool:
