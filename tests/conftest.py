@@ -27,7 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Hundreds of servers are made and thrown away, and each waits for its disk: they are in memory where there is room.
 # What is killed here are processes, and what those have written stays, on a disk or not.
-MEMORY, ROOM_BYTES = Path("/dev/shm"), 6 * 1024**3
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 * 1024**3
 if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
@@ -48,6 +48,14 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, or everybody waits for it at the end; the order is as random as before."""
     items.sort(key=lambda each: each.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for what the tests of a module share; gone after them, for what servers leave there is large."""
+    folder = tmp_path_factory.mktemp("module")
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)

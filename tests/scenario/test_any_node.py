@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -21,8 +22,8 @@ LATEST = Freshness(latest=True, timeout_s=5.0)
 
 
 @pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
-    async with trio(tmp_path_factory.mktemp("any")) as made:
+async def cluster(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
+    async with trio(module_folder) as made:
         yield made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,8 @@ from tests.scenario.trio import NAMES, Trio, trio, until
 
 
 @pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
-    async with trio(tmp_path_factory.mktemp("rules"), application.load(relaying)) as made:
+async def cluster(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
+    async with trio(module_folder, application.load(relaying)) as made:
         await made.enter()
         yield made
 

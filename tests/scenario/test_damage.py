@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 
 from peaceriver import jsontext
 from peaceriver.errors import Withheld
-from peaceriver.limits import CONTROL
+from peaceriver.limits import CONTROL, LEASE_S
 from peaceriver.node import verifying as verifying_module
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
@@ -33,16 +35,19 @@ from tests.scenario.damaging import (
     told,
 )
 from tests.scenario.trio import NAMES, Trio, until
-from tests.scenario.trio import trio as three
+from tests.scenario.trio import trio as started
 from tests.scenario.words import create, modify
+
+# Journals are compared to the last record: a slow moment must not make another one lead, who writes that down.
+three = partial(started, lease_s=LEASE_S)
 
 
 @pytest.fixture(scope="module")
-async def trio(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
+async def trio(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
     with pytest.MonkeyPatch.context() as patch:
         # Tests look before anything is tried again in the background.
         patch.setattr(verifying_module, "REPAIR_PAUSE_S", 60.0)
-        async with three(tmp_path_factory.mktemp("damage")) as made:
+        async with three(module_folder) as made:
             yield made
 
 
@@ -193,7 +198,7 @@ async def test_an_incident_is_a_record_that_every_node_shows(trio: Trio, code: i
             "found_at": "",
             "repaired_at": "",
         }
-        assert each.directory.incidents == {}
+        assert [open_one for open_one in each.directory.incidents.values() if open_one["shard"] == code] == []
 
 
 async def test_what_is_damaged_is_not_served_until_it_is_repaired(
@@ -264,8 +269,8 @@ async def command(*words: str) -> tuple[int, str, str]:
 async def test_any_node_has_all_of_them_verified_and_tells_what_came_of_it(
     trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node, asked = await follower(trio, code), trio["n2"]
-    url = trio.urls["n2"]
+    node, url = await follower(trio, code), trio.urls["n2"]
+    end = node.shards[code].tip.position
     await harm(trio, node, code, DAMAGE["a lost row"].format(code=code))
     damaged = {
         "node": node.name,
@@ -280,9 +285,9 @@ async def test_any_node_has_all_of_them_verified_and_tells_what_came_of_it(
             answer = (await http.post("/cluster/verify")).json()
             assert answer["ok"] is False
             assert answer["nodes"] == [{"node": name, "verified": True} for name in ("n2", "n1", "n3")]
-            assert [each for each in answer["shards"] if not each["ok"]] == [
-                {"shard": code, "records": asked.shards[code].tip.position, "ok": False, "damaged": [damaged]}
-            ]
+            (shown,) = [each for each in answer["shards"] if not each["ok"]]
+            assert shown == {"shard": code, "records": shown["records"], "ok": False, "damaged": [damaged]}
+            assert shown["records"] >= end
             for _ in range(500):
                 open_ones = (await http.get("/cluster")).json()["incidents"]
                 if open_ones:
@@ -291,7 +296,7 @@ async def test_any_node_has_all_of_them_verified_and_tells_what_came_of_it(
             assert [(each["node"], each["shard"], each["state"]) for each in open_ones] == [(node.name, code, "open")]
             status, said, complaint = await command("verify", "--url", url)
             assert status == 1
-            assert f"{code}: {asked.shards[code].tip.position} records DAMAGED" in said
+            assert re.search(rf"^{code}: \d+ records DAMAGED$", said, re.MULTILINE), said
             assert f"departments [{code}] are damaged" in complaint
             at = trio.urls[node.name]
             refused = await http.get(f"{at}/shards/{code}/journal", params={"after": 8})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import msgspec
@@ -25,8 +26,8 @@ SOON = Sender(timeout_s=0.3)
 
 
 @pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
-    async with trio(tmp_path_factory.mktemp("spooling")) as made:
+async def shared(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
+    async with trio(module_folder) as made:
         yield made
 
 

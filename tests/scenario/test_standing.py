@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,9 +35,9 @@ ONE_BY_ONE = 120
 
 
 @pytest.fixture(scope="module")
-async def made(tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any) -> AsyncIterator[dict[str, History]]:
+async def made(module_folder: Path, anyio_backend: Any) -> AsyncIterator[dict[str, History]]:
     async with AsyncExitStack() as stack:
-        entering = [stack.enter_async_context(each(tmp_path_factory.mktemp(name))) for name, each in MADE.items()]
+        entering = [stack.enter_async_context(each(module_folder / name)) for name, each in MADE.items()]
         yield dict(zip(MADE, await asyncio.gather(*entering), strict=True))
 
 

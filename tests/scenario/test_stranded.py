@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import msgspec
@@ -20,8 +21,8 @@ LOCAL = msgspec.structs.replace(ME, concern="local", timeout_s=5.0)
 
 
 @pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
-    async with trio(tmp_path_factory.mktemp("stranded")) as made:
+async def shared(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
+    async with trio(module_folder) as made:
         yield made
 
 

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory, anyio_backend: object) -> AsyncIterator[Trio]:
-    async with trio(tmp_path_factory.mktemp("three")) as made:
+async def shared(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
+    async with trio(module_folder) as made:
         yield made
 
 

@@ -39,12 +39,13 @@ _NOWHERE = "http://127.0.0.1:9"
 class Trio:
     """The nodes of a cluster by name; those that are stopped are not among them."""
 
-    def __init__(self, folder: Path, application: Application = NONE) -> None:
+    def __init__(self, folder: Path, application: Application = NONE, lease_s: float = LEASE_S) -> None:
         self.folder = folder
         self.nodes: dict[str, Node] = {}
         self.servers: dict[str, Server] = {}
         self.urls: dict[str, str] = {}
         self._application = application
+        self._lease_s = lease_s
         self._doors: dict[str, Serving] = {}
         self._cut: set[str] = set()
         self._codes = itertools.count(100)
@@ -68,7 +69,7 @@ class Trio:
 
     async def _start(self, name: str) -> None:
         self.servers[name] = await Server.start(self.data(name))
-        company = Company(founders=NAMES, urls=dict(self.urls), lease_s=LEASE_S)
+        company = Company(founders=NAMES, urls=dict(self.urls), lease_s=self._lease_s)
         node = await node_on_server(name, self.servers[name], self._application, company)
         self._doors[name] = await serve(node)
         self.urls[name] = node.overview.url = self._doors[name].url
@@ -223,9 +224,9 @@ async def until(found: Callable[[], Any], what: str, timeout_s: float = 20.0) ->
 
 
 @asynccontextmanager
-async def trio(folder: Path, application: Application = NONE) -> AsyncIterator[Trio]:
+async def trio(folder: Path, application: Application = NONE, lease_s: float = LEASE_S) -> AsyncIterator[Trio]:
     """Three nodes for the block; nothing of them is left running afterwards."""
-    made = Trio(folder, application)
+    made = Trio(folder, application, lease_s)
     try:
         await made.whole()
         yield made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,8 +31,8 @@ RECORD = (
 
 
 @pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any) -> AsyncIterator[Server]:
-    server = await Server.start(tmp_path_factory.mktemp("append-only") / "postgres")
+async def server(module_folder: Path, anyio_backend: Any) -> AsyncIterator[Server]:
+    server = await Server.start(module_folder / "postgres")
     try:
         await prepare(server.connection("postgres"))
         await migrate(server.connection(OWNER, DATABASE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -43,8 +44,8 @@ PLAIN = Record(100, 1, 1, 1, 16, "received", actor_type="Order", actor_id="SO-1"
 
 
 @pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any) -> AsyncIterator[Server]:
-    server = await Server.start(tmp_path_factory.mktemp("rows") / "postgres")
+async def server(module_folder: Path, anyio_backend: Any) -> AsyncIterator[Server]:
+    server = await Server.start(module_folder / "postgres")
     try:
         for database in (DATABASE, ELSEWHERE):
             await prepare(server.connection("postgres"), database=database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,8 +23,8 @@ REPAIR = "select repair_rows(100, $1::journal[])"
 
 
 @pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any) -> AsyncIterator[Server]:
-    server = await Server.start(tmp_path_factory.mktemp("repair") / "postgres")
+async def server(module_folder: Path, anyio_backend: Any) -> AsyncIterator[Server]:
+    server = await Server.start(module_folder / "postgres")
     try:
         await prepare(server.connection("postgres"))
         await migrate(server.connection(OWNER, DATABASE))
