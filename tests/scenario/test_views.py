@@ -9,11 +9,15 @@ from decimal import Decimal
 import pytest
 
 from peaceriver.errors import Conflict, Invalid, NotFound
+from peaceriver.limits import CONTROL
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.publishing import Publishing
+from peaceriver.postgres import Transaction
 from peaceriver.query.cutoff import AtPositions, AtTime, parse
 from peaceriver.query.lists import parse as parse_list
 from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.verify import verify
+from peaceriver.shard.views import Views
 from peaceriver.stamp import Stamp, end_of
 from tests.scenario.words import cancel, create, modify
 from tests.scenario.world import ME, Restart, World
@@ -229,6 +233,25 @@ async def test_views_survive_a_restart_and_go_on(own_world: Restart) -> None:
     assert (await world.node.reading.actor(code, "Order", "1", after(receipt)))[1].document == '{"a":1}'
     again = await world.receipt(modify(code, "Order/1", '{"b":2}'))
     assert (await world.node.reading.actor(code, "Order", "1", after(again)))[1].document == '{"a":1,"b":2}'
+
+
+async def test_what_was_left_to_fold_is_folded_on_top_of_what_was_there_however_slow_a_start_is(
+    own_world: Restart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await own_world()
+    code = await world.department(company="Acme")
+    await world.node.folders[CONTROL].stop()
+    await Publishing(world.node).department(code, {"name": "Renamed", "company": "Acme"}, ME)
+    load = Views.load
+
+    async def slowly(self: Views, tx: Transaction) -> None:
+        await asyncio.sleep(0.3)
+        await load(self, tx)
+
+    monkeypatch.setattr(Views, "load", slowly)
+    node = (await own_world()).node
+    await node.shards[CONTROL].folded.reached(node.shards[CONTROL].complete.value)
+    assert [each.findings for each in await verify(node.database, node.views, list(node.shards)) if not each.ok] == []
 
 
 async def test_numbers_of_a_model_are_exact_in_its_columns(world: World) -> None:

@@ -125,9 +125,10 @@ class Node:
         """
         await self.replication.boot()
         await self.pending.load()
-        await self._open(CONTROL)
         async with self.database.connection() as tx:
+            # Before any replica is taken up: it folds at once what was left, on top of what the views hold.
             await self.views.load(tx)
+        await self._open(CONTROL)
         await self._read_directory()
         self._check_folds()
         for code in list(self.directory.departments):
