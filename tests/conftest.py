@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Hundreds of servers are made and thrown away, and each waits for its disk: they are in memory where there is room.
 # What is killed here are processes, and what those have written stays, on a disk or not.
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 * 1024**3
-if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 # A shared machine has slow moments: how long one example takes is not what a property is about. Time-outs guard hangs.

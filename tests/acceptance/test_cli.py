@@ -590,6 +590,7 @@ def counted(url: str) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in ("received", "sent", "exception")}
 
 
+@pytest.mark.slow
 def test_an_import_that_loses_its_node_half_way_records_everything_once(tmp_path: Path) -> None:
     events, hand_overs = csv_of(tmp_path / "orders.csv", cases=120)
     with up(tmp_path / "data") as running:
@@ -641,6 +642,7 @@ def test_a_log_that_is_none_is_refused_by_line(url: str, tmp_path: Path) -> None
 # --- demo
 
 
+@pytest.mark.slow
 def test_the_demo_tells_its_story_to_people_and_programs_and_leaves_nothing_behind(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     done = subprocess.run(
@@ -673,6 +675,7 @@ def test_the_demo_tells_its_story_to_people_and_programs_and_leaves_nothing_behi
     assert told["books"]["balance"] is True
 
 
+@pytest.mark.slow
 def test_books_that_do_not_balance_fail_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(story, "faults", lambda books: ["desk: a piece is missing"])
     monkeypatch.setattr(demo, "generate", partial(generate, days=2, orders_per_day=30))
@@ -682,6 +685,7 @@ def test_books_that_do_not_balance_fail_the_demo(monkeypatch: pytest.MonkeyPatch
     assert said.out.endswith("The books do not balance.\n")
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_demo_stays_until_ctrl_c(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     ours, theirs = pty.openpty()
