@@ -7,7 +7,7 @@ import sys
 
 import uvloop
 
-from tests.faults import directed, nemesis
+from tests.faults import directed, disks, nemesis
 from tests.faults.campaign import campaign, seeds
 from tests.faults.mutants import MUTANTS
 from tests.faults.trial import trials
@@ -19,18 +19,28 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def main(chosen: argparse.Namespace) -> int:
+async def main(chosen: argparse.Namespace, *, own_disks: bool) -> int:
     seed = seeds(chosen.seed)
-    failed = False
+    failed, report = False, None
     if chosen.schedules:
         say(f"{chosen.schedules} schedules from seed {seed} on")
-        report = await campaign(chosen.schedules, seed, say=say, kinds=chosen.kinds, mutant=chosen.mutant)
+        report = await campaign(
+            chosen.schedules,
+            seed,
+            say=say,
+            kinds=chosen.kinds,
+            mutant=chosen.mutant,
+            nodes=chosen.nodes,
+            own_disks=own_disks,
+        )
+    for name in chosen.directed:
+        failed |= bool(await directed.RUNS[name](say, own_disks=own_disks))
+    if chosen.mutants:
+        failed |= not await trials(chosen.mutants, seed, say, own_disks=own_disks)
+    if report is not None:
+        # At the end, where it is looked for.
         say(report.table())
         failed |= report.failed
-    for name in chosen.directed:
-        failed |= bool(await directed.RUNS[name](say))
-    if chosen.mutants:
-        failed |= not await trials(chosen.mutants, seed, say)
     return int(failed)
 
 
@@ -39,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--schedules", type=int, default=0, help="how many random schedules")
     parser.add_argument("--seed", type=int, help="of the first; drawn where it is not given")
     parser.add_argument("--kinds", nargs="+", choices=nemesis.FAULTS, default=list(nemesis.FAULTS), metavar="FAULT")
+    parser.add_argument("--nodes", type=int, choices=(3, 5), help="of every cluster; by the seed where it is not given")
     parser.add_argument("--mutant", choices=MUTANTS, default="", metavar="NAME", help="the schedules meet this mutant")
     parser.add_argument("--directed", nargs="*", default=[], metavar="NAME", help=f"all, or of {[*directed.RUNS]}")
     parser.add_argument("--mutants", nargs="*", default=[], metavar="NAME", help="all, or which mutants to catch")
@@ -52,4 +63,5 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(uvloop.run(main(arguments())))
+    asked = arguments()
+    sys.exit(uvloop.run(main(asked, own_disks=disks.separate())))

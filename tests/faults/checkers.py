@@ -31,6 +31,9 @@ def one_writer(evidence: Evidence) -> Iterator[str]:
         first = leaders.setdefault((claim.shard, claim.epoch), claim.node)
         if first != claim.node:
             yield f"{first} and {claim.node} both led department {claim.shard} in epoch {claim.epoch}"
+    for node, words in evidence.history.lowered:
+        if node not in evidence.lost:
+            yield words
     for code, entries in evidence.journals.items():
         for one, other in pairwise([Entry(), *entries]):
             if other.epoch < one.epoch:
@@ -293,17 +296,12 @@ def sums_constant(evidence: Evidence) -> Iterator[str]:
     """[7, 10] At every cutoff all the money is in an account or on its way."""
     if not evidence.banks:
         return
-    for reading in [*evidence.history.readings, *(now for _, now in evidence.repeated)]:
-        if reading.path != "/actors/Account" or not all(str(code) in reading.positions for code in evidence.banks):
-            continue
+    for reading in evidence.sums():
         held = sum(int(each["document"]["balance"]) for each in reading.items)
-        if len(reading.items) == len(evidence.banks):
-            under_way = _under_way(evidence, reading.positions)
-            if held + under_way != evidence.money:
-                yield (
-                    f"{reading.node} at {reading.as_of}: {held} in accounts and {under_way} on its way, "
-                    f"not {evidence.money}"
-                )
+        under_way = _under_way(evidence, reading.positions)
+        if held + under_way != evidence.money:
+            found = f"{held} in accounts and {under_way} on its way"
+            yield f"{reading.node} at {reading.as_of}: {found}, not {evidence.money}"
 
 
 def _under_way(evidence: Evidence, positions: dict[str, int]) -> int:
@@ -318,6 +316,38 @@ def _under_way(evidence: Evidence, positions: dict[str, int]) -> int:
                 elif entry.kind == "sent":
                     sent.append(entry)
     return sum(_amount(each) for each in sent if each.id not in credited)
+
+
+def spooled_once(evidence: Evidence) -> Iterator[str]:
+    """[8] What a node has kept is recorded or answered once somebody leads, in the order in which it came there."""
+    recorded = evidence.by_id()
+    #: By node and department: what was kept or sent behind it, as in ``no_old_epoch``.
+    events: dict[tuple[str, int], list[tuple[float, int, int, str]]] = defaultdict(list)
+    for operation, message in evidence.history.messages():
+        node = operation.spooled_at
+        if node is None or node in evidence.lost or (message.kept_by or message.receipt) is None:
+            continue
+        entry = recorded.get((message.shard, message.id))
+        if entry is None:
+            if message.kept_by and message.id not in evidence.refused(message.shard):
+                yield f"lost: {message.id} was kept by {node} for {message.shard}, and is neither recorded nor answered"
+            continue
+        lane = events[node, message.shard]
+        lane.append((operation.attempts[0].invoked, 0, entry.position, message.id))
+        if message.kept_by:
+            lane.append((operation.attempts[-1].ended, 1, entry.position, message.id))
+    for (node, code), happened in events.items():
+        newest = 0
+        for _, is_kept, position, message_id in sorted(happened):
+            if is_kept:
+                newest = max(newest, position)
+            elif position < newest:
+                yield f"{message_id} came to {node} later than what it kept, and overtook it: {code}:{position}"
+
+
+def undamaged(evidence: Evidence) -> Iterator[str]:
+    """[2, 9] Verification finds nothing where nobody has damaged anything."""
+    yield from evidence.history.damaged
 
 
 def _amount(entry: Entry) -> int:
@@ -340,6 +370,8 @@ CHECKERS: tuple[Checker, ...] = (
     no_old_epoch,
     own_writes_read,
     sums_constant,
+    spooled_once,
+    undamaged,
 )
 
 

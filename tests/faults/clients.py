@@ -19,6 +19,8 @@ _PAUSE_S = 0.05
 #: Nothing was recorded, and the same may be asked again later.
 _NOT_NOW = (429, 503, 507)
 _UNKNOWN = (500, 504)
+#: A node keeps the message until somebody leads.
+_KEPT = 202
 Away = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -61,18 +63,22 @@ class Client:
         concern: str = "quorum",
         atomic: bool = False,
         insist: bool = True,
+        spool_at: str | None = None,
     ) -> Operation:
-        """Send messages until all is known of them, or the time is over; ``insist``: more than once."""
+        """Send messages until all is known of them, or the time is over; ``insist``: more than once.
+
+        ``spool_at``: to this node, which may keep them until somebody leads: then that is all there is to know now.
+        """
         given = [wish if "id" in wish else {"id": new_id(self.chance), **wish} for wish in wishes]
         messages = [Message(each["id"], each.get("from", each["to"]), each["actor"], each) for each in given]
-        operation = Operation(kind, self.number, concern, atomic, messages)
+        operation = Operation(kind, self.number, concern, atomic, messages, spooled_at=spool_at)
         self._history.operations.append(operation)
         await self.go_on(operation, insist=insist)
         return operation
 
     async def go_on(self, operation: Operation, *, insist: bool = True) -> None:
         """Send what is not known yet, again and again."""
-        while left := [each for each in operation.messages if each.receipt is None and each.refusal is None]:
+        while left := [each for each in operation.messages if each.is_open]:
             await self._attempt(operation, left)
             if not insist or self._span.over:
                 return
@@ -80,10 +86,9 @@ class Client:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _attempt(self, operation: Operation, left: Sequence[Message]) -> None:
-        node = self._node()
+        node = operation.spooled_at or self.any_node()
         url = f"{self._cluster.members[node].url}/messages?concern={operation.concern}&timeout={_SEND_TIMEOUT_S:g}s"
-        if operation.atomic:
-            url += "&atomic=true"
+        url += "&atomic=true" * operation.atomic + "&spool=true" * (operation.spooled_at is not None)
         attempt = Attempt(node, time.monotonic(), 0.0, "unknown", "")
         operation.attempts.append(attempt)
         body: Any = [each.wish for each in left]
@@ -100,7 +105,8 @@ class Client:
         attempt.ended, attempt.answer = time.monotonic(), str(status)
         self._take_in(operation, attempt, left, status, told)
 
-    def _node(self) -> str:
+    def any_node(self) -> str:
+        """Whom it asks next."""
         return self.loyal_to or self.chance.choice(self._cluster.names)
 
     def _take_in(
@@ -113,7 +119,10 @@ class Client:
             outcomes = [(status, told)] * len(messages)
         found: set[Told] = set()
         for message, (code, answer) in zip(messages, outcomes, strict=True):
-            if code in (200, 201):
+            if code == _KEPT or answer.get("spooled"):
+                message.kept_by = attempt.node
+                found.add("ok")
+            elif code in (200, 201):
                 message.receipt, message.attempt = answer, len(operation.attempts) - 1
                 found.add("ok")
             elif code in _UNKNOWN or answer.get("outcome") == "unknown":
@@ -128,7 +137,7 @@ class Client:
 
     async def sample(self, path: str, as_of: str | None = None) -> Reading | None:
         """Read at a cutoff and note the answer, on a node that can give one."""
-        node = self._node()
+        node = self.any_node()
         reading = await read_at(self._cluster, node, path, as_of)
         if reading is not None:
             self._history.readings.append(reading)
@@ -136,7 +145,7 @@ class Client:
 
     async def look(self, code: int) -> None:
         """Note the last complete records that some node shows."""
-        node = self._node()
+        node = self.any_node()
         try:
             standing = await self._cluster.standing(node)
             after = max(0, standing[code].complete - 50) if standing and code in standing else 0
@@ -149,7 +158,7 @@ class Client:
     async def read_own(self, message: Message) -> None:
         """Whoever has a receipt sees its effect, on any node that answers."""
         assert message.receipt is not None
-        node = self._node()
+        node = self.any_node()
         url = f"{self._cluster.members[node].url}/shards/{message.shard}/{message.actor}"
         query = {"after": message.receipt["stamp"], "timeout": "1s"}
         try:
@@ -160,10 +169,13 @@ class Client:
         except (*Away, ValueError):
             return
         seen = status == 200 and told["version"] >= message.receipt["version"]
-        if not seen and status in (200, 404):
+        # Said of a stamp that was never given, or whose record was taken back.
+        is_void = status == 409 and any("no record" in each.get("detail", "") for each in told.get("errors", ()))
+        if is_void or (not seen and status in (200, 404)):
+            told = f"{status} (version {told.get('version')}, {told.get('detail')})"
+            receipt = f"version {message.receipt['version']} at {message.receipt['position']}"
             self._history.unread.append(
-                f"{node} answers {status} (version {told.get('version')}) for {message.actor} of {message.shard} after "
-                f"the receipt of version {message.receipt['version']} at {message.receipt['position']}"
+                f"{node} answers {told} for {message.actor} of {message.shard} after the receipt of {receipt}"
             )
 
 

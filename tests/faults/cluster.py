@@ -24,6 +24,9 @@ LEASE_S = 0.6
 _UP_S = 90.0
 _LOOK_S = 0.05
 _STANDING_S = 1.0
+_SEES_S = 10.0
+#: States of a replica that counts: it forgets nothing, and hears from a leader.
+COUNTING = frozenset(("leader", "follower", "learner"))
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -65,6 +68,13 @@ class Cluster:
                 self.block(name, other)
                 self.block(other, name)
 
+    def split(self, names: Iterable[str]) -> None:
+        """A partition between some nodes and the others; on either side everybody is heard."""
+        side = set(names)
+        for one, other in self.links:
+            if (one in side) != (other in side):
+                self.block(one, other)
+
     def refuse(self, name: str) -> None:
         """A partition that says so: every connection to or from a node is reset."""
         for pair, link in self.links.items():
@@ -82,11 +92,13 @@ class Cluster:
             link.heal()
 
     async def heal(self) -> None:
-        """Everything is well again: links, frozen processes, clocks; and every node runs."""
+        """Everything is well again: links, frozen processes, clocks, disks; and every node runs."""
         self.clear_weather()
         for member in self.members.values():
             member.go_on()
             member.clock.set(0.0)
+            if member.disk is not None:
+                member.disk.free()
             await member.start()
         reap()
 
@@ -108,6 +120,21 @@ class Cluster:
                 return unframed(await answer.read(), NodeStanding)[0].shards
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
+
+    async def all_count(self, code: int = 0, *, timeout_s: float = _UP_S) -> None:
+        """Wait until every node's replica of a department leads, follows or learns, and recovers no more."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                said = await asyncio.gather(*(self.standing(name) for name in self.names))
+                states = [each[code].state for each in said if each is not None and code in each]
+                if len(states) == len(self.names) and "leader" in states and COUNTING.issuperset(states):
+                    return
+                await asyncio.sleep(_LOOK_S)
+
+    async def sees(self, name: str) -> set[str]:
+        """The nodes that a node reaches now, as it says itself: it asks them before it answers."""
+        page = await self.get(name, "/cluster", timeout_s=_SEES_S)
+        return {each["name"] for each in page["nodes"] if each["alive"]}
 
     async def leader(self, code: int) -> str | None:
         """Who says that it leads a department, in the highest epoch."""
@@ -158,11 +185,12 @@ async def running(
     lease_s: float = LEASE_S,
     app: str | None = "tests.faults.bank",
     mutant: str = "",
+    own_disks: bool = False,
 ) -> AsyncIterator[Cluster]:
     """A running cluster for the block; whatever happens, nothing of it is left."""
     adopt()
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
-    members = [Member(name, directory, lease_s=lease_s, app=app, founders=names) for name in names]
+    members = [Member(name, directory, lease_s=lease_s, app=app, founders=names, own_disk=own_disks) for name in names]
     for each in members:
         each.mutant = mutant or None
     cluster = Cluster(directory, members, lease_s=lease_s)

@@ -8,11 +8,16 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
+import aiohttp
+
+from peaceriver.errors import DiskFull
+from peaceriver.limits import DISK_FREE_BYTES_MIN
 from tests.faults import replicas
 from tests.faults.campaign import Say, directory
 from tests.faults.checkers import complete_stays, nothing_lost, recorded_once
-from tests.faults.clients import Client, Span
+from tests.faults.clients import Away, Client, Span
 from tests.faults.cluster import Cluster, running
 from tests.faults.evidence import Evidence
 from tests.faults.history import History
@@ -28,18 +33,25 @@ CLIENTS = 32
 KILLS = 20
 RESTARTS = 5
 _BETWEEN_S = 1.0
+#: How long a disk is full to the brim: a server is started again a few times meanwhile.
+_FULL_S = 15.0
 _LOOK_S = 0.02
 CHECKED = (complete_stays, nothing_lost, recorded_once)
 
-#: A directed run: says how it went, and answers what it did not keep.
-Run = Callable[[Say], Awaitable[list[str]]]
+
+class Run(Protocol):
+    """A directed run: says how it went, and answers what it did not keep. ``own_disks``: disks may be filled up."""
+
+    def __call__(self, say: Say, *, own_disks: bool = False) -> Awaitable[list[str]]: ...
+
+
 #: Lets everything come to an end, and answers what is wrong.
 End = Callable[[], Awaitable[list[str]]]
 
 
 @asynccontextmanager
 async def loaded(
-    code: int, *, lease_s: float
+    code: int, *, lease_s: float, own_disks: bool = False
 ) -> AsyncIterator[tuple[Cluster, History, Callable[[], Awaitable[list[str]]]]]:
     """A cluster of which 32 clients write to one department, each until it has its receipt.
 
@@ -48,7 +60,7 @@ async def loaded(
     """
     place = directory()
     try:
-        async with running(place, lease_s=lease_s, app=None) as cluster:
+        async with running(place, lease_s=lease_s, app=None, own_disks=own_disks) as cluster:
             await Course(cluster, next_code=code).fresh(1)
             history, span = History(0), Span()
             clients = [_client(number, cluster, history, span) for number in range(CLIENTS)]
@@ -95,7 +107,7 @@ async def _judged(cluster: Cluster, history: History, code: int) -> list[str]:
     return [*found, *([unlike] if unlike else [])]
 
 
-async def leader_kills(say: Say) -> list[str]:
+async def leader_kills(say: Say, *, own_disks: bool = False) -> list[str]:
     """The leader's node is killed 20 times under load: how long until somebody writes again."""
     code, gaps = 300, list[float]()
     async with loaded(code, lease_s=LEASE_S) as (cluster, history, end):
@@ -121,7 +133,7 @@ async def leader_kills(say: Say) -> list[str]:
     return _told(say, "leader kills", rows, found)
 
 
-async def all_kills(say: Say) -> list[str]:
+async def all_kills(say: Say, *, own_disks: bool = False) -> list[str]:
     """Everything is killed at once, again and again, and started again: every acknowledged record is there."""
     code = 301
     async with loaded(code, lease_s=LEASE_S) as (cluster, history, end):
@@ -133,6 +145,69 @@ async def all_kills(say: Say) -> list[str]:
         found = await end()
     rows = [("everything killed at once", RESTARTS), ("messages acknowledged", history.count("ok"))]
     return _told(say, "all kills", rows, found)
+
+
+async def full_disk(say: Say, *, own_disks: bool = False) -> list[str]:
+    """The leader's disk fills up: it refuses before the database must; and where it must, it comes back with space."""
+    if not own_disks:
+        say("full disk: left out, no disk can be mounted here")
+        return []
+    code, found = 302, list[str]()
+    async with loaded(code, lease_s=LEASE_S, own_disks=True) as (cluster, history, end):
+        await asyncio.sleep(_BETWEEN_S)
+        first = cluster.members[await _leader(cluster, code)]
+        assert first.disk is not None
+        first.disk.fill(leave=DISK_FREE_BYTES_MIN // 2)
+        refused_s = await _until(lambda: _answers(cluster, first.name, code, sending=True, status=DiskFull.status))
+        if not await _answers(cluster, first.name, code, sending=False, status=200):
+            found.append("full disk: below the floor reads do not go on")
+        first.disk.free()
+        freed_at = time.monotonic()
+        taken_s = await _until_written(history, freed_at)
+        brim = cluster.members[await _leader(cluster, code)]
+        server = brim.server_pid
+        assert brim.disk is not None
+        brim.disk.fill(leave=0)
+        await asyncio.sleep(_FULL_S)
+        server_ended, node_ended = brim.server_pid != server, not brim.alive
+        brim.disk.free()
+        # Whoever supervises nodes starts one that has ended; the node itself sees to its server.
+        await brim.start()
+        up_s = await cluster.led(codes=[code])
+        found += await end()
+    rows: list[tuple[str, object]] = [
+        ("refused with 507 after", f"{refused_s:.1f} s"),
+        ("taken again after there was room, after", f"{taken_s:.1f} s"),
+        ("full to the brim: the server ended", "yes" if server_ended else "no"),
+        ("full to the brim: the node ended", "yes" if node_ended else "no"),
+        ("up again after", f"{up_s:.1f} s"),
+        ("messages acknowledged", history.count("ok")),
+    ]
+    return _told(say, "full disk", rows, found)
+
+
+async def _answers(cluster: Cluster, name: str, code: int, *, sending: bool, status: int) -> bool:
+    """Whether a node answers so to a message, or to a read."""
+    url = cluster.members[name].url
+    timeout = aiohttp.ClientTimeout(total=5.0)
+    try:
+        if not sending:
+            async with cluster.http.get(f"{url}/shards/{code}/journal", timeout=timeout) as answer:
+                return answer.status == status
+        wish = {"to": code, "actor": "Item/probe", "action": "create", "body": {}}
+        async with cluster.http.post(f"{url}/messages?timeout=2s", json=wish, timeout=timeout) as answer:
+            return answer.status == status
+    except Away:
+        return False
+
+
+async def _until(true: Callable[[], Awaitable[bool]]) -> float:
+    """Wait until something is so; how long that took."""
+    began = time.monotonic()
+    async with asyncio.timeout(30):
+        while not await true():  # noqa: ASYNC110 - other processes can only be asked
+            await asyncio.sleep(_LOOK_S)
+    return time.monotonic() - began
 
 
 def _told(say: Say, name: str, rows: Sequence[tuple[str, object]], found: list[str]) -> list[str]:
@@ -164,4 +239,9 @@ async def _until_written(history: History, killed_at: float) -> float:
             await asyncio.sleep(_LOOK_S)
 
 
-RUNS: dict[str, Run] = {"leader-kills": leader_kills, "all-kills": all_kills, "real-log": real_log}
+RUNS: dict[str, Run] = {
+    "leader-kills": leader_kills,
+    "all-kills": all_kills,
+    "full-disk": full_disk,
+    "real-log": real_log,
+}

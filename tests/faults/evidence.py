@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from tests.faults.history import History, Message, Reading
 from tests.faults.replicas import Copy, Entry, Tip
+
+#: Where all accounts are read at one cutoff.
+ACCOUNTS = "/actors/Account"
 
 
 @dataclass
@@ -42,6 +46,13 @@ class Evidence:
 
     def by_id(self) -> dict[tuple[int, str], Entry]:
         return {(code, each.id): each for code, entries in self.journals.items() for each in entries if each.id}
+
+    def sums(self) -> Iterator[Reading]:
+        """The answers that show all accounts at once."""
+        for reading in [*self.history.readings, *(now for _, now in self.repeated)]:
+            is_whole = reading.path == ACCOUNTS and len(reading.items) == len(self.banks)
+            if is_whole and all(str(code) in reading.positions for code in self.banks):
+                yield reading
 
     def epoch_of(self, message: Message) -> int | None:
         entries = self.journals.get(message.shard, [])

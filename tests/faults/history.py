@@ -43,6 +43,13 @@ class Message:
     attempt: int = -1
     #: A refusal that no attempt after it can change; None where there was none.
     refusal: str | None = None
+    #: The node that keeps it until somebody leads; None where none does.
+    kept_by: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known of it yet."""
+        return self.receipt is None and self.refusal is None and self.kept_by is None
 
 
 @dataclass(slots=True)
@@ -55,6 +62,8 @@ class Operation:
     atomic: bool
     messages: list[Message]
     attempts: list[Attempt] = field(default_factory=list)
+    #: The one node that is asked, and may keep the messages until somebody leads; None: any, and it may not.
+    spooled_at: str | None = None
 
     @property
     def acknowledged(self) -> list[Message]:
@@ -104,6 +113,8 @@ class Fault:
 
     at: float
     text: str
+    #: Of what kind it was, where it begins.
+    kind: str = ""
 
 
 @dataclass
@@ -118,6 +129,13 @@ class History:
     faults: list[Fault] = field(default_factory=list)
     #: Reads of something that the reader had a receipt for, which did not show it.
     unread: list[str] = field(default_factory=list)
+    #: Promises that were seen to be lower than before: the node, and the words.
+    lowered: list[tuple[str, str]] = field(default_factory=list)
+    #: What verification found damaged, though nobody had damaged anything.
+    damaged: list[str] = field(default_factory=list)
+    #: How often leadership was handed over, and everything verified, at somebody's wish.
+    transfers: int = 0
+    verifications: int = 0
 
     def messages(self) -> Iterator[tuple[Operation, Message]]:
         for operation in self.operations:
@@ -134,7 +152,12 @@ class History:
         )
         if told == "refused":
             return refused
-        return sum(each.receipt is None for _, each in self.messages()) - refused
+        return sum(each.receipt is None and each.kept_by is None for _, each in self.messages()) - refused
+
+    @property
+    def kept(self) -> int:
+        """How many messages a node has kept until somebody leads."""
+        return sum(each.kept_by is not None for _, each in self.messages())
 
     def write(self, path: Path) -> None:
         """One thing a line: for a person who looks for what went wrong."""

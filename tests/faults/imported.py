@@ -22,7 +22,7 @@ _CONVERGED_S = 30.0
 State = dict[str, dict[str, list[Any]]]
 
 
-async def real_log(say: Say) -> list[str]:
+async def real_log(say: Say, *, own_disks: bool = False) -> list[str]:
     """Import the log with and without kills, and compare."""
     if not await asyncio.to_thread(LOG.exists):
         say("the real log is not here: skipped")

@@ -19,6 +19,8 @@ class Way:
         self._open = asyncio.Event()
         self._open.set()
         self.delay_s = 0.0
+        #: How much has come through, ever.
+        self.bytes = 0
 
     def close(self) -> None:
         self._open.clear()
@@ -116,6 +118,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way:
     with suppress(ConnectionError):
         while data := await reader.read(_CHUNK_BYTES):
             await way.passed()
+            way.bytes += len(data)
             writer.write(data)
             await writer.drain()
         # The end of a connection is on its way like everything else.

@@ -21,6 +21,7 @@ from peaceriver.embedded.processes import children, look
 from peaceriver.node.configuration import Listen, NodeConfiguration, written
 from peaceriver.postgres import DATABASE
 from tests.faults.clock import ClockFile
+from tests.faults.disks import Disk
 
 _GONE_S = 20.0
 #: Where a node leaves word of its server; see embedded.place.
@@ -31,13 +32,24 @@ class Member:
     """A node that can be started, stopped, frozen, killed, wiped and set back."""
 
     def __init__(
-        self, name: str, directory: Path, *, lease_s: float, app: str | None, founders: tuple[str, ...]
+        self,
+        name: str,
+        directory: Path,
+        *,
+        lease_s: float,
+        app: str | None,
+        founders: tuple[str, ...],
+        own_disk: bool = False,
     ) -> None:
         self.name = name
         self.directory = directory
         self.data = directory / name
         self.clock = ClockFile(directory / f"{name}.clock")
         self.mutant: str | None = None
+        #: Its directory's own disk, which can be full and lose its power; None where it is a directory like others.
+        self.disk = Disk(self.data) if own_disk else None
+        if self.disk is not None:
+            self.disk.make()
         self._lease_s = lease_s
         self._app = app
         self._founders = founders
@@ -182,11 +194,7 @@ class Member:
         await self.kill_everything()
         backup = self.directory / f"{self.name}.backup"
         shutil.rmtree(backup, ignore_errors=True)
-        shutil.copytree(self.data, backup, symlinks=True, copy_function=_copied)
-        for each in (backup, *backup.rglob("*")):
-            there = self.data / each.relative_to(backup)
-            owner = there.lstat()
-            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        _copy(self.data, backup)
 
     @property
     def has_copy(self) -> bool:
@@ -196,7 +204,23 @@ class Member:
         """The node dies, and comes up later with the disk that it had at the last ``copy``."""
         await self.kill_everything()
         self._clear()
-        (self.directory / f"{self.name}.backup").rename(self.data)
+        backup = self.directory / f"{self.name}.backup"
+        _copy(backup, self.data)
+        shutil.rmtree(backup)
+
+    async def lose_power(self) -> None:
+        """Everything stops at once, and what was not flushed is gone."""
+        assert self.disk is not None
+        server = self.server_pid
+        # Nobody sees the disk go.
+        self.freeze(node=True, server=True)
+        self.disk.lose_power()
+        for each in self._frozen:
+            _signal(each, signal.SIGKILL)
+        self._frozen.clear()
+        await self.kill()
+        await self._until_no_server(server)
+        await asyncio.to_thread(self.disk.power_up)
 
     def _clear(self) -> None:
         """Empty the directory; a disk that is mounted there stays mounted."""
@@ -213,6 +237,16 @@ class Member:
         await self.stop()
         await self.kill_everything()
         self._reserved.close()
+        if self.disk is not None:
+            self.disk.unmake()
+
+
+def _copy(one: Path, other: Path) -> None:
+    """Copy a directory with its owners."""
+    shutil.copytree(one, other, symlinks=True, copy_function=_copied, dirs_exist_ok=True)
+    for each in (other, *other.rglob("*")):
+        owner = (one / each.relative_to(other)).lstat()
+        os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _copied(one: str, other: str) -> None:

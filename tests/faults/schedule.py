@@ -16,6 +16,8 @@ from tests.faults.clients import Away, Client, Span, read_at
 from tests.faults.cluster import Cluster
 from tests.faults.evidence import Evidence
 from tests.faults.history import Claim, History, Reading
+from tests.faults.mutants import HEALED
+from tests.faults.operating import Operator
 from tests.faults.replicas import CONVERGED_S, Tip
 from tests.faults.workloads import Work, chance_of
 
@@ -27,7 +29,8 @@ _AFTER_S = 0.2
 _WATCH_S = 0.1
 #: How long clients may insist on an answer once everything is well again.
 _INSIST_S = 5.0
-_UP_S = 90.0
+#: After which time a schedule does not come to its end any more.
+SCHEDULE_S = 90.0
 #: How often an answer of this schedule is asked for again, on every node; and one of an earlier schedule.
 _AGAIN, _AGAIN_EARLIER = 5, 1
 _FIRST_FRESH = 200
@@ -45,11 +48,13 @@ class Result:
     up_s: float
     converged_s: float
     repeated: int
-    took_s: float
+    #: In how many answers the money was counted.
+    sums: int = 0
+    took_s: float = 0.0
     #: What every replica held in the end.
-    copies: list[replicas.Copy]
+    copies: list[replicas.Copy] = field(default_factory=list)
     #: What each node said of its own replicas in the end.
-    standings: dict[str, dict[int, ReplicaStanding]]
+    standings: dict[str, dict[int, ReplicaStanding]] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,38 +105,59 @@ async def run(
     *,
     clients: int = CLIENTS,
     planned: Sequence[nemesis.Planned] | None = None,
+    within_s: float = SCHEDULE_S,
 ) -> Result:
-    """Run one schedule of faults of some ``kinds``, or the ``planned`` ones, and judge what is left."""
-    began = time.monotonic()
-    cluster, history, chance = course.cluster, History(seed), random.Random(seed)
-    fresh = await course.fresh(FRESH)
+    """Run one schedule of faults of some ``kinds``, or the ``planned`` ones, and judge what is left.
+
+    One that does not come to its end, the longest fault aside ``within_s``, is a violation as well.
+    """
+    history, began = History(seed), time.monotonic()
+    chance = random.Random(seed)
     if planned is None:
-        lease_s = cluster.lease_s
-        planned = nemesis.draw(chance, cluster.names, kinds, over_s=_FAULTS_S, lease_s=lease_s)
-    span, watching = Span(), asyncio.create_task(_watch(cluster, history))
+        planned = nemesis.draw(chance, course.cluster.names, kinds, over_s=_FAULTS_S, lease_s=course.cluster.lease_s)
+    watching = asyncio.create_task(_watch(course.cluster, history))
+    try:
+        async with asyncio.timeout(within_s + max(each.for_s for each in planned)):
+            result = await _run(course, history, chance, clients, planned)
+    except TimeoutError:
+        took = time.monotonic() - began
+        result = Result(history.seed, history, [f"{HEALED}: it has not come to an end in {took:.0f} s"], took, took, 0)
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+    result.took_s = time.monotonic() - began
+    return result
+
+
+async def _run(
+    course: Course, history: History, chance: random.Random, clients: int, planned: Sequence[nemesis.Planned]
+) -> Result:
+    cluster, seed = course.cluster, history.seed
+    fresh = await course.fresh(FRESH)
+    span = Span()
     working = [Client(number, cluster, history, span, chance_of(seed, number)) for number in range(clients)]
     for each, name in zip(working, cluster.names, strict=False):
         each.loyal_to = name
     first = {"to": fresh[0], "actor": "Item/shared", "action": "create", "body": {}}
     await working[0].send("shared", [first])
-    work = [asyncio.create_task(Work(each, fresh, span).run()) for each in working]
-    try:
-        await nemesis.Nemesis(cluster, history, chance).run(planned)
-        await asyncio.sleep(_AFTER_S)
-    finally:
-        span.end()
-        await cluster.heal()
-        await asyncio.gather(*work)
+    operator = Operator(cluster, history, span, chance_of(seed, clients), [*fresh, *bank.BRANCHES])
+    async with asyncio.TaskGroup() as work:
+        for each in working:
+            work.create_task(Work(each, fresh, span).run())
+        work.create_task(operator.run())
+        try:
+            await nemesis.Nemesis(cluster, history, chance).run(planned)
+            await asyncio.sleep(_AFTER_S)
+        finally:
+            span.end()
+            await cluster.heal()
     healed = time.monotonic()
-    async with asyncio.timeout(_UP_S):
-        await replicas.answering(cluster)
-        await cluster.led(codes=fresh)
+    await replicas.answering(cluster)
+    await cluster.led(codes=fresh)
     up_s = time.monotonic() - healed
     lost = {each.victim for each in planned if each.kind in nemesis.LOSING}
-    result = await _judged(course, history, fresh, lost, up_s, chance)
-    watching.cancel()
-    result.took_s = time.monotonic() - began
-    return result
+    return await _judged(course, history, fresh, lost, up_s, chance)
 
 
 async def _judged(
@@ -164,7 +190,17 @@ async def _judged(
     course.before = {each.node: each.tips for each in evidence.copies}
     course.readings = [*course.readings, *history.readings][-_EARLIER_MAX:]
     standings = {name: await cluster.standing(name) or {} for name in cluster.names}
-    return Result(history.seed, history, violations, up_s, converged_s, len(repeated), 0.0, evidence.copies, standings)
+    return Result(
+        history.seed,
+        history,
+        violations,
+        up_s,
+        converged_s,
+        len(repeated),
+        sum(1 for _ in evidence.sums()),
+        copies=evidence.copies,
+        standings=standings,
+    )
 
 
 async def _insist(cluster: Cluster, history: History, chance: random.Random) -> None:
@@ -189,13 +225,18 @@ async def _repeat(course: Course, history: History, chance: random.Random) -> li
 
 
 async def _watch(cluster: Cluster, history: History) -> None:
-    """Note who claims to lead what."""
+    """Note who claims to lead what, and where a promise is lower than before."""
     seen: set[tuple[str, int, int]] = set()
+    promised: dict[tuple[str, int], int] = {}
     while True:
         for name, standing in zip(
             cluster.names, await asyncio.gather(*(cluster.standing(name) for name in cluster.names)), strict=True
         ):
             for code, shard in (standing or {}).items():
+                if shard.promised < promised.get((name, code), 0):
+                    words = f"{name} had promised epoch {promised[name, code]} of {code}, and {shard.promised} later"
+                    history.lowered.append((name, words))
+                promised[name, code] = shard.promised
                 claim = (name, code, shard.epoch)
                 if shard.state == "leader" and claim not in seen:
                     seen.add(claim)

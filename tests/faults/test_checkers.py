@@ -167,6 +167,11 @@ def refused(message_id: str) -> Operation:
     )
 
 
+def spooled(message_id: str, at: float = 0.0) -> Operation:
+    kept = Message(message_id, CODE, "Item/1", {}, kept_by="n1")
+    return Operation("spool", 0, "quorum", False, [kept], [attempt("ok", at)], spooled_at="n1")
+
+
 CASES: list[tuple[str, Callable[[], Evidence]]] = [
     ("one_writer", lambda: told(claims=[Claim("n1", CODE, 1, 0.0), Claim("n2", CODE, 1, 1.0)])),
     ("one_writer", lambda: evidence(at(6, epoch=1))),
@@ -197,6 +202,10 @@ CASES: list[tuple[str, Callable[[], Evidence]]] = [
     ("no_old_epoch", lambda: told(acknowledged("m6", 6, at=1.0), acknowledged("m2", 2, at=2.0))),
     ("own_writes_read", lambda: told(unread=["n1 answers 404"])),
     ("sums_constant", lambda: bank(START)),
+    ("one_writer", lambda: told(lowered=[("n1", "n1 had promised more")])),
+    ("spooled_once", lambda: told(spooled("m9"))),
+    ("spooled_once", lambda: told(spooled("m6", at=1.0), spooled("m3", at=2.0))),
+    ("undamaged", lambda: told(damaged=["n1 finds something"])),
 ]
 
 
@@ -221,6 +230,7 @@ SOUND: dict[str, Callable[[], Evidence]] = {
     "delivered": delivered,
     "acted": lambda: acted(1),
     "on its way": lambda: bank(START - 20),
+    "spooled": lambda: told(spooled("m3", at=1.0), spooled("m6", at=2.0)),
 }
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 from tests.faults.bank import BRANCHES
 from tests.faults.clients import Client, Span, new_id
+from tests.faults.evidence import ACCOUNTS
 
 #: Of what a client does next.
 _MIX = {"append": 8, "batch": 3, "group": 3, "transfer": 3, "order": 2, "local": 5, "shared": 2, "sample": 2, "look": 2}
+_MIX |= {"spool": 3}
 _BATCH = 20
+_SPOOLED = 4
 _LOYAL_PAUSE_S = 0.03
-ACCOUNTS = "/actors/Account"
 
 
 class Work:
@@ -42,6 +44,7 @@ class Work:
             "shared": self._share,
             "sample": self._sample,
             "look": self._look,
+            "spool": self._spool,
         }
         while not self._span.over:
             if self._client.loyal_to is not None:
@@ -118,6 +121,14 @@ class Work:
         """Acknowledged by the leader alone."""
         wishes = [self._new(self._chance.choice(self._fresh)) for _ in range(3)]
         await self._client.send("local", wishes, concern="local", insist=self._insists)
+
+    async def _spool(self) -> None:
+        """To one node, one after the other: where nobody leads it keeps them, and sends them on in this order."""
+        node, code = self._client.any_node(), self._chance.choice(self._fresh)
+        for _ in range(_SPOOLED):
+            if self._span.over:
+                return
+            await self._client.send("spool", [self._new(code)], spool_at=node, insist=False)
 
     async def _stay(self) -> None:
         """A loyal client takes its node's word, also while that one is alone and leads nobody else."""

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
+from peaceriver.embedded import lifetime
 from peaceriver.node import routing
-from peaceriver.protocol import electing, following, leading
+from peaceriver.protocol import electing, leading
 from peaceriver.protocol.campaign import Campaign
-from peaceriver.protocol.effects import Effect
 from peaceriver.protocol.messages import Fetch, Place
 from peaceriver.protocol.state import State
-from peaceriver.shard import journal, replicas, rows
-from peaceriver.shard.keeper import Keeper
+from peaceriver.shard import journal, replicas
 from peaceriver.shard.shard import Shard
-
-#: How late a follower writes what it has acknowledged.
-_LATE_S = 0.3
 
 
 def acknowledge_at_once() -> None:
@@ -39,52 +34,39 @@ def shorter_may_lead() -> None:
 
 
 def acknowledge_unwritten() -> None:
-    async def apply(self: Keeper, effect: Any, taken: Any) -> list[Effect]:
-        shard, fetched, before = self.shard, effect.rows, self.shard.tip
-        after = rows.check(taken, shard.code, before)
-        queue = self.__dict__.setdefault("_late", asyncio.Lock())
+    # Nothing is written before somebody else needs the room.
+    _configured(synchronous_commit="off", wal_writer_delay="10s", wal_writer_flush_after="1GB")
 
-        async def write() -> None:
-            async with queue:
-                await asyncio.sleep(_LATE_S)
-                async with shard.database.transaction() as tx:
-                    await replicas.accept(tx, shard.code, fetched, taken, before, after)
 
-        self._busy.add(task := asyncio.create_task(write()))
-        task.add_done_callback(self._busy.discard)
-        shard.copied(after, taken)
-        return self.replica.applied(fetched, self.replica.members, self._steady())
+def never_flushed() -> None:
+    _configured(fsync="off")
 
-    Keeper._apply = apply
+
+def _configured(**careless: str) -> None:
+    """Let servers be started with settings that they must not have."""
+    configure = lifetime.configure
+
+    def carelessly(place: Any, account: Any, sockets: Any, settings: Any) -> None:
+        configure(place, account, sockets, {**settings, **careless})
+
+    lifetime.configure = carelessly
 
 
 def promise_not_kept() -> None:
     def may_promise(state: State, node: str, epoch: int) -> bool:
-        return True
-
-    def obeys(state: State, epoch: int) -> bool:
-        return state.campaign is None or epoch == state.campaign.epoch
+        return not state.recovering and epoch >= state.promised
 
     electing.may_promise = may_promise
-    following.obeys = obeys
-    _without(replicas.sql.promise, "and (promised < ", "and ($1 is not null or promised < ")
-    _without(replicas.sql.accept, "and promised <= ", "and 0 <= ")
+    _without(replicas.sql.promise, "and promised_to = ", "and '' <> ")
 
 
-def no_fence() -> None:
-    _without(journal.sql.append, "and leads = ", "and 0 < ")
-    _without(journal.sql.append, "and promised = ", "and 0 < ")
-    step_down = State.step_down
+def old_reign_acknowledges() -> None:
+    async def stop_leading(self: Shard) -> None:
+        appender, self._appender = self._appender, None
+        if appender is not None:
+            await appender.ended()
 
-    def stubborn(self: State, now: float, reason: str) -> list[Effect]:
-        return [] if "was promised to" in reason or "has promised" in reason else step_down(self, now, reason)
-
-    State.step_down = stubborn
-
-    def serves(state: State, node: str, fetch: Fetch) -> bool:
-        return state.reign is not None or fetch.promised == state.promised
-
-    leading.serves = serves
+    Shard.stop_leading = stop_leading
 
 
 def wiped_may_vote() -> None:
