@@ -713,6 +713,25 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(tmp_path: Path) -> None:
         os.close(ours)
 
 
+def test_a_server_that_starts_in_the_last_attempt_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when there is room on the disk again just before the node would have given up."""
+    monkeypatch.setattr(process, "SERVER_PAUSES_S", (0.01,))
+
+    async def recover() -> None:
+        kept = await process.KeptServer.start(tmp_path)
+        first, losing = kept.server, asyncio.create_task(kept.lost())
+        first.kill()
+        async with asyncio.timeout(END_S):
+            while kept.server is first:  # noqa: ASYNC110 - nobody is told when it is replaced
+                await asyncio.sleep(0.01)
+        await asyncio.wait({losing}, timeout=0.2)
+        assert not losing.done()
+        losing.cancel()
+        await kept.stop()
+
+    asyncio.run(recover())
+
+
 def test_a_server_that_cannot_be_started_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node then ends with a code that asks for another start."""
     monkeypatch.setattr(process, "SERVER_PAUSES_S", (0.01, 0.01, 0.01))

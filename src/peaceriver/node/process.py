@@ -179,10 +179,12 @@ class KeptServer:
 
     async def _keep(self) -> None:
         loop, attempt, started = asyncio.get_running_loop(), 0, asyncio.get_running_loop().time()
-        while attempt < len(SERVER_PAUSES_S):
+        while True:
             code = await self.server.exited()
             if loop.time() - started > SERVER_STEADY_S:
                 attempt = 0
+            if attempt == len(SERVER_PAUSES_S):
+                return
             log.warning("postgres ended", code=code, directory=str(self._directory), attempt=attempt)
             await asyncio.sleep(SERVER_PAUSES_S[attempt])
             attempt, started = attempt + 1, loop.time()
