@@ -7,10 +7,11 @@ import random
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 import aiohttp
+import asyncpg
 
 from peaceriver.errors import DiskFull
 from peaceriver.limits import DISK_FREE_BYTES_MIN
@@ -22,6 +23,7 @@ from tests.faults.cluster import Cluster, running
 from tests.faults.evidence import Evidence
 from tests.faults.history import History
 from tests.faults.imported import real_log
+from tests.faults.member import Member
 from tests.faults.report import quantile, table
 from tests.faults.schedule import Course
 
@@ -33,6 +35,7 @@ CLIENTS = 32
 KILLS = 20
 RESTARTS = 5
 _BETWEEN_S = 1.0
+_UP_S = 60.0
 #: How long a disk is full to the brim: a server is started again a few times meanwhile.
 _FULL_S = 15.0
 _LOOK_S = 0.02
@@ -168,12 +171,18 @@ async def full_disk(say: Say, *, own_disks: bool = False) -> list[str]:
         server = brim.server_pid
         assert brim.disk is not None
         brim.disk.fill(leave=0)
+        # The node keeps its floor free; whatever else writes to its disk does not.
+        await _exhaust(brim)
         await asyncio.sleep(_FULL_S)
         server_ended, node_ended = brim.server_pid != server, not brim.alive
         brim.disk.free()
         # Whoever supervises nodes starts one that has ended; the node itself sees to its server.
         await brim.start()
-        up_s = await cluster.led(codes=[code])
+        freed_at = time.monotonic()
+        async with asyncio.timeout(_UP_S):
+            await replicas.answering(cluster)
+            await cluster.led(codes=[code])
+        up_s = time.monotonic() - freed_at
         found += await end()
     rows: list[tuple[str, object]] = [
         ("refused with 507 after", f"{refused_s:.1f} s"),
@@ -184,6 +193,14 @@ async def full_disk(say: Say, *, own_disks: bool = False) -> list[str]:
         ("messages acknowledged", history.count("ok")),
     ]
     return _told(say, "full disk", rows, found)
+
+
+async def _exhaust(member: Member) -> None:
+    """Make a node's server write until its disk does not take any more: then it must end, as it cannot log."""
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection = await asyncpg.connect(**member.database())
+        while True:
+            await connection.execute("select pg_logical_emit_message(false, 'faults', repeat('x', 1000000))")
 
 
 async def _answers(cluster: Cluster, name: str, code: int, *, sending: bool, status: int) -> bool:

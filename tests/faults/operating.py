@@ -36,10 +36,12 @@ class Operator:
             await (self._transfer() if self._chance.random() < _TRANSFERS else self._verify())
 
     async def _transfer(self) -> None:
-        """Hand a department over to some node: it may be away, or lead it already, or have no vote."""
-        names = self._cluster.names
-        code, to, asked = self._chance.choice(self._codes), self._chance.choice(names), self._chance.choice(names)
-        url = f"{self._cluster.members[asked].url}/shards/{code}/transfer?timeout=1s"
+        """Ask who leads a department to hand it over to somebody, who may be away, or have no vote."""
+        code, to = self._chance.choice(self._codes), self._chance.choice(self._cluster.names)
+        leader = await self._cluster.leader(code)
+        if leader in (None, to):
+            return
+        url = f"{self._cluster.members[leader].url}/shards/{code}/transfer?timeout=1s"
         try:
             async with self._cluster.http.post(url, json={"to": to}, timeout=_timeout()) as answer:
                 self._history.transfers += answer.status == 200
