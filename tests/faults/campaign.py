@@ -69,9 +69,9 @@ async def campaign(
                     result = await run(course, number, kinds_of(number, kinds))
                     done += 1
                     say(report.line(result))
+                    if not mutant and (result.violations or result.history.loud):
+                        say(f"    kept in {keep(cluster, result)}")
                     if result.violations:
-                        if not mutant:
-                            say(f"    kept in {keep(cluster, result)}")
                         break
         finally:
             shutil.rmtree(place, ignore_errors=True)

@@ -133,6 +133,8 @@ class History:
     lowered: list[tuple[str, str]] = field(default_factory=list)
     #: What verification found damaged, though nobody had damaged anything.
     damaged: list[str] = field(default_factory=list)
+    #: Failures that nodes did not expect, and logged as such: no promise is broken by them alone.
+    loud: list[str] = field(default_factory=list)
     #: How often leadership was handed over, and everything verified, at somebody's wish.
     transfers: int = 0
     verifications: int = 0

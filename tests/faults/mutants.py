@@ -2,6 +2,10 @@
 
 A mutant says what is wrong with it, changes the product in its own process before the node starts, and names the
 faults under which it shows. Nothing of this is in the product.
+
+Two that one would look for are not here, since no faults of whole nodes show them reliably. A leader without the fence
+in its append does no harm while followers keep their promises (the simulation of the protocol catches it); and what is
+delivered before it is complete is taken back together with what was made of it, but for rare splits of five nodes.
 """
 
 from __future__ import annotations
@@ -61,12 +65,6 @@ _RIVALS = tuple(
 _TURNS = tuple(_at("partition", name, 1.5 * number, 1.3) for number, name in enumerate(("n1", "n2", "n3")))
 #: It comes back while those who have sent to it are waiting still.
 _SHORT_TURNS = tuple(_at("partition", name, 1.3 * number, 1.0) for number, name in enumerate(("n1", "n2", "n3")))
-#: Of five nodes two are cut off: for some departments they are a majority, for others they are none and lead still.
-_SPLITS = tuple(
-    _at("split", one, 1.5 * number, 1.0, other)
-    for number, (one, other) in enumerate((("n1", "n4"), ("n2", "n5"), ("n3", "n4"), ("n1", "n5"), ("n2", "n4")))
-)
-
 MUTANTS: Mapping[str, Mutant] = MappingProxyType(
     {
         "acknowledge-at-once": Mutant("a receipt does not wait for a majority", protocol.acknowledge_at_once, LOST),
@@ -115,7 +113,9 @@ MUTANTS: Mapping[str, Mutant] = MappingProxyType(
             "a delivery's mark is written before what it delivers", data.mark_first, ("acted_once",), planned=_TURNS
         ),
         "ids-unknown": Mutant(
-            "nobody looks whether a message was recorded before", data.ids_unknown, ("recorded_once",)
+            "nobody looks whether a message was recorded before",
+            data.ids_unknown,
+            ("recorded_once", "refused_is_absent"),
         ),
         "stranded-forgotten": Mutant(
             "what was taken back is dropped", data.stranded_forgotten, ("nothing_lost",), planned=_TURNS
@@ -133,12 +133,11 @@ MUTANTS: Mapping[str, Mutant] = MappingProxyType(
             ("dense_and_rising",),
             ("clock jump", "reset"),
         ),
-        "delivers-early": Mutant(
-            "a delivery takes what is not complete yet",
-            data.delivers_early,
-            ("nothing_early",),
-            planned=_SPLITS,
-            nodes=5,
+        "delivers-backwards": Mutant(
+            "what was sent earlier is received later",
+            data.delivers_backwards,
+            ("acted_once",),
+            planned=_TURNS,
         ),
     }
 )

@@ -79,7 +79,8 @@ class Report:
             f"{history.kept:3} kept, up in {result.up_s:4.1f} s, "
             f"equal in {result.converged_s:4.2f} s; {faults}"
         )
-        return "\n".join([head, *(f"    VIOLATION {each}" for each in result.violations)])
+        loud = [f"    unexpected: {each}" for each in history.loud]
+        return "\n".join([head, *(f"    VIOLATION {each}" for each in result.violations), *loud])
 
     def table(self) -> str:
         """The whole run."""
@@ -102,6 +103,7 @@ class Report:
             ("replicas, views or answers unequal", sum(each.startswith(_UNEQUAL) for each in violations)),
             ("answers as of a moment asked again", f"{self._repeated:,}{self._goal(_GOAL_REPEATED)}"),
             ("sums counted", f"{self._sums:,}"),
+            ("unexpected failures in logs", sum(len(each.history.loud) for each in self.results)),
             ("slowest to be equal after healing", f"{self._slowest_equal_s:.2f} s (goal: {_EQUAL_S:g} s)"),
             ("slowest to be up again", f"{max(each.up_s for each in self.results):.1f} s"),
             ("seconds a schedule", f"{sum(each.took_s for each in self.results) / len(self.results):.1f}"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -67,6 +69,20 @@ class Course:
     #: Answers of earlier schedules, to be asked for again later.
     readings: list[Reading] = field(default_factory=list)
     span: Span = field(default_factory=Span)
+    #: How much of each node's log has been read.
+    read_until: dict[str, int] = field(default_factory=dict)
+
+    def listen(self) -> list[str]:
+        """What nodes have logged as unexpected since they were listened to last, and how often."""
+        found: Counter[str] = Counter()
+        for name, member in self.cluster.members.items():
+            log = member.log
+            for line in log[self.read_until.get(name, 0) :].splitlines():
+                if '"exception": ' in line:
+                    told = json.loads(line)
+                    found[f"{name}: {told['event']}: {told['exception'].splitlines()[-1][:200]}"] += 1
+            self.read_until[name] = len(log)
+        return [f"{count} times {each}" for each, count in found.items()]
 
     async def open_bank(self) -> None:
         """Give every branch its account."""
@@ -126,6 +142,7 @@ async def run(
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+    history.loud = course.listen()
     result.took_s = time.monotonic() - began
     return result
 

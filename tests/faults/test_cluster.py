@@ -80,9 +80,9 @@ CUTS: dict[str, tuple[Callable[[Cluster, str], None], bool, bool]] = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_of_a_node_that_is_cut_off_nothing_gets_through(tmp_path: Path) -> None:
+async def test_of_a_node_that_is_cut_off_nothing_gets_through(place: Path) -> None:
     """Nodes that could reach each other past the proxies would go on seeing each other."""
-    async with running(tmp_path, app=None) as cluster:
+    async with running(place, app=None) as cluster:
         for number, (how, (cut, silenced, deafened)) in enumerate(CUTS.items()):
             await _until_all_see(cluster)
             victim = cluster.names[number % len(cluster.names)]
@@ -106,8 +106,8 @@ async def test_of_a_node_that_is_cut_off_nothing_gets_through(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_whoever_is_cut_off_leads_no_longer_and_the_others_go_on(tmp_path: Path) -> None:
-    async with running(tmp_path, app=None) as cluster:
+async def test_whoever_is_cut_off_leads_no_longer_and_the_others_go_on(place: Path) -> None:
+    async with running(place, app=None) as cluster:
         await cluster.all_count()
         first = await cluster.leader(0)
         assert first is not None

@@ -33,10 +33,10 @@ QUICK = ("freeze", "freeze server", "partition", "cut off", "one way", "mute", "
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_what_is_acknowledged_is_kept_through_every_cheap_fault(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed, report = seeds(None), Report()
-    async with running(tmp_path) as cluster:
+    async with running(place) as cluster:
         course = Course(cluster)
         await course.open_bank()
         for number in range(len(SCHEDULES) + RANDOM_SCHEDULES):

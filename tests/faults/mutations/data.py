@@ -20,6 +20,7 @@ from peaceriver.shard.delivery import Delivery
 from peaceriver.shard.proposal import Proposal
 from peaceriver.shard.shard import Shard
 from peaceriver.stamp import following
+from tests.faults.mutations.planting import plant
 
 #: How long after its mark what a delivery brings is appended; how many records in a hundred a view skips.
 _APART_S = 0.2
@@ -36,14 +37,14 @@ def mark_first() -> None:
             proposal = msgspec.structs.replace(proposal, marks=(), expecting=())
         return await append(self, proposal, bounded=bounded)
 
-    Shard.append = apart
+    plant(Shard, "append", apart)
 
 
 def ids_unknown() -> None:
     async def recorded(tx: Any, shard: int, ids: Any) -> dict[UUID, Record]:
         return {}
 
-    journal.recorded = recorded
+    plant(journal, "recorded", recorded)
     migrate = launch.migrate
 
     async def without_index(connection: Any, *more: Any) -> None:
@@ -52,13 +53,13 @@ def ids_unknown() -> None:
         await owner.execute("drop index if exists journal_message")
         await owner.close()
 
-    launch.migrate = without_index
+    plant(launch, "migrate", without_index)
     from peaceriver.shard.ledger import Ledger
 
     def seen(self: Ledger, message_id: UUID) -> Record | None:
         return None
 
-    Ledger.seen = seen
+    plant(Ledger, "seen", seen)
 
 
 def stranded_forgotten() -> None:
@@ -69,7 +70,7 @@ def stranded_forgotten() -> None:
         await tx.execute("delete from pending where shard = $1 and state = 'stranded'", shard)
         return went
 
-    stranding.strand = forgetful
+    plant(stranding, "strand", forgetful)
 
 
 def group_cut() -> None:
@@ -84,7 +85,7 @@ def group_cut() -> None:
             outcomes += (await send(self, code, [alone], **named))[0]
         return [outcomes]
 
-    Routing.send = one_by_one
+    plant(Routing, "send", one_by_one)
 
 
 def view_skips() -> None:
@@ -94,34 +95,30 @@ def view_skips() -> None:
         kept = [each for each in changes if random.randrange(100) >= _SKIPPED_PERCENT]
         await fold_into(tx, table, shard, kept)
 
-    views.fold_into = careless
+    plant(views, "fold_into", careless)
 
 
 def as_of_open() -> None:
-    async def close(self: Cutoffs, shard: Shard, at: int) -> None:
+    async def at_time(self: Cutoffs, codes: list[int] | None, at: int) -> Any:
         """Whatever is there by now will do."""
+        return await self._folded_to(await self._places_at(await self._known_at(at) if codes is None else codes, at))
 
-    Cutoffs._close = close
+    plant(Cutoffs, "_at_time", at_time)
 
 
 def cause_ignored() -> None:
     def by_the_clock(last: int, wall: int, received: int = 0) -> int:
         return following(last, wall)
 
-    ledger.following = by_the_clock
+    plant(ledger, "following", by_the_clock)
 
 
-def delivers_early() -> None:
-    def to_the_end(self: Delivery, source: int) -> int:
-        return self._shards[source].tip.position if source in self._shards else 0
+def delivers_backwards() -> None:
+    arrived = Delivery._arrived
 
-    Delivery._complete = to_the_end
-    appended = Shard._on_appended
+    async def turned_round(self: Delivery, rows: Any, causes: Any) -> Any:
+        taken, late = await arrived(self, rows, causes)
+        # The mark goes by the last one.
+        return [*reversed(taken[:-1]), taken[-1]], late
 
-    def at_once(self: Shard, batch: Any) -> None:
-        appended(self, batch)
-        sent = {each.receiver_shard for each in batch.records if each.kind == "sent"}
-        if sent:
-            self.sent(self, sent)
-
-    Shard._on_appended = at_once
+    plant(Delivery, "_arrived", turned_round)

@@ -12,6 +12,7 @@ from peaceriver.protocol.messages import Fetch, Place
 from peaceriver.protocol.state import State
 from peaceriver.shard import journal, replicas
 from peaceriver.shard.shard import Shard
+from tests.faults.mutations.planting import plant, without
 
 
 def acknowledge_at_once() -> None:
@@ -21,8 +22,8 @@ def acknowledge_at_once() -> None:
     def safe(outcome: Any, *_: object) -> Any:
         return outcome
 
-    routing._reached = reached
-    routing._safe = safe
+    plant(routing, "_reached", reached)
+    plant(routing, "_safe", safe)
 
 
 def shorter_may_lead() -> None:
@@ -30,7 +31,7 @@ def shorter_may_lead() -> None:
         if self.phase == "counting" and self.members.has_majority(self._ends):
             self.phase, self.until, self.target, self.source = "pulling", until, self._ends[self._node], None
 
-    Campaign.count_ends = count_ends
+    plant(Campaign, "count_ends", count_ends)
 
 
 def acknowledge_unwritten() -> None:
@@ -49,15 +50,15 @@ def _configured(**careless: str) -> None:
     def carelessly(place: Any, account: Any, sockets: Any, settings: Any) -> None:
         configure(place, account, sockets, {**settings, **careless})
 
-    lifetime.configure = carelessly
+    plant(lifetime, "configure", carelessly)
 
 
 def promise_not_kept() -> None:
     def may_promise(state: State, node: str, epoch: int) -> bool:
         return not state.recovering and epoch >= state.promised
 
-    electing.may_promise = may_promise
-    _without(replicas.sql.promise, "and promised_to = ", "and '' <> ")
+    plant(electing, "may_promise", may_promise)
+    without(replicas.sql.promise, "and promised_to = ", "and '' <> ")
 
 
 def old_reign_acknowledges() -> None:
@@ -66,7 +67,7 @@ def old_reign_acknowledges() -> None:
         if appender is not None:
             await appender.ended()
 
-    Shard.stop_leading = stop_leading
+    plant(Shard, "stop_leading", stop_leading)
 
 
 def wiped_may_vote() -> None:
@@ -85,7 +86,7 @@ def divergence_unnoticed() -> None:
     def trusting(state: State, node: str, fetch: Fetch, at: Place, now: float) -> Any:
         return fetched(state, node, fetch, fetch.after, now)
 
-    leading.fetched = trusting
+    plant(leading, "fetched", trusting)
 
 
 def all_is_complete() -> None:
@@ -99,8 +100,8 @@ def all_is_complete() -> None:
         appended(self, batch)
         self.complete.advance(batch.tip.position)
 
-    Shard.copied = shown
-    Shard._on_appended = shown_at_once
+    plant(Shard, "copied", shown)
+    plant(Shard, "_on_appended", shown_at_once)
 
 
 class _Replaced:
@@ -111,9 +112,3 @@ class _Replaced:
 
     def __getattr__(self, name: str) -> Any:
         return self._instead[name] if name in self._instead else getattr(self._statement, name)
-
-
-def _without(statement: Any, condition: str, instead: str) -> None:
-    """Change a statement's text; it must be as this was written for."""
-    assert condition in statement.text, f"{statement.name} has no {condition!r}: {statement.text}"
-    statement.text = statement.text.replace(condition, instead)
