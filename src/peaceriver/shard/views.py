@@ -168,6 +168,8 @@ class Folder:
 
     async def _step(self) -> None:
         after, until = self._shard.folded.value, self._shard.complete.value
+        if after >= until:
+            return  # the last step was made, though nobody knew
         if self._shard.standing < until:
             # Somebody else leads: what was kept from a reign of our own may have been taken back.
             self._unfolded.forget()
