@@ -15,7 +15,7 @@ from tests.faults.evidence import ACCOUNTS
 #: Of what a client does next.
 _MIX = {"append": 8, "batch": 3, "group": 3, "transfer": 3, "order": 2, "local": 5, "shared": 2, "sample": 2, "look": 2}
 _MIX |= {"spool": 3}
-_BATCH = 80
+_BATCH = 120
 _SPOOLED = 4
 _LOYAL_PAUSE_S = 0.03
 
