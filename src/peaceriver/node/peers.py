@@ -72,10 +72,21 @@ class Peers:
             for row in await replicas.sql.peers.rows(tx):
                 self._known[row["node"]] = Identity(row["node"], row["incarnation"], row["boots"], row["run"])
 
-    async def post(self, node: str, path: str, body: bytes, *, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
-        """Say something to another node; raises one of Away, or Unavailable for a node that nobody knows."""
+    async def post(
+        self,
+        node: str,
+        path: str,
+        body: bytes,
+        *,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        silence_s: float | None = None,
+    ) -> bytes:
+        """Say something to another node; it is given up where no byte of the answer comes for ``silence_s``.
+
+        Raises one of Away, or Unavailable for a node that nobody knows.
+        """
         url = self._place_of(node)
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s)
         async with self._connected().post(url + path, data=body, timeout=timeout) as answer:
             content: bytes = await answer.read()
             if answer.status != 200:

@@ -22,6 +22,9 @@ log = structlog.get_logger()
 PATH = "/replication/poll"
 #: A node that does not answer is asked again so soon.
 _RETRY_PAUSE_S = 0.2
+#: A node that has nothing to tell says so as often in a lease.
+_HEARTBEATS = 3
+_SILENT_LEASES = 2
 
 
 class Puller:
@@ -33,13 +36,16 @@ class Puller:
         peers: Peers,
         keepers: Mapping[int, Keeper],
         *,
-        wait_s: float,
+        lease_s: float,
         restored: Callable[[int], Awaitable[None]],
     ) -> None:
         self._node = node
         self._peers = peers
         self._keepers = keepers
-        self._wait_s = wait_s
+        #: How long the other node may wait for news before it says that there is none.
+        self._wait_s = lease_s / _HEARTBEATS
+        #: How long no byte of an answer may come before the line, or the other node, is taken for dead.
+        self._silence_s = self._wait_s + _SILENT_LEASES * lease_s
         self._restored = restored
         self._number = 0
         #: The last poll whose answer came.
@@ -73,18 +79,16 @@ class Puller:
     async def _run(self) -> None:
         while True:
             try:
-                polled, taken = await self._poll()
+                try:
+                    polled, taken = await self._poll()
+                except (*Away, Unavailable) as error:
+                    self._missed(error)
+                    await asyncio.sleep(_RETRY_PAUSE_S)
+                    continue
                 if self._away is not None:
                     log.info("a node is back", node=self._node)
                 self._away = None
                 await self._take_in(polled, taken)
-            except (*Away, Unavailable) as error:
-                self._forget()
-                if self._away is None:
-                    self._away_since = datetime.now(UTC)
-                    log.warning("a node does not answer", node=self._node, reason=repr(error))
-                self._away = repr(error)
-                await asyncio.sleep(_RETRY_PAUSE_S)
             except (*Unreachable, DatabaseError) as error:
                 self._forget()
                 log.warning("pulling waits for this node's database", node=self._node, reason=str(error))
@@ -93,6 +97,13 @@ class Puller:
                 self._forget()
                 log.exception("pulling failed", node=self._node)
                 await asyncio.sleep(_RETRY_PAUSE_S)
+
+    def _missed(self, error: BaseException) -> None:
+        self._forget()
+        if self._away is None:
+            self._away_since = datetime.now(UTC)
+            log.warning("a node does not answer", node=self._node, reason=repr(error))
+        self._away = repr(error)
 
     def _forget(self) -> None:
         self._whole = True
@@ -115,7 +126,7 @@ class Puller:
             self._turned.clear()
             body = framed(self._next())
             self._whole = False
-            asking = asyncio.ensure_future(self._peers.post(self._node, PATH, body))
+            asking = asyncio.ensure_future(self._peers.post(self._node, PATH, body, silence_s=self._silence_s))
             turning = asyncio.ensure_future(self._turned.wait())
             try:
                 await asyncio.wait((asking, turning), return_when=asyncio.FIRST_COMPLETED)

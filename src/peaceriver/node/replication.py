@@ -26,9 +26,8 @@ from peaceriver.shard.shard import Shard
 
 log = structlog.get_logger()
 
-#: Time passes for replicas so many times in a lease, and a node that has nothing to tell says so as often.
+#: Time passes for replicas so many times in a lease.
 _TICKS = 10
-_HEARTBEATS = 3
 
 
 class Company(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +130,7 @@ class Replication:
                 node,
                 self.peers,
                 self.keepers,
-                wait_s=self.company.lease_s / _HEARTBEATS,
+                lease_s=self.company.lease_s,
                 restored=self._on_restored,
             )
 

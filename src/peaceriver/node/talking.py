@@ -10,7 +10,7 @@ import structlog
 from peaceriver.errors import Unavailable
 from peaceriver.node.peers import Away, Peers
 from peaceriver.node.wire import Ask, Asked, framed, unframed
-from peaceriver.postgres import Database
+from peaceriver.postgres import Database, DatabaseError, Unreachable
 from peaceriver.protocol.messages import Question
 from peaceriver.shard.keeper import Keeper
 
@@ -53,6 +53,8 @@ class Talking:
             )
         except (*Away, Unavailable) as error:
             log.debug("a question was not answered", node=node, reason=repr(error))
+        except (*Unreachable, DatabaseError) as error:
+            log.warning("a reply waits for this node's database", node=node, reason=str(error))
         except Exception:  # outermost: the question counts as lost, and is asked again by whoever needs to
             log.exception("a reply could not be taken in", node=node)
 

@@ -12,10 +12,14 @@ from peaceriver.protocol.state import State
 
 #: A transfer that has not come about after so many leases is given up.
 _TRANSFER = 0.5
+#: A leader whose disk has not answered for so many leases leaves it to the others to lead: theirs may be well.
+_STALLED = 2.0
 
 
-def go_on(state: State, reign: Reign, now: float) -> list[Effect]:
+def go_on(state: State, reign: Reign, now: float, stalled_s: float) -> list[Effect]:
     """Time passes for a leader."""
+    if stalled_s > _STALLED * state.lease_s and len(state.members.voters) > 1:
+        return state.step_down(now, "its database does not answer")
     if not reign.hears_majority(state.members, now, state.lease_s):
         return state.step_down(now, "it hears from no majority of the replicas")
     if state.node not in state.members.voters and state.complete >= state.members.position:

@@ -104,10 +104,10 @@ class Replica:
         """The node that it pulls from now."""
         return following.source(self.state)
 
-    def tick(self, now: float) -> list[Effect]:
-        """Time passes: called often within a lease."""
+    def tick(self, now: float, stalled_s: float = 0.0) -> list[Effect]:
+        """Time passes: called often within a lease. ``stalled_s``: for how long this leader's disk has not answered."""
         if self.state.reign is not None:
-            return leading.go_on(self.state, self.state.reign, now)
+            return leading.go_on(self.state, self.state.reign, now, stalled_s)
         if self.state.recovering:
             return recovering.look_around(self.state, now) + recovering.try_to_recover(self.state)
         return electing.go_on(self.state, now)

@@ -8,13 +8,15 @@ change counts only after its commit, so a batch that fails leaves nothing behind
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from peaceriver.errors import Busy, Fenced, LedElsewhere, OutcomeUnknown, Refused, Unavailable
+from peaceriver.errors import Busy, Fenced, LedElsewhere, OutcomeUnknown, Unavailable
 from peaceriver.limits import QUEUE_MESSAGES_MAX
 from peaceriver.postgres import Database, DatabaseError, UniqueViolation, Unreachable
 from peaceriver.record import Tip
@@ -84,8 +86,10 @@ class Appender:
         self._committing: Attempt | None = None
         self._open: Attempt | None = None
         self._wake = asyncio.Event()
+        #: Since when it waits for the database, by the steady clock; None where it does not.
+        self._asking_since: float | None = None
         self._look_ids_up = False
-        self._closed: Refused | None = None
+        self._closed: LedElsewhere | None = None
         self._task = asyncio.create_task(self._run(), name=f"append {shard}")
 
     def propose(self, proposals: Sequence[Proposal], *, bounded: bool = True) -> Waiting:
@@ -118,6 +122,18 @@ class Appender:
         """Whether it takes proposals."""
         return self._closed is None
 
+    def stalled_for(self, now: float) -> float:
+        """For how many seconds it has waited for the database to take one batch; ``now`` is by the steady clock."""
+        return 0.0 if self._asking_since is None else now - self._asking_since
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        self._asking_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._asking_since = None
+
     def hold(self, *, on: bool, emptied: Callable[[], None]) -> None:
         """Append nothing for a while, and say once nothing is under way; or go on. Proposals are taken all the same."""
         self._held = on
@@ -132,7 +148,7 @@ class Appender:
         if emptied is not None:
             emptied()
 
-    def end(self, refusal: Refused) -> None:
+    def end(self, refusal: LedElsewhere) -> None:
         """Take nothing more, and give everybody whose proposal is not under way this answer; see ``ended``."""
         self._close(refusal)
         self._wake.set()
@@ -141,7 +157,7 @@ class Appender:
         """Wait until what is under way is answered."""
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def _close(self, refusal: Refused) -> None:
+    def _close(self, refusal: LedElsewhere) -> None:
         self._closed = self._closed or refusal
         self._give_back()
         answer_all(self._queue, refusal)
@@ -161,6 +177,9 @@ class Appender:
                     self._close(refusal)
                     answer_all(self._under_way, refusal)
                     self._stopped(fenced=True)
+                except (LedElsewhere, OutcomeUnknown) as answer:
+                    # It was ended while its database did not answer.
+                    answer_all(self._under_way, answer)
                 except asyncio.CancelledError:
                     self._fail("is stopping")
                     raise
@@ -244,7 +263,8 @@ class Appender:
             asyncio.get_running_loop().call_soon(self._put_together)
         try:
             if attempt.batch.records:
-                await self._commit(attempt.batch)
+                with self._asking():
+                    await self._commit(attempt.batch)
         except UniqueViolation as error:
             if attempt.looked_up:
                 raise
@@ -279,14 +299,16 @@ class Appender:
                 given += offered_ids(each.proposal)
         if not missing and not given:
             return {}
-        while True:
-            try:
-                async with self._database.connection() as tx:
-                    if missing:
-                        self._actors.update(await journal.actors_at(tx, self.shard, list(missing)))
-                    return await journal.recorded(tx, self.shard, given) if given else {}
-            except Unreachable:
-                await asyncio.sleep(_RECONNECT_PAUSE_S)
+        with self._asking():
+            while self._closed is None:
+                try:
+                    async with self._database.connection() as tx:
+                        if missing:
+                            self._actors.update(await journal.actors_at(tx, self.shard, list(missing)))
+                        return await journal.recorded(tx, self.shard, given) if given else {}
+                except Unreachable:
+                    await asyncio.sleep(_RECONNECT_PAUSE_S)
+            raise self._closed
 
     async def _commit(self, batch: Batch) -> None:
         """Write a batch; raises Fenced where another epoch has begun."""
@@ -299,7 +321,10 @@ class Appender:
         while True:
             await asyncio.sleep(_RECONNECT_PAUSE_S)
             if self._closed is not None:
-                raise OutcomeUnknown("its database does not answer")
+                raise OutcomeUnknown(
+                    f"the database of department {self.shard} does not answer; the message may or may not be recorded: "
+                    "send it again"
+                )
             try:
                 if await self._was_written(batch) or await self._write(batch):
                     return

@@ -96,7 +96,7 @@ class Keeper:
         """Time passes; ``now`` is by the steady clock. Nearly always there is nothing to do."""
         if self._lock.locked():
             return
-        effects = self.replica.tick(now)
+        effects = self.replica.tick(now, self.shard.stalled_for(now))
         if effects:
             self._soon(effects)
         elif self.replica.known_leader(now) != self.shard.leader:
@@ -260,8 +260,12 @@ class Keeper:
         return True
 
     async def _later(self, effects: Sequence[Effect]) -> None:
-        async with self._sure():
-            await self._carry_out(effects)
+        try:
+            async with self._sure():
+                await self._carry_out(effects)
+        except (*Unreachable, DatabaseError) as error:
+            # How things stand cannot be looked up. They are decided about anew, once that can be done.
+            self._complain(type(effects[0]).__name__, str(error))
 
     @asynccontextmanager
     async def _sure(self) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ import structlog
 
 from peaceriver import jsontext
 from peaceriver.errors import LedElsewhere, PeaceRiverError
+from peaceriver.limits import CHUNK_BYTES_MAX
 from peaceriver.postgres import Database, Transaction
 from peaceriver.protocol.messages import START, Place
 from peaceriver.record import CHAIN_START, Record, Tip
@@ -63,6 +64,8 @@ class Shard:
         self.damage = Damage(code)
         #: Where the journal stands on this node's disk.
         self.tip = Tip(0, 0, 0, CHAIN_START)
+        #: Whether it lacks more of its leader's journal than it gets at a time.
+        self.behind = False
         #: The node that leads, as far as it is known here; None for nobody.
         self.leader: str | None = None
         #: Counts how often that has changed: for those who wait for a leader.
@@ -117,6 +120,10 @@ class Shard:
     def serving(self) -> bool:
         """Whether this node leads the department and takes messages for it."""
         return self._serves and self._appender is not None and self._appender.open
+
+    def stalled_for(self, now: float) -> float:
+        """For how many seconds this leader has waited for its database, by the steady clock."""
+        return 0.0 if self._appender is None else self._appender.stalled_for(now)
 
     # --- the journal's own place
 
@@ -185,6 +192,7 @@ class Shard:
     def copied(self, tip: Tip, taken: Sequence[bytes]) -> None:
         """The journal has grown by rows of another node's."""
         self.tip = tip
+        self.behind = sum(map(len, taken)) > CHUNK_BYTES_MAX // 2
         self._fresh.forget()
         newest = next((rows.place_of(row).stamp for row in reversed(taken) if rows.kind_of(row) != "tick"), 0)
         self._ahead.append(_Ahead(tip.position, tip.stamp, newest, rows.receivers(taken)))
@@ -196,7 +204,7 @@ class Shard:
 
     async def moved(self, tip: Tip) -> None:
         """The journal stands elsewhere than was known: part of it was taken back, or a commit went unnoticed."""
-        self.tip = tip
+        self.tip, self.behind = tip, False
         self.standing = min(self.standing, tip.position)
         self._void()
         async with self.database.connection() as tx:
@@ -252,7 +260,7 @@ class Shard:
             self.standing = await catch_up(self.database, self.code, self.models)
             async with self.database.connection() as tx:
                 await self.load_marks(tx)
-        self.tip = tip
+        self.tip, self.behind = tip, False
         self._void()
         self.reign, self.held_by_all = Watermark(self.complete.value), Watermark()
         self._appender = Appender(

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from peaceriver.errors import Withheld
-from peaceriver.limits import FOLD_PAUSE_S, STEP_RECORDS_MAX
+from peaceriver.limits import FOLD_BEHIND_PAUSE_S, FOLD_PAUSE_S, STEP_RECORDS_MAX
 from peaceriver.postgres import Transaction, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import documents, journal, view_tables
@@ -159,7 +159,7 @@ class Folder:
         if self._shard.folded.value >= self._shard.complete.value:
             wanted.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(FOLD_PAUSE_S):
+            async with asyncio.timeout(FOLD_BEHIND_PAUSE_S if self._shard.behind else FOLD_PAUSE_S):
                 await wanted.wait()
 
     def offer(self, _shard: Shard, batch: Batch) -> None:
