@@ -22,7 +22,7 @@ from peaceriver.embedded import Server
 from peaceriver.postgres import OWNER, Statements, Transaction
 from peaceriver.record import CHAIN_START, COLUMNS, Record, Tip, chained
 from peaceriver.shard import journal
-from peaceriver.shard.rows import check, row_of
+from peaceriver.shard.rows import row_of, tip_of
 
 sql = Statements("bench", "pull")
 RECORDS = 100_000
@@ -32,6 +32,7 @@ PULL_BYTES = 4 * 1024 * 1024
 DATABASE = "pulled"
 _FILLED_AT_A_TIME = 10_000
 _PIECES_WAITING_MAX = 16
+_START = Tip(1, 0, 0, CHAIN_START)
 
 
 @asynccontextmanager
@@ -73,14 +74,16 @@ async def _opened(server: Server) -> AsyncIterator[Transaction]:
 
 
 async def _fill(leader: Transaction) -> None:
-    chain = CHAIN_START
+    tip = _START
+    chain = tip.chain
     for first in range(0, RECORDS, _FILLED_AT_A_TIME):
         rows = []
         for number in range(first, first + _FILLED_AT_A_TIME):
             record = _record(raw.row(number))
             chain = chained(chain, record)
             rows.append(row_of(record, chain))
-        await journal.insert_rows(leader, rows)
+        await journal.insert_rows(leader, sales.code, tip, rows)
+        tip = tip_of(rows[-1])
     await sql.settle.run(leader)
 
 
@@ -121,15 +124,15 @@ class Pair:
     async def checked(self, count: int) -> float:
         """Rows per second by pulls, each checked and brought in with where the journal stands, while the next comes."""
         await self._empty()
-        tip = Tip(1, 0, 0, CHAIN_START)
+        tip = _START
         began = time.perf_counter()
         coming = self._after(tip.position, count)
         while rows := await coming:
             last = tip.position + len(rows)
             coming = self._after(last, count)
-            tip = check(rows, sales.code, tip)
             async with self._follower.transaction():
-                await journal.insert_rows(self._follower, rows)
+                await journal.insert_rows(self._follower, sales.code, tip, rows)
+                tip = tip_of(rows[-1])
                 await sql.advance.run(
                     self._follower, shard=sales.code, position=tip.position, stamp=tip.stamp, chain=tip.chain
                 )

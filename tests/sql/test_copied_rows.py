@@ -33,7 +33,7 @@ from peaceriver.postgres import (
 )
 from peaceriver.record import COLUMNS, Record, chained, from_row
 from peaceriver.shard.journal import insert_rows, rows_after, sql
-from peaceriver.shard.rows import HEADER, TRAILER, check, place_of, row_of
+from peaceriver.shard.rows import HEADER, TRAILER, follow, place_of, row_of
 from tests.records import START, any_record, history, rows_of
 
 #: A second database, as a follower has it.
@@ -126,23 +126,35 @@ async def test_rows_come_into_another_database_with_their_chains(here: Transacti
     async with undone(here), undone(there):
         await recorded(here, made)
         rows = await rows_after(here, 100, 0, PLENTY, PLENTY)
-        check(rows, 100, START)
-        await insert_rows(there, rows)
+        await insert_rows(there, 100, START, rows)
         assert await rows_after(there, 100, 0, PLENTY, PLENTY) == rows
         read = await sql.following.rows(there, shard=100, after=0, until=PLENTY, records=PULL_RECORDS_MAX)
         assert [from_row(row) for row in read] == made
         assert [row["chain"] for row in read] == [row[-32:] for row in rows]
         async with undone(there):
             with pytest.raises(UniqueViolation):
-                await insert_rows(there, rows[:1])
+                await insert_rows(there, 100, START, rows[:1])
         for change in ("update journal set body = '{}'", "delete from journal"):
             async with undone(there):
                 with pytest.raises(DatabaseError, match="permission denied"):
                     await there.execute(change)
 
 
+async def test_rows_are_checked_as_they_are_written_and_none_is_kept_where_one_does_not_fit(
+    here: Transaction, there: Transaction
+) -> None:
+    async with undone(here):
+        await recorded(here, history([PLAIN] * 2_000))
+        rows = await rows_after(here, 100, 0, PLENTY, PLENTY)
+    altered = [*rows[:1_800], rows[1_800][:-1] + bytes([rows[1_800][-1] ^ 1]), *rows[1_801:]]
+    with pytest.raises(Damaged, match=r"position 1801 .* altered"):
+        async with there.transaction():
+            await insert_rows(there, 100, START, altered)
+    assert await rows_after(there, 100, 0, PLENTY, PLENTY) == []
+
+
 async def test_no_rows_are_no_change(there: Transaction) -> None:
-    await insert_rows(there, [])
+    await insert_rows(there, 100, START, [])
     assert await rows_after(there, 100, 0, PLENTY, PLENTY) == []
 
 
@@ -185,7 +197,7 @@ async def test_a_chain_of_another_length_fits_nowhere(here: Transaction) -> None
         await copy_in(here, "journal", (*COLUMNS, "chain"), [(*msgspec.structs.astuple(PLAIN), b"short")])
         rows = await rows_after(here, 100, 0, PLENTY, PLENTY)
         with pytest.raises(Damaged, match=r"position 1 .* altered"):
-            check(rows, 100, START)
+            follow(rows, 100, START)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from peaceriver.shard.rows import (
     ROW_BYTES_MAX,
     TRAILER,
     Incoming,
-    check,
+    checked,
     cut,
     faults,
     follow,
@@ -75,6 +75,12 @@ def altered(row: bytes, at: int) -> bytes:
 def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
     for at in range(0, len(data), size):
         yield data[at : at + size]
+
+
+def check(rows: Sequence[bytes], shard: int, tip: Tip) -> Tip:
+    """Where rows lead that are checked as they are taken."""
+    assert b"".join(checked(rows, shard, tip)) == HEADER + b"".join(rows) + TRAILER
+    return tip_of(rows[-1]) if rows else tip
 
 
 @given(st.lists(any_record, max_size=5))

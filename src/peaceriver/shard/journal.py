@@ -240,12 +240,13 @@ async def rows_after(tx: Transaction, shard: int, after: int, until: int, bytes_
     return found
 
 
-async def insert_rows(tx: Transaction, rows: Sequence[bytes]) -> None:
-    """Add rows to the journal as they are; whoever calls has checked them and moves the state row with them.
+async def insert_rows(tx: Transaction, shard: int, before: Tip, rows: Sequence[bytes]) -> None:
+    """Add rows that follow ``before`` to the journal as they are; whoever calls moves the state row with them.
 
-    Raises UniqueViolation where one of them is there already, DatabaseError where they are no journal rows.
+    Raises Damaged where they do not follow, UniqueViolation where one of them is there already, and DatabaseError where
+    they are no journal rows: then some were written, and the transaction is not to be committed.
     """
-    await copy_rows_in(tx, "journal", copied.stream(rows))
+    await copy_rows_in(tx, "journal", copied.checked(rows, shard, before))
 
 
 async def at_stamps(tx: Transaction, stamps: Iterable[Stamp]) -> dict[Stamp, Record]:

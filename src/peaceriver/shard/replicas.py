@@ -92,7 +92,10 @@ async def promise(tx: Transaction, shard: int, epoch: int, node: str) -> Promise
 
 
 async def accept(tx: Transaction, shard: int, fetched: Rows, taken: Sequence[bytes], before: Tip, after: Tip) -> bool:
-    """Write rows that follow ``before``; False, and nothing written, where promise or place have moved."""
+    """Write rows from ``before`` to ``after``; False, and nothing written, where promise or place have moved.
+
+    Raises Damaged where they do not lead there; the transaction is not to be committed then.
+    """
     accepted = await sql.accept.value(
         tx,
         shard=shard,
@@ -107,7 +110,7 @@ async def accept(tx: Transaction, shard: int, fetched: Rows, taken: Sequence[byt
     )
     if accepted is None:
         return False
-    await journal.insert_rows(tx, taken)
+    await journal.insert_rows(tx, shard, before, taken)
     return True
 
 

@@ -218,15 +218,6 @@ def follow(rows: Sequence[bytes], shard: int, tip: Tip) -> Tip:
     return Tip(epoch, position, stamp, chain)
 
 
-def check(rows: Sequence[bytes], shard: int, tip: Tip) -> Tip:
-    """The same for rows that are to be taken: that they end at a group's end as well. No rows are in order."""
-    after = follow(rows, shard, tip)
-    if rows and not _ends_group(rows[-1]):
-        detail = f"the rows end within a group, which ends at position {place_of(rows[-1]).group_end}"
-        raise _damaged(shard, Fault(after.position, detail))
-    return after
-
-
 def faults(row: bytes, shard: int, tip: Tip) -> list[Fault]:
     """Everything that keeps a row from going on from ``tip``, the worst first; nothing where it does."""
     found: list[Fault] = []
@@ -257,6 +248,27 @@ def _damaged(shard: int, fault: Fault) -> Damaged:
 def stream(rows: Sequence[bytes]) -> Iterator[bytes]:
     """A whole binary COPY of ``rows``, in pieces."""
     yield HEADER
-    for first in range(0, len(rows), _PIECE_ROWS):
-        yield b"".join(rows[first : first + _PIECE_ROWS])
+    for piece in _pieces(rows):
+        yield b"".join(piece)
     yield TRAILER
+
+
+def checked(rows: Sequence[bytes], shard: int, tip: Tip) -> Iterator[bytes]:
+    """The same of rows that are to be taken: each piece is checked (see ``follow``) before it is given out.
+
+    So whoever writes them is at work while the next ones are checked, and must not keep them where this raises Damaged:
+    a row does not go on from the one before, the first one from ``tip``, or the rows do not end where a group does.
+    """
+    if rows and not _ends_group(rows[-1]):
+        last = place_of(rows[-1])
+        detail = f"the rows end within a group, which ends at position {last.group_end}"
+        raise _damaged(shard, Fault(last.position, detail))
+    yield HEADER
+    for piece in _pieces(rows):
+        tip = follow(piece, shard, tip)
+        yield b"".join(piece)
+    yield TRAILER
+
+
+def _pieces(rows: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (rows[first : first + _PIECE_ROWS] for first in range(0, len(rows), _PIECE_ROWS))
