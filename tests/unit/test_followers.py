@@ -9,6 +9,7 @@ from uuid import UUID
 from peaceriver.node.followers import Followers
 from peaceriver.node.wire import Identity, Poll
 from peaceriver.protocol.messages import Answer, Diverged, Fetch, Place, Rows
+from peaceriver.shard.ahead import ReadAhead
 from peaceriver.shard.keeper import Keeper
 
 CODE = 100
@@ -25,7 +26,7 @@ class Leader:
     def heard_follower(self, node: str) -> None:
         """It is alive."""
 
-    async def fetched(self, node: str, fetch: Fetch) -> tuple[Answer, list[bytes]]:
+    async def fetched(self, node: str, fetch: Fetch, ahead: ReadAhead) -> tuple[Answer, list[bytes]]:
         if fetch.after > self.end:
             return Diverged(epoch=7, after=fetch.after, at=self.end), []
         return Rows(epoch=7, after=fetch.after, end=self.end, complete=1), [b"row"]

@@ -9,6 +9,7 @@ from uuid import UUID
 from peaceriver.limits import POLL_BYTES_MAX
 from peaceriver.node.wire import Poll, Polled
 from peaceriver.protocol.messages import Answer, Fetch, NotLeading, Rows
+from peaceriver.shard.ahead import ReadAhead
 from peaceriver.shard.keeper import Keeper
 
 
@@ -30,6 +31,7 @@ class _Session:
         #: The poll that was answered with what this node leads.
         self.leads_told = 0
         self.news = asyncio.Event()
+        self.ahead = ReadAhead()
 
     def lost(self, is_lost: Callable[[int], bool]) -> None:
         """Answers to some polls do not arrive: what they told is told again."""
@@ -72,6 +74,8 @@ class Followers:
             # It was overtaken, on a bad line perhaps: also one that is whole says nothing any more.
             return Polled(), []
         if poll.whole:
+            if session is not None:
+                session.ahead.close()
             session = self._sessions[node] = _Session(poll.identity.run)
         elif session is None or not is_known or poll.number != session.number + 1:
             # What the one before asked for has not come, and may never: it was given up on its way.
@@ -127,7 +131,7 @@ class Followers:
                 session.stirred.add(code)
                 session.news.set()
                 continue
-            answer, rows = await self._answer(node, code, fetch)
+            answer, rows = await self._answer(session, node, code, fetch)
             if isinstance(answer, Rows):
                 if not rows and session.complete.get(code, -1) >= answer.complete and answer.end == fetch.after:
                     continue
@@ -139,7 +143,12 @@ class Followers:
             size += bytes_
         return polled, taken
 
-    async def _answer(self, node: str, code: int, fetch: Fetch) -> tuple[Answer, list[bytes]]:
+    async def _answer(self, session: _Session, node: str, code: int, fetch: Fetch) -> tuple[Answer, list[bytes]]:
         """The answer as of now: a fetch may be answered long after it came, or again, and the journal be another."""
         keeper = self._keepers.get(code)
-        return (NotLeading(0), []) if keeper is None else await keeper.fetched(node, fetch)
+        return (NotLeading(0), []) if keeper is None else await keeper.fetched(node, fetch, session.ahead)
+
+    def close(self) -> None:
+        """Read for nobody any further."""
+        for session in self._sessions.values():
+            session.ahead.close()

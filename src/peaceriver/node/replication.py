@@ -207,6 +207,7 @@ class Replication:
         for puller in self.pullers.values():
             await puller.stop()
         await self._talking.stop()
+        self.followers.close()
         for keeper in self.keepers.values():
             await keeper.stop()
         await self.peers.close()

@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 import structlog
 
 from peaceriver.errors import Damaged
-from peaceriver.limits import CHUNK_BYTES_MAX
 from peaceriver.postgres import DatabaseError, Transaction, Unreachable
 from peaceriver.protocol.effects import (
     Complete,
@@ -30,6 +29,7 @@ from peaceriver.protocol.messages import Answer, Ask, Fetch, Place, Question, Re
 from peaceriver.protocol.replica import Replica
 from peaceriver.record import Tip
 from peaceriver.shard import damage, replicas
+from peaceriver.shard.ahead import ReadAhead
 from peaceriver.shard.carrying import Carrying, Steady
 from peaceriver.shard.journal import Batch
 from peaceriver.shard.shard import Shard
@@ -153,19 +153,15 @@ class Keeper:
                 log.error("rows from another node do not fit", shard=self.shard.code, node=node, reason=str(error))
                 self._doubted(self.shard, node)
 
-    async def fetched(self, node: str, fetch: Fetch) -> tuple[Answer, list[bytes]]:
-        """Another node's fetch: the answer, and the rows that go with it."""
+    async def fetched(self, node: str, fetch: Fetch, ahead: ReadAhead) -> tuple[Answer, list[bytes]]:
+        """Another node's fetch: the answer, and the rows that go with it; ``ahead`` reads them for that node."""
         at = fetch.after if self.shard.stands_at(fetch.after) else await self._not_beyond(fetch.after)
         answer, effects = self.replica.fetched(node, fetch, at, self._steady())
         self._soon(effects)
         if answer is not None:
             return answer, []
-        return await self.following(fetch.after)
-
-    async def following(self, after: Place) -> tuple[Answer, list[bytes]]:
-        """What follows a place of this journal, for one who is served."""
-        taken, end = await self.shard.rows_after(after, CHUNK_BYTES_MAX)
-        return self.replica.rows(after, end), taken
+        taken, end = await ahead.rows_after(self.shard, fetch.after)
+        return self.replica.rows(fetch.after, end), taken
 
     async def transfer(self, to: str) -> None:
         """Begin to hand leadership over."""

@@ -19,6 +19,7 @@ from uuid import UUID
 import msgspec
 
 from peaceriver.errors import Damaged
+from peaceriver.limits import CHUNK_BYTES_MAX
 from peaceriver.record import COLUMNS, Record, Tip, canonical, chain_after
 
 #: What stands before the rows of a COPY: its signature, no flags, no extension.
@@ -187,6 +188,11 @@ def cut(rows: Sequence[bytes], bytes_max: int) -> int:
     ends = accumulate(map(len, rows))
     within = next((index for index, end in enumerate(ends) if end > bytes_max), len(rows))
     return next((count for count in range(within, 0, -1) if _ends_group(rows[count - 1])), 0)
+
+
+def fill_a_chunk(rows: Sequence[bytes]) -> bool:
+    """Whether they are about as many as are sent at a time: then more are likely to follow."""
+    return sum(map(len, rows)) > CHUNK_BYTES_MAX // 2
 
 
 def _ends_group(row: bytes) -> bool:

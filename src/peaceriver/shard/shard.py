@@ -15,7 +15,6 @@ import structlog
 
 from peaceriver import jsontext
 from peaceriver.errors import LedElsewhere, PeaceRiverError
-from peaceriver.limits import CHUNK_BYTES_MAX
 from peaceriver.postgres import Database, Transaction
 from peaceriver.protocol.messages import START, Place
 from peaceriver.record import CHAIN_START, Record, Tip
@@ -90,7 +89,9 @@ class Shard:
         self.folded = Watermark()
         #: Told of every batch that this node appends.
         self.followers: list[Callable[[Shard, Batch], None]] = []
-        #: Told that the journal may not be what was appended here: what is kept in memory of that is void.
+        #: Counts how often the journal may not have been what was appended here: what is kept in memory of it is void.
+        self.voids = 0
+        #: Told of that.
         self.voided: list[Callable[[], None]] = []
         #: Told which departments something was sent to, once that is complete.
         self.sent: Callable[[Shard, Iterable[int]], None] = lambda shard, receivers: None
@@ -192,12 +193,13 @@ class Shard:
     def copied(self, tip: Tip, taken: Sequence[bytes]) -> None:
         """The journal has grown by rows of another node's."""
         self.tip = tip
-        self.behind = sum(map(len, taken)) > CHUNK_BYTES_MAX // 2
+        self.behind = rows.fill_a_chunk(taken)
         self._fresh.forget()
         newest = next((rows.place_of(row).stamp for row in reversed(taken) if rows.kind_of(row) != "tick"), 0)
         self._ahead.append(_Ahead(tip.position, tip.stamp, newest, rows.receivers(taken)))
 
     def _void(self) -> None:
+        self.voids += 1
         self._fresh.forget()
         for forget in self.voided:
             forget()
