@@ -60,6 +60,7 @@ class Machine:
         self.disk.boot()
         self.replica = Replica(self.node, self.disk.stored(), first=self.sim.first, lease_s=LEASE_S, now=self.now())
         self.appender = Appender(self)
+        self._quiet_until = 0.0
         self._pulling: str | None = None
         self._pull = 0
         self._arriving: Sequence[Row] = ()
@@ -98,6 +99,7 @@ class Machine:
             return
         try:
             call(*args)
+            self._quiet_until = self.replica.quiet_until(self.now())
             source = self.replica.source
             if source != self._pulling:
                 self._pulling = source
@@ -106,7 +108,9 @@ class Machine:
             self.crash()
 
     def _tick(self) -> None:
-        self.perform(self.replica.tick(self.now()))
+        effects = self.replica.tick(self.now())
+        assert not effects or self.now() >= self._quiet_until, f"it said that it would be quiet: {effects}"
+        self.perform(effects)
         if self.replica.leads is not None:
             self.appender.change_members(self.sim.wanted)
             self.appender.go_on()

@@ -16,6 +16,7 @@ from peaceriver.node.peers import Peers, identity_of
 from peaceriver.node.pulling import Puller
 from peaceriver.node.room import Room
 from peaceriver.node.talking import Talking
+from peaceriver.node.ticking import Ticking
 from peaceriver.node.wire import Ask, Asked, Poll, Polled
 from peaceriver.postgres import Database, Transaction, Unreachable
 from peaceriver.protocol.members import Members
@@ -25,9 +26,6 @@ from peaceriver.shard.keeper import Keeper
 from peaceriver.shard.shard import Shard
 
 log = structlog.get_logger()
-
-#: Time passes for replicas so many times in a lease.
-_TICKS = 10
 
 
 class Company(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +66,7 @@ class Replication:
         self.followers = Followers(self.keepers)
         self._talking = Talking(database, self.peers, self.keepers, timeout_s=company.lease_s)
         self.pullers: dict[str, Puller] = {}
-        self._ticking: asyncio.Task[None] | None = None
+        self._ticking = Ticking(self.keepers, lease_s=company.lease_s)
 
     async def boot(self) -> None:
         """Count this start, and read what is known of the other nodes."""
@@ -99,6 +97,7 @@ class Replication:
             say=self._talking.say,
             turned=self._on_turned,
             stirred=lambda each: self.followers.stirred(each.code),
+            awake=self._ticking.wake,
             recovered=self._on_recovered,
             lack=lambda: self._room.lack,
             doubted=self._doubted,
@@ -119,7 +118,7 @@ class Replication:
 
     def start(self) -> None:
         """Begin to follow, and to be followed."""
-        self._ticking = asyncio.create_task(self._tick(), name="ticks")
+        self._ticking.start()
         for node in self.peers.names:
             self.follow(node)
 
@@ -160,13 +159,6 @@ class Replication:
             return Asked(self.peers.identity, [])
         return await self._talking.answer(ask)
 
-    async def _tick(self) -> None:
-        while True:
-            now = time.monotonic()
-            for keeper in list(self.keepers.values()):
-                keeper.tick(now)
-            await asyncio.sleep(self.company.lease_s / _TICKS)
-
     def _on_turned(self, shard: Shard) -> None:
         self.followers.led()
         for puller in self.pullers.values():
@@ -196,8 +188,7 @@ class Replication:
 
     async def stop(self) -> None:
         """Follow nobody any more, and give up what is led here, so that others need not wait until they miss it."""
-        if self._ticking is not None:
-            self._ticking.cancel()
+        await self._ticking.stop()
         for keeper in self.keepers.values():
             try:
                 await keeper.resign("this node stops")

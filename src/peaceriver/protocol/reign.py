@@ -76,6 +76,12 @@ class Reign:
         heard = [node for node, at in self.heard.items() if now - at < lease_s]
         return members.has_majority([self._node, *heard])
 
+    def heard_until(self, members: Members, lease_s: float) -> float:
+        """Until when ``hears_majority`` holds, if nobody is heard of any more."""
+        others = sorted((self.heard.get(each, self.since) for each in members.others(self._node)), reverse=True)
+        needed = members.majority - (self._node in members.voters)
+        return max(self.since, others[needed - 1] if needed else float("inf")) + lease_s
+
     def level(self, members: Members, complete: int, now: float, lease_s: float) -> list[str]:
         """The replicas that were heard of within the lease, and hold all that is complete."""
         heard = [node for node, at in self.heard.items() if now - at < lease_s]

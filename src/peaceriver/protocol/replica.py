@@ -112,6 +112,15 @@ class Replica:
             return recovering.look_around(self.state, now) + recovering.try_to_recover(self.state)
         return electing.go_on(self.state, now)
 
+    def quiet_until(self, now: float) -> float:
+        """Until when no tick does anything, if all that happens is that others are heard of."""
+        state = self.state
+        if state.reign is not None:
+            return now if state.reign.transfer is not None else state.reign.heard_until(state.members, state.lease_s)
+        if state.campaign is None and not state.recovering and state.hears_leader(now):
+            return state.heard_at + state.lease_s
+        return now
+
     # --- questions
 
     def standing(self, now: float) -> Standing:

@@ -56,6 +56,7 @@ class Keeper:
         say: SayTo,
         turned: Callable[[Shard], None],
         stirred: Callable[[Shard], None],
+        awake: Callable[[Keeper], None],
         recovered: Callable[[Transaction, Shard], Awaitable[None]],
         doubted: Callable[[Shard, str], None],
         lack: Callable[[], str | None] = lambda: None,
@@ -69,6 +70,8 @@ class Keeper:
         self._turned = turned
         #: Called when there is something new to tell those who follow.
         self._stirred = stirred
+        #: Called when something has happened: time may bring more of it.
+        self._awake = awake
         #: Says why nothing may be written to this node's disk, if so.
         self._lack = lack
         #: Called when rows from a node do not fit: one of the two journals is damaged.
@@ -92,15 +95,17 @@ class Keeper:
 
     # --- what happens
 
-    def tick(self, now: float) -> None:
-        """Time passes; ``now`` is by the steady clock. Nearly always there is nothing to do."""
+    def tick(self, now: float) -> float:
+        """Time passes; ``now`` is by the steady clock. Answers until when it need not, if nothing happens meanwhile."""
         if self._lock.locked():
-            return
+            return now
         effects = self.replica.tick(now, self.shard.stalled_for(now))
         if effects:
             self._soon(effects)
-        elif self.replica.known_leader(now) != self.shard.leader:
+            return now
+        if self.replica.known_leader(now) != self.shard.leader:
             self._look()
+        return self.replica.quiet_until(now)
 
     async def asked(self, node: str, question: Question) -> Reply | None:
         """Another node's question about this replica."""
@@ -227,6 +232,7 @@ class Keeper:
 
     def _look(self) -> None:
         """Let others know where leadership, or what is pulled from, has changed, and how far all voters hold it."""
+        self._awake(self)
         if self.replica.leads is not None:
             self.shard.held_by_all.advance(min(self.replica.held_by_all(), self.shard.complete.value))
         if self.state != self._state:
