@@ -243,9 +243,11 @@ class Database:
         try:
             work = await _pool(connection, WORK_CONNECTIONS_MAX)
             readers = await _pool(connection, READER_CONNECTIONS_MAX)
+            opened = cls(_Connections(work), _Connections(readers))
+            async with opened.connection(), opened.reading():
+                return opened
         except (*Unreachable, asyncpg.PostgresError) as error:
             raise StartFailed(f"the database cannot be opened: {error}") from error
-        return cls(_Connections(work), _Connections(readers))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Transaction]:
@@ -282,7 +284,8 @@ class Database:
 async def _pool(connection: Mapping[str, Any], connections_max: int) -> asyncpg.Pool:
     return await asyncpg.create_pool(
         **connection,
-        min_size=1,
+        # None that the driver would keep up by itself: while the server is away it fails at that, over and over.
+        min_size=0,
         max_size=connections_max,
         command_timeout=COMMAND_TIMEOUT_S,
         reset=_nothing_to_reset,
