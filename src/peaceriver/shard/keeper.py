@@ -228,6 +228,8 @@ class Keeper:
             return "it is damaged, and being repaired; its incidents say where"
         if self._complaint is not None:
             return self._complaint
+        if self.state == "recovering":
+            return "it copies, and has no vote before it holds all that it may have held before"
         return "it hears from no leader" if self.state == "waiting" else None
 
     def _look(self) -> None:
