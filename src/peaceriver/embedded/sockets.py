@@ -28,6 +28,8 @@ SOCKET_PATH_BYTES_MAX = 103
 LEFT_S = 60.0
 
 _PREFIX = "peaceriver-"
+#: Of what ``tempfile.mkdtemp`` appends.
+_SUFFIX_LENGTH = 8
 _SOCKET = f".s.PGSQL.{PORT}"
 _LOCK = f"{_SOCKET}.lock"
 _HOMES = ("/tmp", "/var/tmp", "/run")
@@ -53,7 +55,7 @@ def make_sockets(account: Account) -> Path:
     """A new private folder, where those that killed nodes have left are gone. Raises StartFailed as above."""
     tried = list(dict.fromkeys([tempfile.gettempdir(), *_HOMES]))
     for home in map(Path, tried):
-        longest = len(os.fsencode(home / f"{_PREFIX}12345678" / _SOCKET))
+        longest = len(os.fsencode(home / f"{_PREFIX}{'x' * _SUFFIX_LENGTH}" / _SOCKET))
         usable = home.is_dir() and os.access(home, os.W_OK | os.X_OK) and account.may_enter(home)
         if not usable or longest > SOCKET_PATH_BYTES_MAX:
             continue
@@ -83,7 +85,8 @@ def remove_sockets(folder: Path, account: Account) -> None:
 
 def sweep(home: Path, account: Account) -> None:
     """Remove from ``home`` the folders of sockets whose node and server are gone."""
-    for folder in home.glob(f"{_PREFIX}*"):
+    # Only what has a name like those that are made here: people name folders after us as well.
+    for folder in home.glob(f"{_PREFIX}{'?' * _SUFFIX_LENGTH}"):
         # Held by its node, not ours to open, no folder of sockets and not empty, or gone: not left behind.
         with suppress(OSError):
             _remove_if_left(folder, account)

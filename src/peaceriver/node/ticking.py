@@ -9,7 +9,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+import structlog
+
 from peaceriver.shard.keeper import Keeper
+
+log = structlog.get_logger()
 
 #: Within a lease, replicas with which something goes on are looked at so often, and all of them so often.
 _TICKS = 10
@@ -42,7 +46,7 @@ class Ticking:
                 self._awake.update(self._keepers.values())
             for keeper in list(self._awake):
                 self._awake.discard(keeper)
-                if keeper.tick(now) < next_round:
+                if _quiet_until(keeper, now) < next_round:
                     self._awake.add(keeper)
             await asyncio.sleep(self._tick_s)
 
@@ -50,3 +54,11 @@ class Ticking:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _quiet_until(keeper: Keeper, now: float) -> float:
+    try:
+        return keeper.tick(now)
+    except Exception:  # outermost: the other replicas go on, and this one is looked at again, and loudly
+        log.exception("a replica could not be looked at", shard=keeper.shard.code)
+        return now
