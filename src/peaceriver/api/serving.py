@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 
 import uvicorn
@@ -18,12 +18,13 @@ from peaceriver.node.node import Node
 KEEP_ALIVE_S = 60
 #: How long answers under way may take once the server stops; streams and those who wait end at once.
 STOP_TIMEOUT_S = 5
+_DATE_S = 1.0
 
 
 class Serving:
     """A node that is being served. ``url`` is where."""
 
-    def __init__(self, url: str, app: Application, server: uvicorn.Server, running: asyncio.Task[None]) -> None:
+    def __init__(self, url: str, app: Application, server: _Server, running: asyncio.Task[None]) -> None:
         self.url = url
         self._app = app
         self._server = server
@@ -32,7 +33,7 @@ class Serving:
     async def stop(self) -> None:
         """Take no more requests, end streams, let answers under way finish; may be called again."""
         self._app.context.stopping.set()
-        self._server.should_exit = True
+        self._server.end()
         await asyncio.shield(self._running)
         self._app.context.merging.leave()
 
@@ -41,6 +42,19 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Take no more requests, and return from ``serve`` once those under way are answered."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Renew the date of answers each second. Whether to end is said, and not looked for ten times as often."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DATE_S):
+                    await self._ending.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -20,8 +20,9 @@ from peaceriver.shard.replicas import member_body
 
 log = structlog.get_logger()
 _LOOK_AGAIN_S = 0.02
-#: Changes are looked for so often within a lease.
+#: Changes are looked for so often within a lease while there are some, and after so many leases otherwise.
 _LOOKS = 2
+_REST = 2
 
 
 class Membership:
@@ -32,6 +33,8 @@ class Membership:
         self._directory = directory
         self._keepers = keepers
         self._lease_s = lease_s
+        #: Whether the last look has found something to change.
+        self._changed = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -44,7 +47,7 @@ class Membership:
 
     async def _run(self) -> None:
         while True:
-            is_moving = False
+            is_moving, self._changed = False, False
             pages = self._directory.nodes.values()
             nodes = [each.name for each in pages if not each.leaving]
             leaving = [*(each.name for each in pages if each.leaving), *self._directory.gone]
@@ -56,7 +59,8 @@ class Membership:
                     log.debug("a department's replicas wait", shard=keeper.shard.code, reason=str(error))
                 except Exception:  # outermost: without it no replica would be replaced any more
                     log.exception("a department's replicas could not be looked after", shard=keeper.shard.code)
-            await asyncio.sleep(self._lease_s / _LOOKS)
+            goes_on = self._changed or is_moving
+            await asyncio.sleep(self._lease_s / _LOOKS if goes_on else self._lease_s * _REST)
 
     async def _look_after(self, keeper: Keeper, nodes: list[str], leaving: list[str], *, may_move: bool) -> bool:
         """Make the next change to who holds a department, if this node leads it; True where it is being handed over."""
@@ -79,6 +83,7 @@ class Membership:
         return successor is not None
 
     async def _change(self, keeper: Keeper, members: Members) -> None:
+        self._changed = True
         log.info(
             "replicas change", shard=keeper.shard.code, voters=list(members.voters), learners=list(members.learners)
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -28,6 +29,7 @@ class Ticking:
         self._tick_s = lease_s / _TICKS
         self._round_s = lease_s / _ROUNDS
         self._awake: set[Keeper] = set()
+        self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -36,6 +38,7 @@ class Ticking:
     def wake(self, keeper: Keeper) -> None:
         """Something has happened to a replica: look at it at the next tick."""
         self._awake.add(keeper)
+        self._woken.set()
 
     async def _run(self) -> None:
         next_round = time.monotonic()
@@ -48,6 +51,11 @@ class Ticking:
                 self._awake.discard(keeper)
                 if _quiet_until(keeper, now) < next_round:
                     self._awake.add(keeper)
+            if not self._awake:
+                self._woken.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(next_round - now):
+                        await self._woken.wait()
             await asyncio.sleep(self._tick_s)
 
     async def stop(self) -> None:
