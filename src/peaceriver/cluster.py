@@ -7,15 +7,13 @@ own writes.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 from uuid import UUID
 
 import msgspec
@@ -23,20 +21,18 @@ import structlog
 
 from peaceriver.actor import Actor, read_document
 from peaceriver.answers import ActorRead, Explanation, JournalPage, Page, Settled
-from peaceriver.application import Application, load
+from peaceriver.application import load
 from peaceriver.client import SETTLED_TIMEOUT_S, Client, How
 from peaceriver.department import Department
-from peaceriver.embedded import Server
 from peaceriver.errors import Conflict, NotFound, Refused, StartFailed
 from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
 from peaceriver.moments import Moment
-from peaceriver.node.gateway import Inside
-from peaceriver.node.launch import node_on_dsn, node_on_server, publish
-from peaceriver.node.node import Node
-from peaceriver.node.replication import Company
 from peaceriver.shard.proposal import Concern, Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
+
+if TYPE_CHECKING:
+    from peaceriver.node.node import Node
 
 A = TypeVar("A", bound=Actor)
 #: How long a follower of a journal waits for the next record before it asks again.
@@ -152,17 +148,10 @@ class Cluster:
                 wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
                 logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
             )
-        application = load(app)
-        async with AsyncExitStack() as stack:
-            if nodes == 1:
-                running = [await _node(stack, application, data, dsn)]
-                stack.push_async_callback(running[0].stop)
-            else:
-                running = await _nodes(stack, application, data, nodes)
-                # First of all that ends: nobody misses a node that stops with the others.
-                stack.push_async_callback(_part, running)
-            await asyncio.gather(*(publish(node, application, node.overview.url) for node in running))
-            await asyncio.gather(*(node.led() for node in running))
+        # Here, because to import a node takes longer than all else, and most programs connect to one elsewhere.
+        from peaceriver.embedding import Inside, embed
+
+        async with embed(load(app), nodes=nodes, data=data, dsn=dsn) as running:
             yield Cluster(Inside(running[0]), running[0], running)
 
     @staticmethod
@@ -290,47 +279,6 @@ class Cluster:
     async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]:
         """Retry, skip or answer an exception; answers how it stands then. Raises NotFound, Conflict."""
         return await self._gateway.resolve(exception_id, how, message)
-
-
-async def _node(stack: AsyncExitStack, application: Application, data: Path | str | None, dsn: str | None) -> Node:
-    """A started node, and whatever it stands on, to be ended with the stack."""
-    if dsn is not None:
-        return await node_on_dsn("embedded", dsn, application)
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peaceriver-")) if data is None else data)
-    server = await Server.start(directory / "postgres")
-    stack.push_async_callback(server.stop)
-    return await node_on_server("embedded", server, application)
-
-
-async def _nodes(stack: AsyncExitStack, application: Application, data: Path | str | None, number: int) -> list[Node]:
-    """Started nodes that know each other, each on a server of its own and with a door for the others."""
-    # Here, because one node needs no door.
-    from peaceriver.api.serving import serve
-
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peaceriver-")) if data is None else data)
-    names = tuple(f"n{each}" for each in range(1, number + 1))
-    company = Company(founders=names)
-
-    async def started(name: str) -> tuple[Node, str]:
-        server = await Server.start(directory / name / "postgres")
-        stack.push_async_callback(server.stop)
-        node = await node_on_server(name, server, application, company)
-        stack.push_async_callback(node.stop)
-        serving = await serve(node)
-        stack.push_async_callback(serving.stop)
-        return node, serving.url
-
-    running = await asyncio.gather(*(started(name) for name in names))
-    url_of = {node.name: url for node, url in running}
-    for node, _ in running:
-        for other, url in running:
-            node.replication.place(other.name, url)
-        node.overview.url = url_of[node.name]
-    return [node for node, _ in running]
-
-
-async def _part(running: Sequence[Node]) -> None:
-    await asyncio.gather(*(node.replication.part() for node in running))
 
 
 def _typed(model: type[A], read: ActorRead) -> ActorAs[A]:
