@@ -12,7 +12,7 @@ from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import RulePage
 from peaceriver.errors import Conflict, LedElsewhere, NotFound, Refused
 from peaceriver.evaluation.evaluator import Evaluator
-from peaceriver.postgres import Unreachable
+from peaceriver.postgres import DatabaseError, Unreachable
 from peaceriver.rule import Start
 from peaceriver.shard import journal
 from peaceriver.shard.agent import Agent
@@ -124,7 +124,7 @@ class Agents:
                 return
             except LedElsewhere:
                 return  # whoever leads the department lets the rule act
-            except (*Unreachable, Refused, MarkMoved) as error:
+            except (*Unreachable, DatabaseError, Refused, MarkMoved) as error:
                 log.warning("a rule waits to become active", rule=page.name, shard=page.at, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
 

@@ -12,7 +12,7 @@ import structlog
 from peaceriver.actor import Actor
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
-from peaceriver.errors import StartFailed, Withheld
+from peaceriver.errors import Damaged, StartFailed, Withheld
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.agents import Agents
@@ -53,6 +53,7 @@ from peaceriver.shard.views import Folder, Views
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
+_FAILED_PAUSE_S = 5.0
 
 
 class Node:
@@ -234,7 +235,11 @@ class Node:
         Where it is damaged, the rest comes once it is repaired.
         """
         while self.directory.applied.value < self._readable():
-            records = await self._apply_next()
+            try:
+                records = await self._apply_next()
+            except Exception:  # outermost: who does not start has nothing repaired; it is gone on with later
+                log.exception("the directory cannot be read whole", position=self.directory.applied.value)
+                return
             self.directory.applied.advance(records[-1].position)
 
     async def _follow_directory(self) -> None:
@@ -243,19 +248,24 @@ class Node:
             await self.shards[CONTROL].complete.passed(self.directory.applied.value)
             try:
                 records = await self._apply_next()
+                await self._change({each.actor_type for each in records if each.kind == "received"}, records)
+                self.directory.applied.advance(records[-1].position)
             except (*Unreachable, DatabaseError, Withheld) as error:
                 log.warning("the directory waits", reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
-                continue
-            await self._change({each.actor_type for each in records if each.kind == "received"}, records)
-            self.directory.applied.advance(records[-1].position)
+            except Exception:  # outermost: without it this node would take up no department and no rule any more
+                log.exception("the directory could not be followed", position=self.directory.applied.value)
+                await asyncio.sleep(_FAILED_PAUSE_S)
 
     def _readable(self) -> int:
         control = self.shards[CONTROL]
         return control.damage.sound_until(self.directory.applied.value, control.complete.value)
 
     async def _apply_next(self) -> list[Record]:
-        """Take in the next complete records of shard 0, in memory. Raises Withheld where they are damaged."""
+        """Take in the next complete records of shard 0, in memory; answers at least one.
+
+        Raises Withheld where they are known to be damaged, and other errors where they are without being known.
+        """
         after, until = self.directory.applied.value, self._readable()
         if until == after:
             self.shards[CONTROL].damage.check(after, after + 1)
@@ -267,13 +277,23 @@ class Node:
                 until=until,
                 records=PAGE_RECORDS_MAX,
             )
+        if not rows:
+            raise Damaged(f"shard 0 lacks records from position {after + 1} to {until}: verify it")
         records = [from_row(row) for row in rows]
-        for record in records:
-            if record.kind == "received":
-                self.directory.apply(record)
-            elif record.kind == "member":
-                self._holders.append(members_in([record], self._holders[-1]))
+        for number, record in enumerate(records):
+            try:
+                self._apply(record)
+            except Exception:
+                if number == 0:
+                    raise
+                return records[:number]  # what could be taken in counts; the next time this one comes first
         return records
+
+    def _apply(self, record: Record) -> None:
+        if record.kind == "received":
+            self.directory.apply(record)
+        elif record.kind == "member":
+            self._holders.append(members_in([record], self._holders[-1]))
 
     async def _change(self, sections: set[str | None], records: list[Record]) -> None:
         """Bring this node level with what has changed in the directory."""

@@ -96,11 +96,14 @@ class Roles:
             role = Role(shard, shard.epoch, self._shards)
             try:
                 await role.start()
+                # Before it looks at what has come: it must not miss what comes meanwhile.
+                self._roles[shard.code] = role
+                await role.delivery.catch_up()
             except BaseException:
+                # Else the next try would find it, and take everything for done.
+                self._roles.pop(shard.code, None)
                 await role.stop()
                 raise
-            self._roles[shard.code] = role
-            await role.delivery.catch_up()
             self._agents.take_up(shard)
 
     async def stop(self) -> None:
