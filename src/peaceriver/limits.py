@@ -87,7 +87,7 @@ DATA_CODE_MIN = 100
 CONTROL = 0
 #: What a leader keeps of a department's newest rows in memory, for followers that keep up.
 FRESH_BYTES_MAX = 8 * 1024 * 1024
-#: Rows of one department, and of all, that one answer to a poll holds, roughly.
+#: Rows of one department, and of all, that one answer to a poll holds, roughly, but for a group of more.
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
 POLL_BYTES_MAX = 8 * 1024 * 1024
 #: How long a follower goes on without hearing from its leader, and a leader without hearing from a majority.

@@ -12,11 +12,14 @@ import pytest
 from peaceriver.errors import OutcomeUnknown, Unavailable
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.publishing import Publishing
+from peaceriver.node.replication import Replication
 from peaceriver.node.sending import Sender
 from peaceriver.protocol.members import Members
 from peaceriver.query.cutoff import AtTime
 from peaceriver.query.lists import ListQuery
+from peaceriver.shard.keeper import Keeper
 from peaceriver.shard.proposal import Outcome, Receipt
+from peaceriver.shard.shard import Shard
 from tests.scenario.trio import LEASE_S, ME, NAMES, Trio, trio, until
 from tests.scenario.words import create, modify
 
@@ -155,7 +158,19 @@ def copied(source: Path, to: Path) -> None:
     subprocess.run(["cp", "-a", str(source), str(to)], check=True)
 
 
-async def test_a_restored_backup_is_noticed(three: Trio, tmp_path: Path) -> None:
+async def test_a_restored_backup_is_noticed_each_time(
+    three: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: dict[int, bool] = {}
+    open_replica = Replication.open
+
+    async def noted(self: Replication, shard: Shard, founders: Members, *, born: int, first: str | None) -> Keeper:
+        keeper = await open_replica(self, shard, founders, born=born, first=first)
+        if self.name == "n3":
+            opened[shard.code] = keeper.replica.recovering
+        return keeper
+
+    monkeypatch.setattr(Replication, "open", noted)
     code = await three.department()
     await three.receipt(create(code, "Order/1"))
     await three.level(code)
@@ -163,19 +178,27 @@ async def test_a_restored_backup_is_noticed(three: Trio, tmp_path: Path) -> None
     copied(three.data("n3"), tmp_path / "backup")
     await three.start("n3")
     await three.level(code)
+    # What it has promised and acknowledged here is in no backup.
+    later = await three.department()
     for number in range(2, 20):
-        await three.receipt(create(code, f"Order/{number}"), by="n3")
-    await three.level(code)
-    incarnation = three.nodes["n3"].replication.peers.identity.incarnation
-    await three.stop("n3")
-    three.wipe("n3")
-    copied(tmp_path / "backup", three.data("n3"))
-    await three.start("n3")
-    await until(
-        lambda: three.nodes["n3"].replication.peers.identity.incarnation != incarnation, "notice of the restored backup"
-    )
-    await three.level(code)
-    await until(lambda: not three.nodes["n3"].replication.keepers[code].replica.recovering, "replica that counts again")
+        await three.receipt(create(later, f"Order/{number}"), by="n3")
+    await three.level(later)
+    known = [three["n3"].replication.peers.identity.incarnation]
+    for _ in range(2):
+        await three.stop("n3")
+        three.wipe("n3")
+        copied(tmp_path / "backup", three.data("n3"))
+        opened.clear()
+        await three.start("n3")
+        await until(
+            lambda: three["n3"].replication.peers.identity.incarnation not in known, "notice of the restored backup"
+        )
+        known.append(three["n3"].replication.peers.identity.incarnation)
+        await three.level(later)
+        assert opened[later], "it may have been held by this node before"
+        for each in (code, later):
+            keeper = three["n3"].replication.keepers[each]
+            await until(lambda keeper=keeper: not keeper.replica.recovering, f"replica of {each} that counts again")
 
 
 async def test_a_node_joins_and_takes_the_place_of_another(tmp_path: Path) -> None:

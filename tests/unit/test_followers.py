@@ -6,6 +6,9 @@ from types import SimpleNamespace
 from typing import cast
 from uuid import UUID
 
+from asyncpg.exceptions import DataCorruptedError
+
+from peaceriver.limits import POLL_BYTES_MAX
 from peaceriver.node.followers import Followers
 from peaceriver.node.wire import Identity, Poll
 from peaceriver.protocol.messages import Answer, Diverged, Fetch, Place, Rows
@@ -19,17 +22,24 @@ IDENTITY = Identity("n2", UUID(int=1), 1, UUID(int=2))
 class Leader:
     """A department whose journal has a record that the follower lacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, row: bytes = b"row") -> None:
         self.replica = SimpleNamespace(leads=7)
         self.end = Place(7, 2)
+        self.row = row
+        self.fails = False
+        self.acknowledged: list[int] = []
 
     def heard_follower(self, node: str) -> None:
         """It is alive."""
 
-    async def fetched(self, node: str, fetch: Fetch, ahead: ReadAhead) -> tuple[Answer, list[bytes]]:
-        if fetch.after > self.end:
-            return Diverged(epoch=7, after=fetch.after, at=self.end), []
-        return Rows(epoch=7, after=fetch.after, end=self.end, complete=1), [b"row"]
+    async def fetched(self, node: str, fetch: Fetch) -> Answer | None:
+        self.acknowledged.append(fetch.number)
+        return Diverged(epoch=7, after=fetch.after, at=self.end) if fetch.after > self.end else None
+
+    async def following(self, after: Place, ahead: ReadAhead) -> tuple[Answer, list[bytes]]:
+        if self.fails:
+            raise DataCorruptedError("invalid page in block 7")
+        return Rows(epoch=7, after=after, end=self.end, complete=1), [self.row]
 
 
 def poll(number: int, *, seen: int, whole: bool = False, asks: bool = False) -> Poll:
@@ -87,3 +97,34 @@ async def test_what_is_told_again_is_as_the_journal_is_by_then() -> None:
     again, rows = await told.poll(poll(2, seen=0))
     assert [answer for _, answer, _ in again.answers] == [Diverged(epoch=7, after=Place(7, 1), at=Place(6, 5))]
     assert rows == []
+
+
+def many(leaders: dict[int, Leader]) -> tuple[Followers, Poll]:
+    """Followers of several departments, and a poll that asks for all of them."""
+    fetches = {code: Fetch(number=1, promised=7, after=Place(7, 1)) for code in leaders}
+    return Followers(cast("dict[int, Keeper]", leaders)), Poll(IDENTITY, 1, 0, True, fetches, [], 0.0)
+
+
+async def test_an_answer_is_no_larger_than_it_may_be_and_acknowledges_everything() -> None:
+    leaders = {code: Leader(bytes(POLL_BYTES_MAX // 2)) for code in range(100, 106)}
+    told, asks = many(leaders)
+    polled, rows = await told.poll(asks)
+    assert [len(rows), sum(map(len, rows))] == [2, POLL_BYTES_MAX]
+    assert all(each.acknowledged for each in leaders.values())
+    # What was taken in is asked for again at once, and does not come before those that wait.
+    first = [code for code, _, _ in polled.answers]
+    again = {code: Fetch(number=2, promised=7, after=Place(7, 1)) for code in first}
+    polled, _ = await told.poll(Poll(IDENTITY, 2, 1, False, again, [], 0.0))
+    assert not {code for code, _, _ in polled.answers} & set(first)
+
+
+async def test_a_department_whose_rows_cannot_be_read_keeps_no_other_waiting() -> None:
+    leaders = {100: Leader(), 101: Leader()}
+    leaders[100].fails = True
+    told, asks = many(leaders)
+    polled, rows = await told.poll(asks)
+    assert ([code for code, _, _ in polled.answers], rows) == ([101], [b"row"])
+    leaders[100].fails = False
+    told.stirred(100)  # as it is some time later
+    polled, rows = await told.poll(Poll(IDENTITY, 2, 1, False, {}, [], 0.0))
+    assert ([code for code, _, _ in polled.answers], rows) == ([100], [b"row"])

@@ -35,12 +35,15 @@ create table identity (
     knows_from  bigint
 );
 
--- What this node knows of others: one that comes back with fewer boots, or the same ones in another run, was restored.
+-- What this node knows of others: one that comes back with fewer boots, the same ones in another run, or a database
+-- that it had before its newest one, was restored.
 create table peer (
-    node        text collate "C" primary key,
+    node        text collate "C" not null,
     incarnation uuid    not null,
     boots       integer not null check (boots >= 0),
-    run         uuid    not null        -- of its process: made anew at each start
+    run         uuid    not null,       -- of its process: made anew at each start
+    newest      boolean not null,
+    primary key (node, incarnation)
 );
 
 create table journal (

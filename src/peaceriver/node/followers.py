@@ -6,11 +6,19 @@ import asyncio
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
+import structlog
+
+from peaceriver.errors import Damaged
 from peaceriver.limits import POLL_BYTES_MAX
 from peaceriver.node.wire import Poll, Polled
+from peaceriver.postgres import DatabaseError, Unreachable
 from peaceriver.protocol.messages import Answer, Fetch, NotLeading, Rows
 from peaceriver.shard.ahead import ReadAhead
 from peaceriver.shard.keeper import Keeper
+
+log = structlog.get_logger()
+#: Before rows are read again that could not be.
+_FAILED_PAUSE_S = 1.0
 
 
 class _Session:
@@ -25,6 +33,8 @@ class _Session:
         #: Departments of which the follower was told something, and by the answer to which poll: it asks anew when it
         #: has taken that in.
         self.spent: dict[int, int] = {}
+        #: The last poll that was answered with something of each department.
+        self.served: dict[int, int] = {}
         #: How far each department was said to be complete.
         self.complete: dict[int, int] = {}
         self.leads_version = -1
@@ -123,30 +133,47 @@ class Followers:
             session.leads_version, session.leads_told = self._leads_version, number
             polled.leads = {code: epoch for code, each in self._keepers.items() if (epoch := each.replica.leads)}
         looked, session.stirred = session.stirred | asked, set()
-        for code in looked:
+        # Who has waited longest comes first: departments that lack much must not keep the others from their majority.
+        for code in sorted(looked, key=lambda each: session.served.get(each, 0)):
             fetch = session.fetches.get(code)
             if fetch is None or code in session.spent:
                 continue
-            if size > POLL_BYTES_MAX and code not in asked:
+            try:
+                answer, rows = await self._answer(session, node, code, fetch, is_full=size >= POLL_BYTES_MAX)
+            except Unreachable:
+                raise
+            except (DatabaseError, Damaged) as error:
+                # Of this department it gets nothing for a while; the others go on.
+                log.warning("rows cannot be given to a node", shard=code, node=node, reason=str(error))
+                asyncio.get_running_loop().call_later(_FAILED_PAUSE_S, self.stirred, code)
+                continue
+            if answer is None:
                 session.stirred.add(code)
                 session.news.set()
                 continue
-            answer, rows = await self._answer(session, node, code, fetch)
             if isinstance(answer, Rows):
                 if not rows and session.complete.get(code, -1) >= answer.complete and answer.end == fetch.after:
                     continue
                 session.complete[code] = answer.complete
-            session.spent[code] = number
+            session.spent[code] = session.served[code] = number
             bytes_ = sum(map(len, rows))
             polled.answers.append((code, answer, bytes_))
             taken += rows
             size += bytes_
         return polled, taken
 
-    async def _answer(self, session: _Session, node: str, code: int, fetch: Fetch) -> tuple[Answer, list[bytes]]:
-        """The answer as of now: a fetch may be answered long after it came, or again, and the journal be another."""
+    async def _answer(
+        self, session: _Session, node: str, code: int, fetch: Fetch, *, is_full: bool
+    ) -> tuple[Answer | None, list[bytes]]:
+        """The answer as of now: a fetch may be answered long after it came, or again, and the journal be another.
+
+        None where there are rows to give, and the answer to the poll is full: what they acknowledge counts already.
+        """
         keeper = self._keepers.get(code)
-        return (NotLeading(0), []) if keeper is None else await keeper.fetched(node, fetch, session.ahead)
+        if keeper is None:
+            return NotLeading(0), []
+        answer = await keeper.fetched(node, fetch)
+        return (answer, []) if answer is not None or is_full else await keeper.following(fetch.after, session.ahead)
 
     def close(self) -> None:
         """Read for nobody any further."""

@@ -18,7 +18,7 @@ from peaceriver.shard import replicas
 
 log = structlog.get_logger()
 
-#: How long it may take to connect to another node, and how long beyond its waiting an answer may take.
+#: How long it may take to connect to another node, and how long an answer.
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 10.0
 #: What goes wrong on the way to another node.
@@ -43,7 +43,9 @@ class Peers:
         #: Which start of which node this is.
         self.identity = identity
         self._urls = {name: url.rstrip("/") for name, url in urls.items() if name != identity.node}
+        #: The last start of each that was heard of, and the databases that each had before its newest one.
         self._known: dict[str, Identity] = {}
+        self._former: set[tuple[str, UUID]] = set()
         self._noting = asyncio.Lock()
         #: When each was last heard of, by the steady clock.
         self.heard_at: dict[str, float] = {}
@@ -70,7 +72,11 @@ class Peers:
         """Read what was known of the others before."""
         async with database.connection() as tx:
             for row in await replicas.sql.peers.rows(tx):
-                self._known[row["node"]] = Identity(row["node"], row["incarnation"], row["boots"], row["run"])
+                identity = identity_of(row["node"], row["incarnation"], row["boots"], row["run"])
+                if row["newest"]:
+                    self._known[identity.node] = identity
+                else:
+                    self._former.add((identity.node, identity.incarnation))
 
     async def post(
         self,
@@ -78,10 +84,10 @@ class Peers:
         path: str,
         body: bytes,
         *,
-        timeout_s: float = ANSWER_TIMEOUT_S,
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
         silence_s: float | None = None,
     ) -> bytes:
-        """Say something to another node; it is given up where no byte of the answer comes for ``silence_s``.
+        """Say something to another node; it is given up after ``timeout_s``, or where nothing comes for ``silence_s``.
 
         Raises one of Away, or Unavailable for a node that nobody knows.
         """
@@ -143,7 +149,7 @@ class Peers:
         known = self._known.get(identity.node)
         if known == identity:
             return None
-        if known is not None and _is_older(identity, known):
+        if known is not None and self._is_older(identity, known):
             return known.boots
         async with self._noting:
             async with database.connection() as tx:
@@ -154,18 +160,21 @@ class Peers:
                     boots=identity.boots,
                     run=identity.run,
                 )
+            if known is not None and known.incarnation != identity.incarnation:
+                self._former.add((known.node, known.incarnation))
             self._known[identity.node] = identity
         return None
+
+    def _is_older(self, identity: Identity, known: Identity) -> bool:
+        if (identity.node, identity.incarnation) in self._former:
+            return True
+        if identity.incarnation != known.incarnation:
+            return False
+        return identity.boots < known.boots or (identity.boots == known.boots and identity.run != known.run)
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-
-def _is_older(identity: Identity, known: Identity) -> bool:
-    if identity.incarnation != known.incarnation:
-        return False
-    return identity.boots < known.boots or (identity.boots == known.boots and identity.run != known.run)
 
 
 def identity_of(node: str, incarnation: UUID, boots: int, run: UUID) -> Identity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from uuid import UUID
 
 import structlog
 
@@ -37,7 +38,7 @@ class Puller:
         keepers: Mapping[int, Keeper],
         *,
         lease_s: float,
-        restored: Callable[[int], Awaitable[None]],
+        restored: Callable[[UUID, int], Awaitable[None]],
     ) -> None:
         self._node = node
         self._peers = peers
@@ -47,6 +48,8 @@ class Puller:
         #: How long no byte of an answer may come before the line, or the other node, is taken for dead.
         self._silence_s = self._wait_s + _SILENT_LEASES * lease_s
         self._restored = restored
+        #: The incarnation of this node that the last poll named.
+        self._asked_as = peers.identity.incarnation
         self._number = 0
         #: The last poll whose answer came.
         self._seen = 0
@@ -118,6 +121,7 @@ class Puller:
         }
         self._pending = followed
         self._number += 1
+        self._asked_as = self._peers.identity.incarnation
         return Poll(self._peers.identity, self._number, self._seen, self._whole, fetches, dropped, self._wait_s)
 
     async def _poll(self) -> tuple[Polled, memoryview]:
@@ -126,7 +130,9 @@ class Puller:
             self._turned.clear()
             body = framed(self._next())
             self._whole = False
-            asking = asyncio.ensure_future(self._peers.post(self._node, PATH, body, silence_s=self._silence_s))
+            asking = asyncio.ensure_future(
+                self._peers.post(self._node, PATH, body, timeout_s=None, silence_s=self._silence_s)
+            )
             turning = asyncio.ensure_future(self._turned.wait())
             try:
                 await asyncio.wait((asking, turning), return_when=asyncio.FIRST_COMPLETED)
@@ -141,7 +147,7 @@ class Puller:
 
     async def _take_in(self, polled: Polled, taken: memoryview) -> None:
         if polled.restored is not None:
-            await self._restored(polled.restored)
+            await self._restored(self._asked_as, polled.restored)
             self._forget()
             return
         if polled.again:

@@ -66,6 +66,7 @@ class Replication:
         self.followers = Followers(self.keepers)
         self._talking = Talking(database, self.peers, self.keepers, timeout_s=company.lease_s)
         self.pullers: dict[str, Puller] = {}
+        self._reborn = asyncio.Lock()
         self._ticking = Ticking(self.keepers, lease_s=company.lease_s)
 
     async def boot(self) -> None:
@@ -171,16 +172,23 @@ class Replication:
             await replicas.sql.know_from.run(tx, position=shard.tip.position)
             self._knows_from = shard.tip.position
 
-    async def _on_restored(self, boots: int) -> None:
-        """Others know of later starts than this database does: it is an older one, and may have forgotten anything."""
-        async with self._database.connection() as tx:
-            row = await replicas.sql.reborn.row(tx, boots=boots)
-        assert row is not None
-        self._boots = row["boots"]
-        self.peers.identity = identity_of(self.name, row["incarnation"], self._boots, self._run)
-        for keeper in self.keepers.values():
-            reason = f"other nodes have seen start {boots} of {self.name}, of which its database does not know"
-            await keeper.forget(reason, self._boots)
+    async def _on_restored(self, incarnation: UUID, boots: int) -> None:
+        """Others know of later starts than this database does: it is an older one, and may have forgotten anything.
+
+        ``incarnation``: as which it has asked them. Nobody lets it count before it has another one.
+        """
+        async with self._reborn:
+            if incarnation != self.peers.identity.incarnation:
+                return  # another node has said so before
+            log.error("the database of this node was replaced by an older one", starts=self._boots, known_starts=boots)
+            async with self._database.transaction() as tx:
+                row = await replicas.sql.reborn.row(tx, boots=boots)
+                await replicas.sql.forget_all.run(tx)
+            assert row is not None
+            self._boots, self._knows_from = row["boots"], None
+            for keeper in list(self.keepers.values()):
+                await keeper.forgot(self._boots)
+            self.peers.identity = identity_of(self.name, row["incarnation"], self._boots, self._run)
 
     async def part(self) -> None:
         """Follow nobody any more; the others may still follow this node."""

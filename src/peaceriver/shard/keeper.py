@@ -19,7 +19,6 @@ from peaceriver.postgres import DatabaseError, Transaction, Unreachable
 from peaceriver.protocol.effects import (
     Complete,
     Effect,
-    Forget,
     Hold,
     Say,
     StepDown,
@@ -158,26 +157,28 @@ class Keeper:
                 log.error("rows from another node do not fit", shard=self.shard.code, node=node, reason=str(error))
                 self._doubted(self.shard, node)
 
-    async def fetched(self, node: str, fetch: Fetch, ahead: ReadAhead) -> tuple[Answer, list[bytes]]:
-        """Another node's fetch: the answer, and the rows that go with it; ``ahead`` reads them for that node."""
+    async def fetched(self, node: str, fetch: Fetch) -> Answer | None:
+        """Another node's fetch, which acknowledges something; the answer, or None where ``following`` has it."""
         at = fetch.after if self.shard.stands_at(fetch.after) else await self._not_beyond(fetch.after)
-        answer, effects = self.replica.fetched(node, fetch, at, self._steady())
+        found, effects = self.replica.fetched(node, fetch, at, self._steady())
         self._soon(effects)
-        if answer is not None:
-            return answer, []
-        taken, end = await ahead.rows_after(self.shard, fetch.after)
-        return self.replica.rows(fetch.after, end), taken
+        return found
+
+    async def following(self, after: Place, ahead: ReadAhead) -> tuple[Answer, list[bytes]]:
+        """The rows after a place of this journal, for whoever is served; ``ahead`` reads them for that node."""
+        taken, end = await ahead.rows_after(self.shard, after)
+        return self.replica.rows(after, end), taken
 
     async def transfer(self, to: str) -> None:
         """Begin to hand leadership over."""
         async with self._sure():
             await self._carry_out(self.replica.transfer(to, self._steady()))
 
-    async def forget(self, reason: str, boots: int) -> None:
-        """This database is older than it was: it may have promised and acknowledged what it does not know of."""
+    async def forgot(self, boots: int) -> None:
+        """It is on disk that this replica may have promised and acknowledged what it does not know of."""
         async with self._sure():
             self.replica.booted(boots)
-            await self._carry_out([Forget(reason)])
+            self.replica.forgot()
 
     async def realign(self, tip: Tip) -> None:
         """The state row was altered and the journal was not: it ends at ``tip``. Only where this node does not lead."""

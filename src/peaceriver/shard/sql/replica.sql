@@ -70,9 +70,14 @@ on conflict (one) do update set boots = identity.boots + 1
 returning node, incarnation, boots, knows_from;
 
 -- reborn --
--- The database was replaced by an older one: it is another from here on, and has started more often than any before.
-update identity set incarnation = gen_random_uuid(), boots = greatest(boots, :boots) + 1
+-- The database was replaced by an older one: it is another from here on, has started more often than any before, and
+-- may have held any department.
+update identity set incarnation = gen_random_uuid(), boots = greatest(boots, :boots) + 1, knows_from = null
 returning incarnation, boots;
+
+-- forget_all --
+-- What any replica has promised and acknowledged may be forgotten: none counts.
+update shard_state set recovering = true, leads = null;
 
 -- know_from --
 -- Departments that came later than this position of shard 0 were never held here before: they have nothing to recover.
@@ -80,9 +85,12 @@ update identity set knows_from = :position;
 
 -- peers --
 -- What is known of other nodes' starts.
-select node, incarnation, boots, run from peer;
+select node, incarnation, boots, run, newest from peer;
 
 -- note_peer --
--- The last start of another node that was heard of.
-insert into peer (node, incarnation, boots, run) values (:node, :incarnation, :boots, :run)
-on conflict (node) do update set incarnation = excluded.incarnation, boots = excluded.boots, run = excluded.run;
+-- The last start of another node that was heard of. Its earlier databases are remembered, for one may be put back.
+with earlier as (
+    update peer set newest = false where node = :node and incarnation <> :incarnation
+)
+insert into peer (node, incarnation, boots, run, newest) values (:node, :incarnation, :boots, :run, true)
+on conflict (node, incarnation) do update set boots = excluded.boots, run = excluded.run, newest = true;
