@@ -9,6 +9,7 @@ import pytest
 
 from peaceriver import jsontext
 from peaceriver.errors import Conflict, Invalid
+from peaceriver.shard.delivery import Delivery
 from peaceriver.stamp import Stamp
 from tests.scenario.words import create, modify
 from tests.scenario.world import Restart, World
@@ -160,3 +161,39 @@ async def test_two_senders_that_use_one_id_are_both_answered(world: World) -> No
     await world.delivered(clash, there)
     assert len(await world.of_kind(there, "received")) == 1
     assert len(await world.of_kind(there, "exception")) == 3
+
+
+async def test_what_had_arrived_and_was_taken_back_has_not_arrived(world: World) -> None:
+    here, there = await world.department(), await world.department()
+    receipt = await world.receipt(create(there, "Check/1", sender=here))
+    await world.delivered(receipt, there)
+    shard = world.node.shards[there]
+    # As a leader that was cut off has it, which took in more than its successor.
+    shard.delivered_from(here).advance(receipt.position + 50)
+    waiting = asyncio.create_task(shard.delivered_from(here).reached(receipt.position + 60))
+    await asyncio.sleep(0)
+    async with world.node.database.connection() as tx:
+        await shard.load_marks(tx)
+    assert shard.delivered_from(here).value == receipt.position
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_department_whose_work_could_not_be_taken_up_is_taken_up_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [ConnectionResetError("the server went away")]
+    catch_up = Delivery.catch_up
+
+    async def failing_once(self: Delivery) -> None:
+        if failures:
+            raise failures.pop()
+        await catch_up(self)
+
+    monkeypatch.setattr(Delivery, "catch_up", failing_once)
+    taken_up: list[int] = []
+    monkeypatch.setattr(world.node.agents, "take_up", lambda shard: taken_up.append(shard.code))
+    code = await world.department()
+    async with asyncio.timeout(10):
+        while code not in taken_up:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+    assert not failures

@@ -32,11 +32,11 @@ class Cause(msgspec.Struct, frozen=True):
 
     async def arrival(self, shard: Shard, timeout_s: float) -> bool:
         """Wait until it has arrived in ``shard``; False where it does not in time."""
-        if self.arrived_at(shard):
-            return True
         try:
             async with asyncio.timeout(timeout_s):
-                await shard.delivered_from(self.record.shard).reached(self.record.position)
+                # Again where the mark was given up: what had arrived was taken back.
+                while not self.arrived_at(shard):
+                    await shard.delivered_from(self.record.shard).reached(self.record.position)
         except TimeoutError:
             return False
         return True

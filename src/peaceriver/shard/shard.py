@@ -145,6 +145,11 @@ class Shard:
         self.marks.clear()
         self.mark_chains.clear()
         self.move_marks([Mark(each["reader"], each["source_shard"], each["position"], each["chain"]) for each in marks])
+        for source, delivered in self.delivered.items():
+            if delivered.value > (arrived := self.marks.get((DELIVERY, source), 0)):
+                # It was taken back with a tail: it may arrive again, and until then it has not.
+                self.delivered[source] = Watermark(arrived)
+                delivered.give_up()
 
     async def look_at_standing(self, tx: Transaction) -> None:
         """Whoever folds the standing may not know whether it did: go on from what the database says."""
@@ -339,10 +344,7 @@ class Shard:
         self._fresh.offer(batch.records, batch.chains)
         newest = next((each.stamp for each in reversed(batch.records) if each.kind != "tick"), 0)
         self._ahead.append(_Ahead(batch.tip.position, batch.tip.stamp, newest, _receivers(batch.records)))
-        for mark in batch.marks:
-            self.mark_chains[mark.reader, mark.source] = mark.chain
-            if mark.reader == DELIVERY:
-                self.delivered_from(mark.source).advance(mark.position)
+        self.move_marks(batch.marks)
         self.appended(batch)
         for follower in self.followers:
             follower(self, batch)
