@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -59,6 +59,9 @@ class Puller:
         self.leads: dict[int, int] = {}
         self._whole = True
         self._turned = asyncio.Event()
+        #: What replicas are being told, and those that are still taking in rows.
+        self._telling: set[asyncio.Task[None]] = set()
+        self._late: dict[int, asyncio.Task[None]] = {}
         #: Why the other node does not answer, and since when.
         self._away: str | None = None
         self._away_since: datetime | None = None
@@ -66,8 +69,12 @@ class Puller:
 
     def turn(self) -> None:
         """What is followed from there may have changed: do not wait for the poll that is under way."""
-        if any((each.source == self._node) != (code in self._pending) for code, each in self._keepers.items()):
+        if self._followed() != self._pending:
             self._turned.set()
+
+    def _followed(self) -> set[int]:
+        """The departments to pull from there now."""
+        return {code for code, each in self._keepers.items() if each.source == self._node and code not in self._late}
 
     def trouble(self) -> dict[str, str]:
         """Why the other node does not answer, and since when; nothing where it does."""
@@ -76,8 +83,10 @@ class Puller:
         return {"since": written_time(self._away_since), "why": self._away}
 
     async def stop(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        tasks = (self._task, *self._telling)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
@@ -114,7 +123,7 @@ class Puller:
         self._number += 1
 
     def _next(self) -> Poll:
-        followed = {code for code, each in self._keepers.items() if each.source == self._node}
+        followed = self._followed()
         dropped = [] if self._whole else sorted(self._pending - followed)
         fetches: dict[int, Fetch] = {
             code: self._keepers[code].replica.fetch() for code in sorted(followed - self._pending)
@@ -154,27 +163,52 @@ class Puller:
             self._forget()
             return
         if polled.leads is not None:
-            await self._announced(polled.leads)
-        for keeper in self._keepers.values():
-            keeper.heard_leader(self._node)
+            self._announced(polled.leads)
+        for each in self._keepers.values():
+            each.heard_leader(self._node)
         answering: list[Awaitable[None]] = []
         start = 0
         for code, answer, size in polled.answers:
             self._pending.discard(code)
-            if code in self._keepers:
+            keeper = self._keepers.get(code)
+            if keeper is not None:
                 came = rows.split(bytes(taken[start : start + size]))
-                answering.append(self._keepers[code].answered(self._node, answer, came))
+                taking = keeper.answered(self._node, answer, came)
+                if keeper.busy:
+                    # Others do not wait for what is being carried out there; nothing more of it is asked for before.
+                    self._late[code] = self._begun(taking)
+                else:
+                    answering.append(taking)
             start += size
         if len(answering) == 1:
             await answering[0]
         elif answering:
             await asyncio.gather(*answering)
 
-    async def _announced(self, leads: dict[int, int]) -> None:
+    def _announced(self, leads: dict[int, int]) -> None:
+        """Tell the replicas, in order, each when it comes to that."""
         before, self.leads = self.leads, leads
         for code in before.keys() - leads.keys():
             if code in self._keepers:
-                await self._keepers[code].left_by(self._node)
+                self._begun(self._keepers[code].left_by(self._node))
         for code, epoch in leads.items():
             if code in self._keepers:
-                await self._keepers[code].announced(self._node, epoch)
+                self._begun(self._keepers[code].announced(self._node, epoch))
+
+    def _begun(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._telling.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._telling.discard(task)
+        for code in [code for code, late in self._late.items() if late is task]:
+            del self._late[code]
+        self.turn()
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, (*Unreachable, DatabaseError)):
+            log.warning("a replica waits for this node's database", node=self._node, reason=str(error))
+        else:
+            log.error("a replica could not be told", node=self._node, exc_info=error)

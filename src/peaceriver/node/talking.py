@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 
 import structlog
 
@@ -11,12 +11,14 @@ from peaceriver.errors import Unavailable
 from peaceriver.node.peers import Away, Peers
 from peaceriver.node.wire import Ask, Asked, framed, unframed
 from peaceriver.postgres import Database, DatabaseError, Unreachable
-from peaceriver.protocol.messages import Question
+from peaceriver.protocol.messages import Question, Reply
 from peaceriver.shard.keeper import Keeper
 
 log = structlog.get_logger()
 
 PATH = "/replication/ask"
+#: Of the time that whoever asks waits: after that, the answer has what is ready.
+_READY = 0.5
 
 
 class Talking:
@@ -29,6 +31,7 @@ class Talking:
         self._timeout_s = timeout_s
         self._waiting: dict[str, list[tuple[int, Question]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[Reply | None]] = set()
 
     def say(self, node: str, code: int, question: Question) -> None:
         """Ask a node something about a department."""
@@ -59,15 +62,38 @@ class Talking:
             log.exception("a reply could not be taken in", node=node)
 
     async def answer(self, ask: Ask) -> Asked:
-        """The replies to another node's questions."""
-        known = [(self._keepers[code], question) for code, question in ask.questions if code in self._keepers]
-        replies = await asyncio.gather(*(keeper.asked(ask.identity.node, question) for keeper, question in known))
-        told = zip(known, replies, strict=True)
-        return Asked(
-            self._peers.identity, [(keeper.shard.code, reply) for (keeper, _), reply in told if reply is not None]
-        )
+        """The replies to another node's questions, but for those that take too long: they are asked again."""
+        asking = {
+            self._begun(self._keepers[code].asked(ask.identity.node, question)): code
+            for code, question in ask.questions
+            if code in self._keepers
+        }
+        if asking:
+            await asyncio.wait(asking, timeout=self._timeout_s * _READY)
+        replies = [(code, reply) for task, code in asking.items() if (reply := _came_of(task)) is not None]
+        return Asked(self._peers.identity, replies)
+
+    def _begun(self, asking: Coroutine[None, None, Reply | None]) -> asyncio.Task[Reply | None]:
+        task = asyncio.create_task(asking)
+        self._answering.add(task)
+        task.add_done_callback(self._answered)
+        return task
+
+    def _answered(self, task: asyncio.Task[Reply | None]) -> None:
+        self._answering.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, (*Unreachable, DatabaseError)):
+            log.warning("an answer waits for this node's database", reason=str(error))
+        else:
+            log.error("a question could not be answered", exc_info=error)
 
     async def stop(self) -> None:
-        for task in self._sending:
+        tasks = (*self._sending, *self._answering)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _came_of(task: asyncio.Task[Reply | None]) -> Reply | None:
+    return task.result() if task.done() and not task.cancelled() and task.exception() is None else None

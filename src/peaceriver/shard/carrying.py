@@ -148,8 +148,13 @@ class Carrying:
 
     async def reread(self) -> list[Effect]:
         """Find out how things stand; answers what follows from that."""
+        leads = self._replica.reign is not None
+        if not leads:
+            # It appends no longer, also where stepping down could not be brought to its end.
+            await self._shard.stop_leading()
         async with self._shard.database.transaction() as tx:
             there = await replicas.reread(tx, self._shard.code, self._founders)
-        if there.tip != self._shard.tip:
+        # A leader's own appends move its journal meanwhile, and say so themselves.
+        if not leads and there.tip != self._shard.tip:
             await self._shard.moved(there.tip)
         return self._replica.reread(there.stored, self._steady())

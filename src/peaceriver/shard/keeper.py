@@ -24,7 +24,7 @@ from peaceriver.protocol.effects import (
     StepDown,
 )
 from peaceriver.protocol.members import Members
-from peaceriver.protocol.messages import Answer, Ask, Fetch, Place, Question, Reply
+from peaceriver.protocol.messages import Answer, Ask, Fetch, Look, Place, Question, Reply
 from peaceriver.protocol.replica import Replica
 from peaceriver.record import Tip
 from peaceriver.shard import damage, replicas
@@ -106,8 +106,16 @@ class Keeper:
             self._look()
         return self.replica.quiet_until(now)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being carried out: whatever happens next to the replica waits for that."""
+        return self._lock.locked()
+
     async def asked(self, node: str, question: Question) -> Reply | None:
         """Another node's question about this replica."""
+        if isinstance(question, Look):
+            # Answered at once, for it changes nothing: others must not wait for what is being carried out here.
+            return self.replica.standing(self._steady())
         async with self._sure():
             reply, effects = self.replica.asked(node, question, self._steady())
             await self._carry_out(effects)
