@@ -11,6 +11,7 @@ import pytest
 
 from peaceriver.errors import OutcomeUnknown, Unavailable
 from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.overview import Overview
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.replication import Replication
 from peaceriver.node.sending import Sender
@@ -61,6 +62,34 @@ async def test_leaders_are_spread_over_the_nodes(three: Trio, monkeypatch: pytes
         return {leaders.count(name) for name in NAMES} == {2}
 
     await until(is_spread, "leaders that are spread")
+
+
+async def test_nobody_is_handed_a_department_that_it_would_first_have_to_fold(
+    three: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = await three.department()
+    first = three.any.replication.keepers[code].replica.first
+    assert first is not None
+    other = next(each for each in NAMES if each != first)
+    await three[await three.leader(code)].membership.transfer(code, other, 10)
+    assert await three.leader(code) == other
+    folded = Overview.folded
+    monkeypatch.setattr("peaceriver.node.membership.BALANCE_AFTER_S", 0.0)
+    asked: list[str] = []
+
+    async def nothing(self: Overview, name: str) -> set[int]:
+        asked.append(name)
+        return set()
+
+    monkeypatch.setattr(Overview, "folded", nothing)
+    for node in three.nodes.values():
+        monkeypatch.setattr(node.membership, "_folded", node.overview.folded)
+    await until(lambda: len(asked) > 1, "looks at who could lead")
+    assert await three.leader(code) == other
+    monkeypatch.setattr(Overview, "folded", folded)
+    for node in three.nodes.values():
+        monkeypatch.setattr(node.membership, "_folded", node.overview.folded)
+    await until(lambda: three.any.shards[code].leader == first, "hand-over")
 
 
 async def test_when_the_leader_stops_another_one_goes_on_and_it_comes_back(three: Trio) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -28,8 +28,19 @@ _REST = 2
 class Membership:
     """Looks after the replicas of the departments that this node leads."""
 
-    def __init__(self, name: str, directory: Directory, keepers: Mapping[int, Keeper], *, lease_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Directory,
+        keepers: Mapping[int, Keeper],
+        *,
+        folded: Callable[[str], Awaitable[set[int]]],
+        lease_s: float,
+    ) -> None:
         self._name = name
+        #: Asks a node which departments it could lead at once; and what was answered in this look.
+        self._folded = folded
+        self._folded_at: dict[str, set[int]] = {}
         self._directory = directory
         self._keepers = keepers
         self._lease_s = lease_s
@@ -48,6 +59,7 @@ class Membership:
     async def _run(self) -> None:
         while True:
             is_moving, self._changed = False, False
+            self._folded_at.clear()
             pages = self._directory.nodes.values()
             nodes = [each.name for each in pages if not each.leaving]
             leaving = [*(each.name for each in pages if each.leaving), *self._directory.gone]
@@ -78,9 +90,16 @@ class Membership:
             await self._change(keeper, change)
             return False
         successor = self._successor(keeper, voting, now) if may_move else None
-        if successor is not None:
-            await keeper.transfer(successor)
-        return successor is not None
+        if successor is None or not await self._could_lead(successor, keeper.shard.code):
+            return False
+        await keeper.transfer(successor)
+        return True
+
+    async def _could_lead(self, node: str, code: int) -> bool:
+        """Whether a department would go on at once: who leads folds first what it has not, and all others wait."""
+        if node not in self._folded_at:
+            self._folded_at[node] = await self._folded(node)
+        return code in self._folded_at[node]
 
     async def _change(self, keeper: Keeper, members: Members) -> None:
         self._changed = True

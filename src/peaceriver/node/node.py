@@ -92,7 +92,9 @@ class Node:
         self.overview = Overview(
             name, peers, self.directory, self.shards, keepers, self.replication.pullers, self.agents
         )
-        self.membership = Membership(name, self.directory, keepers, lease_s=self.company.lease_s)
+        self.membership = Membership(
+            name, self.directory, keepers, folded=self.overview.folded, lease_s=self.company.lease_s
+        )
         self.routing = Routing(name, self.shards, peers, self.room)
         self.stamps = Stamps(database, self.shards, self.routing.tick)
         self.receipts = Receipts(database, self.shards, peers)

@@ -24,6 +24,8 @@ from peaceriver.shard.steps import is_behind
 
 PATH = "/replication/standing"
 _ASK_TIMEOUT_S = 1.0
+#: So many records are folded in a moment.
+_MOMENT_RECORDS = 2_000
 #: How the fold of the live views is called among a department's marks.
 VIEWS = "views"
 
@@ -136,6 +138,12 @@ class Overview:
             "nodes": [self._node(name, standings.get(name)) for name in names],
             "shards": [self._shard(code, standings) for code in sorted(self._shards)],
         }
+
+    async def folded(self, name: str) -> set[int]:
+        """The departments that a node could lead at once: what they go by is folded but for what a moment takes."""
+        standing = await self._ask(name)
+        shards = {} if standing is None else standing.shards
+        return {code for code, each in shards.items() if each.position - each.folded <= _MOMENT_RECORDS}
 
     async def _ask(self, name: str) -> NodeStanding | None:
         try:
