@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from peaceriver.errors import OutcomeUnknown, Unavailable
+from peaceriver.errors import DiskFull, Invalid, OutcomeUnknown, Unavailable
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.overview import Overview
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.replication import Replication
 from peaceriver.node.sending import Sender
 from peaceriver.protocol.members import Members
+from peaceriver.protocol.messages import Answer
 from peaceriver.query.cutoff import AtTime
 from peaceriver.query.lists import ListQuery
 from peaceriver.shard.keeper import Keeper
 from peaceriver.shard.proposal import Outcome, Receipt
 from peaceriver.shard.shard import Shard
+from peaceriver.stamp import Stamp, logical
 from tests.scenario.trio import LEASE_S, ME, NAMES, Trio, trio, until
 from tests.scenario.words import create, modify
 
@@ -51,6 +54,32 @@ async def test_any_node_takes_messages_and_all_have_the_same_journal(three: Trio
     for node in three.nodes.values():
         _, found = await node.reading.actor(code, "Order", "n2", Freshness(as_of=None))
         assert found.version == 1
+
+
+async def test_a_receipt_of_a_clock_that_is_ahead_is_read_where_it_has_not_come_yet(
+    three: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = await three.department()
+    leader = await three.leader(code)
+    follower = (await three.followers(code))[0]
+    await three.level(code)
+    keeper = three[follower].replication.keepers[code]
+    answered = keeper.answered
+
+    async def slowly(node: str, answer: Answer, taken: list[bytes]) -> None:
+        await asyncio.sleep(1)
+        await answered(node, answer, taken)
+
+    monkeypatch.setattr(keeper, "answered", slowly)
+    hour = logical(datetime.now(UTC) + timedelta(hours=1))
+    await three[leader].shards[code].tick(hour)
+    receipt = await three.receipt(create(code, "Order/1"), by=leader)
+    assert receipt.stamp.time > hour
+    _, found = await three[follower].reading.actor(code, "Order", "1", Freshness(after=(receipt.stamp,), timeout_s=10))
+    assert found.version == 1
+    made_up = Stamp(receipt.stamp.time + 1_000_000, code)
+    with pytest.raises(Invalid, match="future"):
+        await three[follower].reading.actor(code, "Order", "1", Freshness(after=(made_up,), timeout_s=10))
 
 
 async def test_leaders_are_spread_over_the_nodes(three: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +119,27 @@ async def test_nobody_is_handed_a_department_that_it_would_first_have_to_fold(
     for node in three.nodes.values():
         monkeypatch.setattr(node.membership, "_folded", node.overview.folded)
     await until(lambda: three.any.shards[code].leader == first, "hand-over")
+
+
+async def test_a_leader_without_room_hands_over_to_who_has_some(three: Trio) -> None:
+    code = await three.department()
+    leader = await three.leader(code)
+    room = three[leader].room
+    floor = room.free_bytes_min
+    try:
+        room.free_bytes_min = 2**62
+        await until(lambda: three.any.shards[code].leader not in (None, leader), "leader with room")
+        assert (await three.receipt(create(code, "Order/1"), by=leader)).complete
+        for each in three.nodes.values():
+            each.room.free_bytes_min = 2**62
+        refused = (await three.send(create(code, "Order/2"), by=leader))[0]
+        assert isinstance(refused, DiskFull)
+        epoch = three.any.shards[code].epoch
+        await asyncio.sleep(3 * LEASE_S)
+        assert three.any.shards[code].epoch == epoch, "it is handed to nobody who has no room either"
+    finally:
+        for each in three.nodes.values():
+            each.room.free_bytes_min = floor
 
 
 async def test_when_the_leader_stops_another_one_goes_on_and_it_comes_back(three: Trio) -> None:

@@ -109,6 +109,10 @@ class Cutoffs:
                 await self._shards.at(code, "after").folded.reached(position)
             return
         shard = self._shards.at(after.shard, "after")
+        if after.time > max(shard.complete_stamp, wall_clock() + STAMP_AHEAD_MAX) and not shard.serving:
+            # The clock of whoever leads may be ahead, and this replica behind: then it has the record soon.
+            newest = await self._latest.positions([shard.code], timeout_s)
+            await shard.folded.reached(newest[shard.code])
         if after.time > max(shard.tip.stamp, wall_clock() + STAMP_AHEAD_MAX):
             raise Invalid(f"after={after} lies in the future", errors=(Offence("after", "lies in the future"),))
         found = await self._stamps.find([after], timeout_s)

@@ -12,6 +12,7 @@ import structlog
 from peaceriver.directory.directory import Directory
 from peaceriver.errors import Conflict, LedElsewhere, NotFound, Refused, Unavailable
 from peaceriver.limits import BALANCE_AFTER_S, VOTERS
+from peaceriver.node.room import Room
 from peaceriver.postgres import DatabaseError, Unreachable
 from peaceriver.protocol.members import Members, placed
 from peaceriver.shard.keeper import Keeper
@@ -33,6 +34,7 @@ class Membership:
         name: str,
         directory: Directory,
         keepers: Mapping[int, Keeper],
+        room: Room,
         *,
         folded: Callable[[str], Awaitable[set[int]]],
         lease_s: float,
@@ -43,6 +45,7 @@ class Membership:
         self._folded_at: dict[str, set[int]] = {}
         self._directory = directory
         self._keepers = keepers
+        self._room = room
         self._lease_s = lease_s
         #: Whether the last look has found something to change.
         self._changed = False
@@ -109,11 +112,11 @@ class Membership:
         await keeper.shard.append(Proposal(system=(("member", member_body(members)),)), bounded=False)
 
     def _successor(self, keeper: Keeper, voting: list[str], now: float) -> str | None:
-        """Who is to lead instead of this node: it is leaving, or it stands in for the one that leads when it can."""
+        """Who is to lead instead of this node: it is leaving, has no room, or stands in for who leads when it can."""
         replica = keeper.replica
         assert replica.reign is not None
         others = [each for each in replica.level(now) if each in voting and each != self._name]
-        if self._name not in voting:
+        if self._name not in voting or self._room.lack is not None:
             return next(iter(others), None)
         if now - replica.reign.since < BALANCE_AFTER_S:
             return None

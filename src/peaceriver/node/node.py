@@ -90,10 +90,10 @@ class Node:
         )
         peers, keepers = self.replication.peers, self.replication.keepers
         self.overview = Overview(
-            name, peers, self.directory, self.shards, keepers, self.replication.pullers, self.agents
+            name, peers, self.directory, self.shards, keepers, self.replication.pullers, self.agents, self.room
         )
         self.membership = Membership(
-            name, self.directory, keepers, folded=self.overview.folded, lease_s=self.company.lease_s
+            name, self.directory, keepers, self.room, folded=self.overview.folded, lease_s=self.company.lease_s
         )
         self.routing = Routing(name, self.shards, peers, self.room)
         self.stamps = Stamps(database, self.shards, self.routing.tick)

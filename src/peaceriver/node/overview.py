@@ -16,6 +16,7 @@ from peaceriver.node.agents import Agents
 from peaceriver.node.departments import Departments
 from peaceriver.node.peers import Away, Peers
 from peaceriver.node.pulling import Puller
+from peaceriver.node.room import Room
 from peaceriver.node.wire import framed, unframed
 from peaceriver.record import written_time
 from peaceriver.shard.keeper import Keeper
@@ -58,6 +59,8 @@ class NodeStanding(msgspec.Struct, array_like=True):
     name: str
     url: str | None
     boots: int
+    #: Why nothing may be written to its disk, if so.
+    lack: str | None
     shards: dict[int, ReplicaStanding]
 
 
@@ -73,6 +76,7 @@ class Overview:
         keepers: Mapping[int, Keeper],
         pullers: Mapping[str, Puller],
         agents: Agents,
+        room: Room,
     ) -> None:
         self._name = name
         self._peers = peers
@@ -81,6 +85,7 @@ class Overview:
         self._keepers = keepers
         self._pullers = pullers
         self._agents = agents
+        self._room = room
         self.url: str | None = None
 
     def own(self) -> NodeStanding:
@@ -89,6 +94,7 @@ class Overview:
             self._name,
             self.url,
             self._peers.identity.boots,
+            self._room.lack,
             {code: self._replica(shard, self._keepers[code]) for code, shard in self._shards.items()},
         )
 
@@ -140,9 +146,12 @@ class Overview:
         }
 
     async def folded(self, name: str) -> set[int]:
-        """The departments that a node could lead at once: what they go by is folded but for what a moment takes."""
+        """The departments that a node could lead at once: what they go by is folded but for what a moment takes.
+
+        None where its disk has no room.
+        """
         standing = await self._ask(name)
-        shards = {} if standing is None else standing.shards
+        shards = {} if standing is None or standing.lack is not None else standing.shards
         return {code for code, each in shards.items() if each.position - each.folded <= _MOMENT_RECORDS}
 
     async def _ask(self, name: str) -> NodeStanding | None:
