@@ -920,4 +920,13 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 
 def test_there_may_be_so_many_connections_and_no_more(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "CONNECTIONS_MAX", 0)
+    monkeypatch.setattr(connection, "NODES_CONNECTIONS_MAX", 0)
     assert spoken(served).startswith(b"HTTP/1.1 503 ")
+
+
+def test_clients_leave_some_connections_to_the_other_nodes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECTIONS_MAX", 0)
+    head = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    for client in (b"POST /messages", b"GET /cluster", b"GET /x/replication/poll"):
+        assert spoken(served, client + head).startswith(b"HTTP/1.1 503 ")
+    assert spoken(served, b"POST /replication/poll" + head).startswith(b"HTTP/1.1 400 ")

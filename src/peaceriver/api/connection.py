@@ -22,7 +22,10 @@ HEAD_TIMEOUT_S = 10.0
 BODY_TIMEOUT_S = 30.0
 HEAD_BYTES_MAX = 64 * 1024
 CONNECTIONS_MAX = 1_000
+#: So many more, for the other nodes alone: clients must not keep them from each other.
+NODES_CONNECTIONS_MAX = 100
 
+_BETWEEN_NODES = b"/replication/"
 _HEAD_END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 
@@ -36,13 +39,16 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._in_body = False
         self._head_bytes = 0
+        #: Whether it is one of those that are there for the other nodes.
+        self._is_spare = False
         #: Runs while a head, or a body, is being waited for.
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
-            self._refuse(Unavailable(f"{CONNECTIONS_MAX} connections are open; close some, or try again later"))
+        self._is_spare = len(self.connections) > CONNECTIONS_MAX
+        if len(self.connections) > CONNECTIONS_MAX + NODES_CONNECTIONS_MAX:
+            self._too_many()
         else:
             self._timer = self.loop.call_later(HEAD_TIMEOUT_S, self._too_slow)
 
@@ -68,12 +74,20 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_timer()
         self._in_head, self._in_body, self._head_bytes = False, True, 0
-        super().on_headers_complete()
+        if self._is_spare and not self.url.startswith(_BETWEEN_NODES):
+            self._too_many()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():  # of what is refused already nothing is taken in
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._stop_timer()
         self._in_body = False
-        super().on_message_complete()
+        if not self.transport.is_closing():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Malformed(f"this is not an HTTP/1.1 request: {msg}"))
@@ -82,6 +96,9 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _too_many(self) -> None:
+        self._refuse(Unavailable(f"{CONNECTIONS_MAX} connections are open; close some, or try again later"))
 
     def _too_slow(self) -> None:
         if not self._in_body:
