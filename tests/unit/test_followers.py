@@ -82,6 +82,8 @@ async def test_a_poll_that_builds_on_one_that_did_not_come_is_asked_for_everythi
     # The second one asked for the department, and was given up on its way.
     third, _ = await told.poll(poll(3, seen=1))
     assert third.again
+    fourth, _ = await told.poll(poll(4, seen=1))
+    assert fourth.again, "the answer to the third one was given up as well"
     second, _ = await told.poll(poll(2, seen=1, asks=True))
     assert (second.again, second.answers) == (False, []), "it comes too late"
     whole, _ = await told.poll(poll(5, seen=3, whole=True, asks=True))

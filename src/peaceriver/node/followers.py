@@ -27,6 +27,8 @@ class _Session:
     def __init__(self, run: UUID) -> None:
         self.run = run
         self.number = 0
+        #: A poll has not come.
+        self.has_gap = False
         self.fetches: dict[int, Fetch] = {}
         #: Departments about which there may be news.
         self.stirred: set[int] = set()
@@ -87,10 +89,11 @@ class Followers:
             if session is not None:
                 session.ahead.close()
             session = self._sessions[node] = _Session(poll.identity.run)
-        elif session is None or not is_known or poll.number != session.number + 1:
-            # What the one before asked for has not come, and may never: it was given up on its way.
+        elif session is None or not is_known or session.has_gap or poll.number != session.number + 1:
+            # What the one before asked for has not come, and may never: it was given up on its way. Also this answer
+            # may be given up: every later poll is answered like that, until one tells everything.
             if session is not None and is_known:
-                session.number = poll.number
+                session.number, session.has_gap = poll.number, True
             return Polled(again=True), []
         session.number = poll.number
         session.news.set()  # an older poll that still waits has nothing more to wait for
