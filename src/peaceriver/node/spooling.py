@@ -12,12 +12,13 @@ from uuid import UUID
 
 import msgspec
 
-from peaceriver.errors import Behind, Busy, DiskFull, LedElsewhere, OutcomeUnknown, Refused
+from peaceriver.errors import Behind, LedElsewhere, OutcomeUnknown, Refused
 from peaceriver.limits import PART_MESSAGES_MAX, SPOOL_AFTER_S
 from peaceriver.message import Envelope
 from peaceriver.node.identity import new_id
 from peaceriver.node.pending import Pending
 from peaceriver.node.sending import Sender, Sending
+from peaceriver.postgres import Unreachable
 from peaceriver.shard.pending import Kept
 from peaceriver.shard.proposal import Sent
 
@@ -55,20 +56,23 @@ class Spooling:
             return list(await self._sending.send_atomic(messages, sender))
         named = [_named(each) for each in messages]
         code = named[0].recorded_in
+        doubt: OutcomeUnknown | None = None
         if not self._pending.spooled_for(code) or any(each.recorded_in != code for each in named):
             try:
                 return list(await self._sending.send_atomic(named, _impatient(sender)))
-            except _MAY_WAIT:
-                pass  # it waits, then
+            except _MAY_WAIT as error:
+                doubt = error if isinstance(error, OutcomeUnknown) else None  # it waits, then
         for index, each in enumerate(named):
             try:
                 self._sending.checked(each)
             except Refused as refusal:
                 refusal.message_id = str(each.id)
-                raise refusal.of_batch(index) from None
-        spooled = await self._pending.keep(code, [_kept(each, sender) for each in named], atomic=True)
-        self._kept(code)
-        return list(spooled)
+                raise doubt or refusal.of_batch(index) from None
+        try:
+            return list(await self._keep(code, named, sender, atomic=True))
+        except Refused as refusal:
+            # What may be recorded is never told to be refused.
+            raise doubt or refusal from None
 
     async def _send_part(
         self, messages: Sequence[Envelope | Refused], sender: Sender, promoted: tuple[UUID, ...]
@@ -88,26 +92,45 @@ class Spooling:
                     self._sending.checked(each)
                     waiting[each.recorded_in].append((index, each))
                 except Refused as refusal:
-                    refusal.message_id = str(each.id)
-                    outcomes[index] = refusal
+                    _refuse(outcomes, index, each, refusal)
         for code, lane in waiting.items():
-            outcomes.update(await self._spool(code, lane, sender))
+            await self._spool(code, lane, sender, outcomes)
         return [outcomes[index] for index in range(len(messages))]
 
     def _waits(self, message: Envelope | Refused) -> bool:
         return isinstance(message, Envelope) and self._pending.spooled_for(message.recorded_in) > 0
 
-    async def _spool(self, code: int, lane: Sequence[tuple[int, Envelope]], sender: Sender) -> dict[int, Sent]:
-        """Keep one department's messages in their order; what becomes of each, by its index."""
+    async def _spool(
+        self, code: int, lane: Sequence[tuple[int, Envelope]], sender: Sender, outcomes: dict[int, Sent]
+    ) -> None:
+        """Keep one department's messages in their order; what becomes of each is put into ``outcomes``."""
         try:
-            spooled = await self._pending.keep(code, [_kept(each, sender) for _, each in lane], atomic=False)
-        except (Busy, DiskFull) as refusal:
-            return {
-                index: type(refusal)(refusal.detail, message_id=str(each.id), retry_after_s=refusal.retry_after_s)
-                for index, each in lane
-            }
+            spooled = await self._keep(code, [each for _, each in lane], sender, atomic=False)
+        except Refused as refusal:
+            for index, each in lane:
+                _refuse(outcomes, index, each, refusal)
+            return
+        outcomes.update({index: outcome for (index, _), outcome in zip(lane, spooled, strict=True)})
+
+    async def _keep(self, code: int, messages: Sequence[Envelope], sender: Sender, *, atomic: bool) -> Sequence[Sent]:
+        """Keep messages of one department durably; raises Refused, also where this node's database is away."""
+        try:
+            spooled = await self._pending.keep(code, [_kept(each, sender) for each in messages], atomic=atomic)
+        except Unreachable as error:
+            raise OutcomeUnknown(
+                f"nobody records messages for department {code} now, and whether this node keeps them is not known: "
+                f"its database does not answer ({error}); send them again under the same ids"
+            ) from error
         self._kept(code)
-        return {index: outcome for (index, _), outcome in zip(lane, spooled, strict=True)}
+        return spooled
+
+
+def _refuse(outcomes: dict[int, Sent], index: int, message: Envelope, refusal: Refused) -> None:
+    """What may be recorded is never told to be refused."""
+    if not isinstance(outcomes.get(index), OutcomeUnknown):
+        outcomes[index] = type(refusal)(
+            refusal.detail, errors=refusal.errors, message_id=str(message.id), retry_after_s=refusal.retry_after_s
+        )
 
 
 def _named(envelope: Envelope) -> Envelope:
