@@ -1,4 +1,4 @@
-"""A leader whose own PostgreSQL server hangs, or is away: the others go on, and it comes back."""
+"""A leader whose own PostgreSQL server hangs: the others go on, and it comes back; alone, it waits."""
 
 from __future__ import annotations
 
@@ -6,60 +6,56 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from peaceriver.embedded import Server
 from peaceriver.embedded.processes import children
-from tests.scenario.trio import LEASE_S, Trio, trio, until
+from peaceriver.limits import LEASE_S
+from tests.scenario.trio import trio, until
 from tests.scenario.words import create
+from tests.scenario.world import Restart
 
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture
-async def three(tmp_path: Path) -> AsyncIterator[Trio]:
-    async with trio(tmp_path) as made:
-        yield made
-
-
-async def test_a_leader_whose_server_hangs_leaves_it_to_others_to_lead(three: Trio) -> None:
-    code = await three.department(100)
-    leader = await three.led(code)
-    other = next(name for name in three.nodes if name != leader)
-    before = await three.receipt(create(code, "Order/1"), by=other)
-    server = three.servers[leader].pid
-    frozen = [server, *children(server)]
+@contextmanager
+def hanging(server: Server) -> Iterator[None]:
+    """A server whose processes are stopped for the block: connections stay, and nothing is answered."""
+    frozen = [server.pid, *children(server.pid)]
     for each in frozen:
         os.kill(each, signal.SIGSTOP)
     try:
-        during = await three.receipt(create(code, "Order/2"), by=other)
-        assert three.nodes[leader].replication.keepers[code].replica.leads is None
-        again = await three.receipt(create(code, "Order/1", id=before.id), by=other)
-        assert (again.duplicate, again.position) == (True, before.position)
+        yield
     finally:
         for each in frozen:
             os.kill(each, signal.SIGCONT)
-    assert await three.level(code) >= during.position
 
 
-async def test_a_leader_that_is_alone_waits_for_its_server(tmp_path: Path) -> None:
-    one = Trio(tmp_path)
-    await one.start("n1", founders=("n1",))
-    try:
-        code = await one.department(100)
-        epoch = one.any.shards[code].epoch
-        frozen = [one.servers["n1"].pid, *children(one.servers["n1"].pid)]
-        for each in frozen:
-            os.kill(each, signal.SIGSTOP)
-        sending = asyncio.ensure_future(one.receipt(create(code, "Order/1")))
-        try:
-            await until(lambda: one.any.shards[code].stalled_for(time.monotonic()) > 3 * LEASE_S, "stalled appends")
-        finally:
-            for each in frozen:
-                os.kill(each, signal.SIGCONT)
-        assert (await sending).complete
-        assert one.any.shards[code].epoch == epoch
-    finally:
-        await one.stop("n1")
+async def test_a_leader_whose_server_hangs_leaves_it_to_others_to_lead(tmp_path: Path) -> None:
+    async with trio(tmp_path) as three:
+        code = await three.department()
+        leader = await three.leader(code)
+        other = (await three.followers(code))[0]
+        before = await three.receipt(create(code, "Order/1"), by=other)
+        with hanging(three.servers[leader]):
+            during = await three.receipt(create(code, "Order/2"), by=other)
+            assert three[leader].replication.keepers[code].replica.leads is None
+            again = await three.receipt(create(code, "Order/1", id=before.id), by=other)
+            assert (again.duplicate, again.position) == (True, before.position)
+        assert await three.level(code) >= during.position
+
+
+async def test_a_leader_that_is_alone_waits_for_its_server(own_world: Restart) -> None:
+    world = await own_world()
+    code = await world.department()
+    shard = world.node.shards[code]
+    epoch = shard.epoch
+    with hanging(world.server):
+        sending = asyncio.create_task(world.receipt(create(code, "Order/1")))
+        await until(lambda: shard.stalled_for(time.monotonic()) > 2.3 * LEASE_S, "append that hangs")
+    assert (await sending).complete
+    assert shard.epoch == epoch

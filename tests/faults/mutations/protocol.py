@@ -35,10 +35,8 @@ def shorter_may_lead() -> None:
 
 
 def acknowledge_unwritten() -> None:
-    async def apply(self: Keeper, effect: Any, taken: Any) -> list[Effect]:
-        shard, fetched, before = self.shard, effect.rows, self.shard.tip
-        after = rows.tip_of(taken[-1]) if taken else before
-        queue = self.__dict__.setdefault("_late", asyncio.Lock())
+    # Nothing is written before somebody else needs the room.
+    _configured(synchronous_commit="off", wal_writer_delay="10s", wal_writer_flush_after="1GB")
 
 
 def never_flushed() -> None:
