@@ -14,7 +14,7 @@ import structlog
 
 from peaceriver.errors import Withheld
 from peaceriver.limits import FOLD_BEHIND_PAUSE_S, FOLD_PAUSE_S, STEP_RECORDS_MAX
-from peaceriver.postgres import Transaction, Unreachable
+from peaceriver.postgres import DatabaseDiskFull, Transaction, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import documents, journal, view_tables
 from peaceriver.shard.documents import Change, ModelAt, status_after
@@ -142,8 +142,8 @@ class Folder:
                     await self._step()
                     self._unsure = False
                 await self._rest()
-            except (*Unreachable, Withheld) as error:
-                # It is made, if it was not, when the database, or what is damaged, is back.
+            except (*Unreachable, DatabaseDiskFull, Withheld) as error:
+                # It is made, if it was not, when the database, room on its disk, or what is damaged, is back.
                 log.warning("views wait", shard=self._shard.code, reason=str(error))
                 await asyncio.sleep(_RETRY_PAUSE_S)
             except Exception:  # outermost: readers wait for these views, so the step is tried again, and loudly
