@@ -11,7 +11,7 @@ import pytest
 
 from peaceriver.errors import Conflict, OutcomeUnknown
 from peaceriver.node.cutoffs import Freshness
-from peaceriver.node.exceptions import Standing
+from peaceriver.node.standings import Standing
 from peaceriver.shard.journal import pending_sql
 from peaceriver.shard.proposal import Receipt
 from tests.scenario.trio import ME, Trio, trio, until

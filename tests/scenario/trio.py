@@ -18,12 +18,12 @@ from peaceriver.api.serving import Serving, serve
 from peaceriver.application import Application
 from peaceriver.embedded import Server
 from peaceriver.message import Envelope
-from peaceriver.node.exceptions import Standing
 from peaceriver.node.launch import NONE, node_on_server, publish
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.replication import Company
 from peaceriver.node.sending import Sender
+from peaceriver.node.standings import Standing
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
 from peaceriver.shard.proposal import Outcome, Receipt

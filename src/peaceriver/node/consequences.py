@@ -2,13 +2,16 @@
 
 A message and everything that rules made of it, in whatever department, share a root. A consequence is always later than
 its cause, so one pass over the records of a root in the order of their stamps finds all that follow from one of them.
+
+Only what is complete is counted and shown. What rules did and departments took in is known as soon as it is recorded
+here, where this node leads: that it was done holds once it is complete as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,15 +20,16 @@ import msgspec
 from peaceriver.errors import Behind, NotFound, TooLarge
 from peaceriver.limits import CONSEQUENCES_MAX, READ_TIMEOUT_S
 from peaceriver.node.departments import Departments
-from peaceriver.node.exceptions import Exceptions, Standing
+from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.progress import Progress
 from peaceriver.node.receipts import Receipts
 from peaceriver.node.stamps import Stamps
+from peaceriver.node.standings import Standing
 from peaceriver.postgres import Database, Row
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal
 from peaceriver.shard.exceptions import exception_id
-from peaceriver.shard.watermark import Watermark
+from peaceriver.shard.shard import DELIVERY, Shard
 from peaceriver.stamp import Stamp
 
 _LOOK_AGAIN_S = 0.05
@@ -102,12 +106,12 @@ class Consequences:
         if not await self._arrived(message_id, deadline):
             return Settled(settled=False, records=0, exceptions=(), positions={})
         before = await self._consequences_of(message_id)
-        records, done = await self._looked_again(message_id, before)
+        records, done = await self._looked_again(message_id, before, deadline)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while not done:
                     await self._acted_on(records)
-                    records, done = await self._looked_again(message_id, records)
+                    records, done = await self._looked_again(message_id, records, deadline)
         return await self._result(records, acted_on=done)
 
     async def _arrived(self, message_id: UUID, deadline: float) -> bool:
@@ -127,16 +131,32 @@ class Consequences:
         return True
 
     async def _rows_of(self, message_id: UUID) -> list[Row]:
-        """The records of a message, and the exceptions that answer it."""
+        """The complete records of a message, and the exceptions that answer it."""
         answers = [exception_id(message_id, each) for each in self._shards]
+        complete = self._shards.complete()
         async with self._database.reading() as tx:
-            return await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, *answers])
+            rows = await journal.sql.recorded_anywhere.rows(tx, ids=[message_id, *answers])
+        return _complete(rows, complete)
 
-    async def _looked_again(self, message_id: UUID, before: Sequence[Record]) -> tuple[list[Record], bool]:
-        """The consequences as they are now; and whether all that were there before were acted on, to no further end."""
-        done = all([await self._is_acted_on(each) for each in before])
+    async def _looked_again(
+        self, message_id: UUID, before: Sequence[Record], deadline: float
+    ) -> tuple[list[Record], bool]:
+        """The consequences as they are now; and whether all that were there before were acted on, to no further end.
+
+        Where they were, it waits until then for what was recorded by that to be complete.
+        """
+        shards = self._concerned(before)
+        voids = [each.voids for each in shards]
+        done = all([await self._is_acted_on(each) for each in before]) and await _completed(shards, deadline)
+        # Where something was taken back meanwhile, what was done may be undone.
+        done = done and voids == [each.voids for each in shards]
         records = await self._consequences_of(message_id)
         return records, done and len(records) == len(before)
+
+    def _concerned(self, records: Iterable[Record]) -> list[Shard]:
+        """The departments where something is to be done for records: where rules act on them, and where they go."""
+        codes = {code for each in records for code in (each.shard, each.receiver_shard)}
+        return [self._shards[code] for code in codes if code is not None and code in self._shards]
 
     async def _result(self, records: Sequence[Record], *, acted_on: bool) -> Settled:
         waiting = await self._waiting_for(records)
@@ -150,32 +170,48 @@ class Consequences:
 
     async def _is_acted_on(self, record: Record) -> bool:
         """Whether nothing is left to do for a record, but for what an exception holds up that waits for somebody."""
-        arrived = self._arrival(record)
-        return (arrived is None or arrived.value >= record.position) and not await self._progress.is_busy(record)
+        if self._shards[record.shard].standing < record.position or not self._has_arrived(record):
+            return False
+        return not await self._progress.is_busy(record)
 
     async def _acted_on(self, records: Sequence[Record]) -> None:
-        """Wait until nothing is left to do for any of the records."""
+        """Wait until there may be nothing left to do for any of the records."""
         for record in records:
-            arrived = self._arrival(record)
-            if arrived is not None:
-                await arrived.reached(record.position)
+            shard = self._shards[record.shard]
+            if shard.standing < record.position:
+                # A follower folds a moment later what a record says of exceptions and marks.
+                await shard.folded.reached(record.position)
+            await self._arrival(record)
             await self._progress.done(record)
 
-    def _arrival(self, record: Record) -> Watermark | None:
-        """How far its receiver has taken in what its sender sent; None where it is sent to nobody here."""
+    def _has_arrived(self, record: Record) -> bool:
+        """Whether its receiver has taken a record in; so where it is sent to nobody here.
+
+        The mark tells: those who wait for it are not told where it was taken back.
+        """
+        receiver = self._receiver(record)
+        return receiver is None or receiver.marks.get((DELIVERY, record.shard), 0) >= record.position
+
+    async def _arrival(self, record: Record) -> None:
+        """Wait until its receiver may have taken a record in."""
+        receiver = self._receiver(record)
+        if receiver is not None:
+            await receiver.delivered_from(record.shard).reached(record.position)
+            if not self._has_arrived(record):
+                await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def _receiver(self, record: Record) -> Shard | None:
+        """The department that a record is sent to, if it is here."""
         if record.kind != "sent" or record.receiver_shard is None:
             return None
-        receiver = self._shards.get(record.receiver_shard)
-        return None if receiver is None else receiver.delivered_from(record.shard)
+        return self._shards.get(record.receiver_shard)
 
     async def _waiting_for(self, records: Sequence[Record]) -> list[Standing]:
         """The exceptions that are open among the records, or that one of the records waits behind."""
         ids = {each.message_id for each in records if each.kind == "exception"}
         for record in records:
             ids.update(await self._progress.held_up_by(record))
-        async with self._database.reading() as tx:
-            rows = await journal.sql.open_among.rows(tx, ids=[each for each in ids if each is not None])
-        return [await self._exceptions.at(row["id"]) for row in rows]
+        return await self._exceptions.open_among(each for each in ids if each is not None)
 
     async def _consequences_of(self, message_id: UUID) -> list[Record]:
         first = [from_row(row) for row in await self._rows_of(message_id)]
@@ -186,14 +222,8 @@ class Consequences:
         return following_from(await self._under(first[0].root), message_id, *answers)
 
     async def explain(self, stamp: Stamp) -> Explanation:
-        """Where the record with a stamp is from, and what it led to; raises NotFound, TooLarge."""
-        found = await self._stamps.find([stamp], READ_TIMEOUT_S)
-        if found.behind:
-            raise Behind(f"this node is not as far as {stamp} yet; ask again in a moment")
-        self._shards.check_records(found.records.values())
-        record = found.records.get(stamp)
-        if record is None:
-            raise NotFound(f"no record has the stamp {stamp}; GET /journal lists those that there are")
+        """Where the record with a stamp is from, and what it led to; raises NotFound, Behind, TooLarge."""
+        record = await self._at(stamp)
         records = [record] if record.root is None else await self._under(record.root)
         parents = parents_of(records)
         cause = parents.get(stamp)
@@ -205,16 +235,49 @@ class Consequences:
             records=tuple(records),
         )
 
+    async def _at(self, stamp: Stamp) -> Record:
+        """The record that has a stamp, once it is complete; raises NotFound, and Behind where that takes too long."""
+        deadline = asyncio.get_running_loop().time() + READ_TIMEOUT_S
+        while True:
+            complete = self._shards.complete()
+            found = await self._stamps.find([stamp], _left(deadline))
+            if found.behind:
+                raise Behind(f"this node is not as far as {stamp} yet; ask again in a moment")
+            self._shards.check_records(found.records.values())
+            record = found.records.get(stamp)
+            if record is None:
+                raise NotFound(f"no record has the stamp {stamp}; GET /journal lists those that there are")
+            if record.position <= complete.get(record.shard, 0):
+                return record
+            # It may be taken back as well: then it is not found the next time.
+            if not await self._shards[record.shard].complete.reached_within(record.position, _left(deadline)):
+                raise Behind(f"the record with the stamp {stamp} is not complete yet; ask again in a moment")
+
     async def _under(self, root: UUID) -> list[Record]:
+        complete = self._shards.complete()
         async with self._database.reading() as tx:
-            rows = await journal.sql.under_root.rows(
-                tx, root=root, shards=list(self._shards), records=CONSEQUENCES_MAX + 1
-            )
+            rows = await journal.sql.under_root.rows(tx, root=root, shards=list(complete), records=CONSEQUENCES_MAX + 1)
         if len(rows) > CONSEQUENCES_MAX:
             raise TooLarge(f"message {root} led to more than {CONSEQUENCES_MAX:,} records: look at its parts")
-        found = [from_row(row) for row in rows]
+        found = [from_row(row) for row in _complete(rows, complete)]
         self._shards.check_records(found)
         return found
+
+
+def _complete(rows: Iterable[Row], complete: Mapping[int, int]) -> list[Row]:
+    """The rows up to where each department was complete."""
+    return [row for row in rows if row["position"] <= complete.get(row["shard"], 0)]
+
+
+async def _completed(shards: Sequence[Shard], deadline: float) -> bool:
+    """Whether all that is folded into departments' standings now is complete by then."""
+    ends = [(each.complete, each.standing) for each in shards]
+    return all([await complete.reached_within(end, _left(deadline)) for complete, end in ends])
+
+
+def _left(deadline: float) -> float:
+    """How many seconds are left until then."""
+    return max(deadline - asyncio.get_running_loop().time(), 0.0)
 
 
 def following_from(records: Iterable[Record], message_id: UUID, *answers: UUID) -> list[Record]:

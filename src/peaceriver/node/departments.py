@@ -27,6 +27,13 @@ class Departments(dict[int, Shard]):
         errors = () if pointer is None else (Offence(pointer, "no such department"),)
         raise NotFound(f"there is no department {code}", errors=errors)
 
+    def complete(self) -> dict[int, int]:
+        """How far each is complete now, by code. Taken before a look at the journals, it bounds what of that is shown.
+
+        What lies beyond it may be taken back while somebody looks, and another record may then be complete there.
+        """
+        return {code: shard.complete.value for code, shard in self.items()}
+
     def check_journals(self) -> None:
         """Raise Withheld where the journal of any department is damaged here."""
         for shard in self.values():

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
-from peaceriver import jsontext
 from peaceriver.errors import Conflict, Invalid, LedElsewhere, NotFound, Offence, OutcomeUnknown, Refused
 from peaceriver.message import Envelope, derived_id, same_message
 from peaceriver.node.agents import Agents
 from peaceriver.node.departments import Departments
 from peaceriver.node.room import Room
 from peaceriver.node.sending import Sender, Sending
+from peaceriver.node.standings import Standing, Standings
 from peaceriver.postgres import Database
-from peaceriver.record import Record, from_row, written_time
 from peaceriver.shard import journal, resolving
 from peaceriver.shard.attempt import MarkMoved, Resolved
 from peaceriver.shard.exceptions import entry_of
-from peaceriver.shard.journal import ExceptionState
 from peaceriver.shard.proposal import ExceptionEntry, Wish, supplied
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.watermark import Watermark
@@ -29,26 +28,6 @@ from peaceriver.shard.watermark import Watermark
 How = Literal["retry", "skip", "answer"]
 _BECOMES = {"retry": "retried", "skip": "skipped", "answer": "answered"}
 _TRIES_MAX = 5
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """An exception as it stands: its opening record, and what was folded from the later ones."""
-
-    opening: Record
-    state: ExceptionState
-    #: What went wrong last (RFC 9457).
-    problem: dict[str, Any]
-
-    def public(self) -> dict[str, Any]:
-        """The exception as the API shows it: its opening record, and where it stands."""
-        retry_at = self.state.retry_at
-        return self.opening.public() | {
-            "state": self.state.state,
-            "attempt": self.state.attempt,
-            "retry_at": None if retry_at is None else written_time(retry_at),
-            "detail": self.problem["detail"],
-            "problem": self.problem,
-        }
 
 
 class Exceptions:
@@ -60,24 +39,36 @@ class Exceptions:
         self._agents = agents
         self._sending = sending
         self._room = room
+        self._standings = Standings(database, shards)
 
     async def listed(self, *, state: str | None, limit: int, offset: int) -> list[Standing]:
         """Exceptions, oldest first; of one state, or all. Raises Withheld where they are damaged."""
         self._check()
-        async with self._database.reading() as tx:
-            rows = await journal.sql.exceptions.rows(
-                tx, shards=list(self._shards), state=state, records=limit, skipped=offset
-            )
-        return [_standing(row) for row in rows]
+        return await self._standings.listed(state=state, limit=limit, offset=offset)
 
     async def at(self, exception_id: UUID) -> Standing:
-        """One exception; raises NotFound, and Withheld where it may be damaged."""
+        """One exception, as far as its department is complete; raises NotFound, and Withheld where it may be damaged.
+
+        One whose opening is not complete is not there yet.
+        """
         self._check()
-        async with self._database.reading() as tx:
-            row = await journal.sql.exception_at.row(tx, id=exception_id)
-        if row is None:
-            raise NotFound(f"there is no exception {exception_id}; GET /exceptions lists those that there are")
-        return _standing(row)
+        found = await self._standings.at([exception_id])
+        if not found:
+            raise _missing(exception_id)
+        return found[0]
+
+    async def open_among(self, ids: Iterable[UUID]) -> list[Standing]:
+        """Those of some exceptions that are open, as far as their departments are complete; raises Withheld."""
+        self._check()
+        return await self._standings.open_among(ids)
+
+    async def _recorded(self, exception_id: UUID) -> Standing:
+        """One exception as it is recorded here, complete or not; raises NotFound, Withheld."""
+        self._check()
+        found = await self._standings.recorded(exception_id)
+        if found is None:
+            raise _missing(exception_id)
+        return found
 
     def _check(self) -> None:
         for shard in self._shards.values():
@@ -94,8 +85,12 @@ class Exceptions:
             # The same each time, so that an answer can be repeated by somebody who does not know whether it was heard.
             message = msgspec.structs.replace(message, id=derived_id(exception_id, "answer"))
         for _ in range(_TRIES_MAX):
-            standing = await self.at(exception_id)
+            standing = await self._recorded(exception_id)
             if standing.state.state != "open":
+                await self._stays(standing, sender)
+                standing = await self.at(exception_id)
+                if standing.state.state == "open":
+                    continue  # the end was taken back
                 return await self._repeated(standing, how, message)
             try:
                 await self._say(standing, how, sender, message)
@@ -107,15 +102,29 @@ class Exceptions:
             return now if now.state.state == "open" else await self._repeated(now, how, message)
         raise Conflict(f"exception {exception_id} is being resolved by others; look at it and try again")
 
-    async def _say(self, standing: Standing, how: How, sender: Sender, message: Envelope | None) -> None:
-        """Record what is to become of an open exception; raises MarkMoved or Resolved where it is open no longer."""
+    async def _stays(self, standing: Standing, sender: Sender) -> None:
+        """Wait until what became of an exception cannot be taken back any more; whoever leads can tell of that.
+
+        Raises LedElsewhere, OutcomeUnknown.
+        """
         shard = self._shards.at(standing.opening.shard)
+        if standing.state.position > shard.complete.value:
+            reign = self._led(shard, standing).reign
+            await _for_good(reign, standing.state.position, standing, sender.timeout_s)
+
+    def _led(self, shard: Shard, standing: Standing) -> Shard:
+        """The department of an exception; raises LedElsewhere where this node does not lead it."""
         if not shard.serving:
             raise LedElsewhere(
                 f"department {shard.code}, where exception {standing.state.id} is, is not led by this node; ask again "
                 "in a moment",
                 shard=shard.code,
             )
+        return shard
+
+    async def _say(self, standing: Standing, how: How, sender: Sender, message: Envelope | None) -> None:
+        """Record what is to become of an open exception; raises MarkMoved or Resolved where it is open no longer."""
+        shard = self._led(self._shards.at(standing.opening.shard), standing)
         entry = entry_of(standing.opening, standing.state)
         reign = shard.reign
         if how == "skip":
@@ -165,19 +174,21 @@ class Exceptions:
         return recorded is not None and same_message(said, supplied(recorded))
 
     async def _attempted(self, before: Standing, sender: Sender) -> Standing:
-        """How it stands after the next attempt, or when the sender's time is up."""
-        rule = before.state.rule
+        """How it stands after the next attempt, once that is complete; or when the sender's time is up."""
+        rule, shard = before.state.rule, self._shards.at(before.opening.shard)
         try:
             async with asyncio.timeout(sender.timeout_s):
                 while True:
                     agent = None if rule is None else self._agents.of(rule)
                     seen = 0 if agent is None else agent.changes.value
-                    now = await self.at(before.state.id)
+                    reign, now = shard.reign, await self._recorded(before.state.id)
                     if agent is None or now.state.state != "open" or now.state.attempt > before.state.attempt:
-                        return now
+                        await reign.reached(now.state.position)
+                        break
                     await agent.changes.passed(seen)
         except TimeoutError:
-            return await self.at(before.state.id)
+            pass  # it is shown as it stands
+        return await self.at(before.state.id)
 
 
 async def _for_good(reign: Watermark, position: int, standing: Standing, timeout_s: float) -> None:
@@ -189,23 +200,8 @@ async def _for_good(reign: Watermark, position: int, standing: Standing, timeout
         )
 
 
-def _standing(row: Any) -> Standing:
-    opening = from_row(row)
-    assert opening.message_id is not None
-    body = jsontext.read(opening.body.encode())
-    last = jsontext.read(row["last_body"].encode())
-    state = ExceptionState(
-        id=opening.message_id,
-        position=row["last_position"],
-        state=row["state"],
-        attempt=row["attempt"],
-        retry_at=row["retry_at"],
-        rule=None if "message" in body else opening.rule,
-        actor_type=opening.actor_type or "",
-        actor_id=opening.actor_id or "",
-        source_position=opening.source_position,
-    )
-    return Standing(opening=opening, state=state, problem=last.get("problem", body["problem"]))
+def _missing(exception_id: UUID) -> NotFound:
+    return NotFound(f"there is no exception {exception_id}; GET /exceptions lists those that there are")
 
 
 def _answering(entry: ExceptionEntry, message: Envelope | None, code: int, sender: Sender) -> Wish:

@@ -27,12 +27,12 @@ from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
 from peaceriver.moments import Moment, moment_text
 from peaceriver.node.cutoffs import Freshness
-from peaceriver.node.exceptions import Standing
 from peaceriver.node.node import Node
 from peaceriver.node.passing import node_for, pass_on
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.reading import ActorAt
 from peaceriver.node.sending import Sender
+from peaceriver.node.standings import Standing
 from peaceriver.query import cutoff as cutoffs
 from peaceriver.record import Record
 from peaceriver.shard.proposal import Concern, Sent

@@ -218,21 +218,47 @@ where size - octet_length(body) < :bytes
 order by position;
 
 -- exceptions --
--- Exceptions by their opening records, the oldest first, with what became of them.
+-- Exceptions by their opening records, the oldest first, with what became of them. Of some, the last entries are not
+-- complete: those are given as they stood before, at position 0 where they were not there yet.
+with earlier as (
+    select * from unnest(
+        :earlier_shards::integer[], :earlier_ids::uuid[], :earlier_positions::bigint[], :earlier_states::text[],
+        :earlier_attempts::integer[], :earlier_retries::timestamptz[])
+        as e (shard, id, position, state, attempt, retry_at)
+), standing as (
+    select shard, id, position, state, attempt, retry_at from exception
+    where shard = any(:shards::integer[]) and (shard, id) not in (select shard, id from earlier)
+    union all
+    select * from earlier where position > 0
+)
 select j.*, e.state, e.attempt, e.retry_at, e.position as last_position,
     (select last.body from journal last where last.shard = e.shard and last.position = e.position) as last_body
-from exception e
+from standing e
 join journal j on j.shard = e.shard and j.message_id = e.id
-where e.shard = any(:shards::integer[]) and (:state::text is null or e.state = :state)
+where :state::text is null or e.state = :state
 order by j.stamp, j.shard limit :records offset :skipped;
 
--- exception_at --
--- One exception, wherever it is, as the list shows it.
-select j.*, e.state, e.attempt, e.retry_at, e.position as last_position,
-    (select last.body from journal last where last.shard = e.shard and last.position = e.position) as last_body
-from exception e
-join journal j on j.shard = e.shard and j.message_id = e.id
-where e.id = :id;
+-- exceptions_after --
+-- What was recorded of exceptions beyond a position in each of some departments.
+select entry.*
+from unnest(:shards::integer[], :positions::bigint[]) as each (shard, position)
+cross join lateral (
+    select * from journal j where j.shard = each.shard and j.kind = 'exception' and j.position > each.position
+) as entry;
+
+-- exceptions_at --
+-- Some exceptions, wherever they are, with what became of them. Each is found by its id: a join of many of them might
+-- be planned as one pass over the journal.
+select found.*
+from unnest(:ids::uuid[]) as wanted (id)
+cross join lateral (
+    select j.*, e.state, e.attempt, e.retry_at, e.position as last_position,
+        (select last.body from journal last where last.shard = e.shard and last.position = e.position) as last_body
+    from exception e
+    join journal j on j.shard = e.shard and j.message_id = e.id
+    where e.id = wanted.id limit 1
+) as found
+order by found.stamp, found.shard;
 
 -- open_of --
 -- What a rule could not act on yet.
@@ -250,8 +276,11 @@ select exists (
 select * from exception where shard = :shard and id = any(:ids::uuid[]);
 
 -- open_among --
--- Which of some exceptions keep a message from being settled.
-select id from exception where id = any(:ids::uuid[]) and state = 'open';
+-- Which of some exceptions may keep a message from being settled: an end that is not complete is none yet.
+select e.id
+from exception e
+left join unnest(:shards::integer[], :positions::bigint[]) as each (shard, complete) on each.shard = e.shard
+where e.id = any(:ids::uuid[]) and (e.state = 'open' or e.position > each.complete);
 
 -- under_root --
 -- A message and all its consequences, in the order of their stamps.
