@@ -150,12 +150,16 @@ class Keeper:
     @property
     def source(self) -> str | None:
         """The node to pull from now."""
-        if self._steady() < self._paused_until or self._lack() is not None:
+        if self._steady() < self._paused_until:
             return None
         return self.replica.source
 
     async def answered(self, node: str, answer: Answer, taken: Sequence[bytes]) -> None:
         """A node's answer to what was fetched from it, with its rows."""
+        if taken and self._lack() is not None:
+            # It goes on asking: the other node must hear of it, and lead, though nothing can be taken.
+            self._paused_until = self._steady() + _FAILED_PAUSE_S
+            return
         async with self._sure():
             try:
                 await self._carry_out(self.replica.answered(node, answer, self._steady()), taken)
