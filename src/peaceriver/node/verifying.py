@@ -191,7 +191,9 @@ class Verifying:
         """Rows from a node did not fit: verify the replica here, and have it verified there."""
         key = shard.code, node
         if key not in self._doubts:
-            self._doubts[key] = asyncio.create_task(self._settle(shard, node), name=f"doubt {shard.code} of {node}")
+            task = asyncio.create_task(self._settle(shard, node), name=f"doubt {shard.code} of {node}")
+            self._doubts[key] = task
+            task.add_done_callback(lambda _: self._doubts.pop(key))
 
     async def _settle(self, shard: Shard, node: str) -> None:
         began = time.monotonic()
@@ -201,10 +203,11 @@ class Verifying:
             await self.shard(shard)
         except (*Away, Unavailable, *Unreachable, DatabaseError) as error:
             log.warning("a doubt was not settled", shard=shard.code, node=node, reason=str(error))
-        finally:
-            # A doubt that comes back at once is settled again, and not for ever.
-            await asyncio.sleep(max(REPAIR_PAUSE_S, (time.monotonic() - began) / VERIFY_SHARE))
-            del self._doubts[shard.code, node]
+        except Exception:  # outermost: nobody waits for it, and the next doubt is settled all the same
+            log.exception("settling a doubt failed", shard=shard.code, node=node)
+        # A doubt that comes back at once is settled again, and not for ever. One that is broken off takes no rest: the
+        # node stops, and waits for it.
+        await asyncio.sleep(max(REPAIR_PAUSE_S, (time.monotonic() - began) / VERIFY_SHARE))
 
     # --- in the background
 
