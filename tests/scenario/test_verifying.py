@@ -12,10 +12,12 @@ import pytest
 
 from peaceriver.limits import LEASE_S
 from peaceriver.node import verifying as verifying_module
+from peaceriver.node.repairing import Repairing
 from peaceriver.node.verifying import Verifying
-from tests.scenario.damaging import filled, follower
-from tests.scenario.trio import Trio
+from tests.scenario.damaging import checked, filled, follower, harm, leader, told
+from tests.scenario.trio import Trio, until
 from tests.scenario.trio import trio as started
+from tests.scenario.words import create
 
 # What is damaged stays led by the same node, however slow a moment is.
 three = partial(started, lease_s=LEASE_S)
@@ -36,6 +38,10 @@ async def code(trio: Trio) -> int:
     return await filled(trio)
 
 
+async def _nothing(*_: object) -> bool:
+    return False
+
+
 async def test_a_doubt_under_way_holds_up_no_stop(trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     node = await follower(trio, code)
     under_way = asyncio.Event()
@@ -53,3 +59,35 @@ async def test_a_doubt_under_way_holds_up_no_stop(trio: Trio, code: int, monkeyp
     await asyncio.wait([task], timeout=3)
     assert task.cancelled()
     assert time.monotonic() - began < 1
+
+
+async def test_a_follower_gets_what_was_repaired_on_its_leader_though_nothing_else_happens(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leading, behind = await leader(trio, code), await follower(trio, code)
+    trio.cut(behind.name)
+    for n in range(100):
+        receipt = await trio.receipt(create(code, f"Item/new-{n}"), by=leading.name)
+        await asyncio.sleep(0.3)
+        # A poll that was under way when it was cut off is answered still.
+        if behind.shards[code].tip.position < receipt.position:
+            break
+    other = next(each for each in trio.nodes.values() if each not in (leading, behind))
+    await until(lambda: other.shards[code].tip.position >= receipt.position, "copy elsewhere")
+    where = f"where shard = {code} and position = {receipt.position}"
+    await harm(trio, leading, code, f"update journal set trace = 'x' {where}")
+    with monkeypatch.context() as patch:
+        patch.setattr(Repairing, "repair", _nothing)
+        assert [part for part, _, _ in told(await checked(leading, code))] == ["journal"]
+        # What was appended a moment ago is in memory, and sound there.
+        leading.shards[code]._fresh.forget()
+        trio.heal()
+        session = leading.replication.followers._sessions
+        await until(lambda: behind.shards[code].leader == leading.name, "leader again")
+        await until(lambda: code in session[behind.name].fetches and code not in session[behind.name].spent, "fetch")
+        await asyncio.sleep(1)
+        assert behind.shards[code].tip.position < receipt.position
+        assert leading.shards[code].serving
+    await checked(leading, code)
+    assert not leading.shards[code].damage.known
+    await until(lambda: behind.shards[code].tip.position >= receipt.position, "repaired record", 3)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -158,6 +159,7 @@ class Verifying:
             known = await damage.note(tx, shard.code, flaws, sound=is_sound)
         shard.damage.become(known)
         self._replication.judge(shard, self._replication.keepers[shard.code].replica)
+        self._tell_followers(shard, before)
         for each in known:
             if each.id not in before:
                 self.found[shard.code, each.part] += 1
@@ -171,6 +173,13 @@ class Verifying:
             self._damaged.set()
         else:
             self._again.pop(shard.code, None)
+
+    def _tell_followers(self, shard: Shard, before: Mapping[UUID, Known]) -> None:
+        """Rows that were withheld can be had now, or no longer: in an idle department nothing else would say so."""
+        if shard.damage.known != before:
+            # What was read ahead for a follower was read by what was known then.
+            shard.voids += 1
+            self._replication.followers.stirred(shard.code)
 
     # --- for other nodes
 
