@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from peaceriver.postgres import DATABASE, connect
+from peaceriver.shard import comparing as comparing_module
 from peaceriver.shard import verify as verify_module
 from peaceriver.shard.damage import Finding
 from peaceriver.shard.verify import verify
@@ -160,3 +162,86 @@ async def test_what_admission_and_readers_go_by_is_compared_with_the_journal(
     assert await findings(world, code) == []
     await as_superuser(world, change)
     assert [each for each, _ in await findings(world, code)] == [where]
+
+
+@pytest.fixture(params=[1, 4])
+def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few rows make a piece that there are many."""
+    monkeypatch.setattr(verify_module, "_COPIED_ROWS", request.param)
+    monkeypatch.setattr(comparing_module, "_PIECE_RECORDS", request.param)
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_what_is_folded_is_compared_piece_by_piece(own_world: Restart) -> None:
+    world = await own_world()
+    code = await filled(world)
+    sender = await world.department()
+    await world.delivered(await world.receipt(create(code, "Other/1", sender=sender)), code)
+    await world.node.shards[code].folded.reached(world.node.shards[code].complete.value)
+    assert await findings(world, code) == []
+    view = world.node.views.tables["Item"].relation
+    too_many = "insert into actor values ({code}, 'Item', '{id}', 1, 1, 'active', null, '{{}}')"
+    await as_superuser(
+        world,
+        "delete from actor where id = '7'",
+        "delete from actor where id = '9'",
+        *(too_many.format(code=code, id=each) for each in ("!", "5a", "z")),
+        f"delete from {view} where actor_id = '12'",
+        f"update {view} set document = '{{}}' where actor_id = '7' and actor_version = 2",
+        "delete from mark",
+    )
+    assert sorted(await findings(world, code)) == sorted(
+        [
+            ("mark", f"delivery of {sender}"),
+            *(("actor", f"Item/{each}") for each in ("!", "5a", "7", "9", "z")),
+            ("view", "Item/12 version 1"),
+            ("view", "Item/7 version 2"),
+        ]
+    )
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_no_transaction_is_open_while_verification_rests(own_world: Restart) -> None:
+    world = await own_world()
+    code = await filled(world)
+    await as_superuser(
+        world, "alter system set idle_in_transaction_session_timeout = '50ms'", "select pg_reload_conf()"
+    )
+    rests = 0
+
+    async def rest() -> None:
+        nonlocal rests
+        rests += 1
+        # Not each: there are some hundred.
+        if rests % 9 == 5:
+            await asyncio.sleep(0.2)
+
+    (verdict,) = await verify(world.node.database, world.node.views, [code], rest=rest)
+    assert verdict.ok
+    assert rests > 9
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_work_goes_on_while_verification_rests(own_world: Restart) -> None:
+    world = await own_world()
+    code = await filled(world)
+    rests = 0
+
+    async def rest() -> None:
+        nonlocal rests
+        rests += 1
+        # Seldom: what is appended makes the way longer.
+        if rests % 16:
+            return
+        await world.send(
+            modify(code, f"Item/{rests % 20}", f'{{"n":{rests}}}'),
+            create(code, f"Item/{rests % 20}.{rests}"),
+            create(code, f"Later/{rests}", due=datetime.now(UTC) + timedelta(days=rests % 2)),
+        )
+        if rests % 64 == 0:
+            await world.node.rebuild("Item")
+
+    async with asyncio.timeout(60):
+        (verdict,) = await verify(world.node.database, world.node.views, [code], rest=rest)
+    assert verdict.findings == ()
+    assert rests > 16

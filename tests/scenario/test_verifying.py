@@ -12,8 +12,11 @@ import pytest
 
 from peaceriver.limits import LEASE_S
 from peaceriver.node import verifying as verifying_module
+from peaceriver.node.node import Node
 from peaceriver.node.repairing import Repairing
 from peaceriver.node.verifying import Verifying
+from peaceriver.node.wire import Flawed
+from peaceriver.shard import verify as verify_module
 from tests.scenario.damaging import checked, filled, follower, harm, leader, told
 from tests.scenario.trio import Trio, until
 from tests.scenario.trio import trio as started
@@ -52,7 +55,7 @@ async def test_a_doubt_under_way_holds_up_no_stop(trio: Trio, code: int, monkeyp
 
     monkeypatch.setattr(Verifying, "shard", verify)
     node.verifying.doubt(node.shards[code], node.name)
-    (task,) = node.verifying._doubts.values()
+    task = node.verifying._doubts[code, node.name]
     await under_way.wait()
     began = time.monotonic()
     task.cancel()
@@ -91,3 +94,50 @@ async def test_a_follower_gets_what_was_repaired_on_its_leader_though_nothing_el
     await checked(leading, code)
     assert not leading.shards[code].damage.known
     await until(lambda: behind.shards[code].tip.position >= receipt.position, "repaired record", 3)
+
+
+class Rests:
+    """A verification that rests until it may go on."""
+
+    def __init__(self, trio_node: Node, code: int) -> None:
+        self.resting, self.may_go_on = asyncio.Event(), asyncio.Event()
+        self.task = asyncio.create_task(trio_node.verifying.shard(trio_node.shards[code], rest=self._rest))
+
+    async def _rest(self) -> None:
+        self.resting.set()
+        await self.may_go_on.wait()
+
+    async def ends(self) -> list[Flawed]:
+        self.may_go_on.set()
+        return (await self.task).flaws
+
+
+@pytest.mark.parametrize("position", [2, 20], ids=["passed", "ahead"])
+async def test_a_verification_that_rests_holds_up_no_repair(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch, position: int
+) -> None:
+    monkeypatch.setattr(verify_module, "_COPIED_ROWS", 10)
+    node = await follower(trio, code)
+    slow = Rests(node, code)
+    await slow.resting.wait()
+    await harm(trio, node, code, f"update journal set trace = 'x' where shard = {code} and position = {position}")
+    async with asyncio.timeout(10):
+        assert [each.repaired for each in await checked(node, code)] == [True]
+    assert await slow.ends() == []
+    assert node.verifying.found[code, "journal"] == 1
+
+
+async def test_what_somebody_found_meanwhile_is_not_taken_for_sound(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_module, "_COPIED_ROWS", 10)
+    node = await follower(trio, code)
+    slow = Rests(node, code)
+    await slow.resting.wait()
+    await harm(trio, node, code, f"update journal set trace = 'x' where shard = {code} and position = 2")
+    with monkeypatch.context() as patch:
+        patch.setattr(Repairing, "repair", _nothing)
+        assert told(await checked(node, code)) == [("journal", "1 to 2", False)]
+        assert told(await slow.ends()) == [("journal", "1 to 2", False)]
+        assert node.shards[code].damage.ranges
+    assert [each.repaired for each in await checked(node, code)] == [True]

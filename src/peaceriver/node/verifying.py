@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -39,9 +39,10 @@ from peaceriver.node.wire import Checked, Flawed, Given, WantedRows, framed, unf
 from peaceriver.postgres import Database, DatabaseError, Unreachable
 from peaceriver.record import Tip
 from peaceriver.shard import damage
-from peaceriver.shard.damage import Known, Part, flaws_of
+from peaceriver.shard.comparing import Rest
+from peaceriver.shard.damage import Flaw, Known, Part, flaws_of
 from peaceriver.shard.shard import Shard
-from peaceriver.shard.verify import Rest, Verdict, at_once, verify_shard
+from peaceriver.shard.verify import Verdict, at_once, verify_shard
 from peaceriver.shard.views import Views
 from peaceriver.shard.walking import START, Walk
 
@@ -80,7 +81,10 @@ class Verifying:
         self._incidents = incidents
         #: How many incidents were found since the node started, by department and part.
         self.found: Counter[tuple[int, Part]] = Counter()
+        #: Held while what was found is put on record and repaired.
         self._locks: dict[int, asyncio.Lock] = {}
+        #: How often what is known of each, or the replica itself, was changed: a look that began before is void.
+        self._changes: Counter[int] = Counter()
         self._tips: dict[int, Tip] = {}
         #: When each was last verified as a whole, by the steady clock.
         self._whole_at: dict[int, float] = {}
@@ -128,25 +132,45 @@ class Verifying:
             return OfNode(node, None, f"{node} does not answer: {error!r}")
 
     async def shard(self, shard: Shard, *, rest: Rest = at_once) -> Checked:
-        """Verify one replica as a whole, repair what can be, and answer what was found."""
-        async with self._locks.setdefault(shard.code, asyncio.Lock()):
-            found: dict[UUID, Known] = {}
-            for _ in range(REPAIR_ROUNDS_MAX):
-                verdict = await verify_shard(self._database, self._views, shard.code, rest=rest)
-                flaws = flaws_of(verdict.findings)
+        """Verify one replica as a whole, repair what can be, and answer what was found.
+
+        Others may do the same meanwhile: nothing is held up while somebody only looks.
+        """
+        found: dict[UUID, Known] = {}
+        rounds = 0
+        while True:
+            changes = self._changes[shard.code]
+            verdict = await verify_shard(self._database, self._views, shard.code, rest=rest)
+            flaws = flaws_of(verdict.findings)
+            if rest is not at_once and flaws and all(each.range is None for each in flaws):
+                # The journal may have been altered since it was walked along; it would be folded from as it is now.
+                rest = at_once
+                continue
+            async with self._locks.setdefault(shard.code, asyncio.Lock()):
+                if changes != self._changes[shard.code]:
+                    # What was seen is no more, or somebody found more.
+                    continue
                 await self._note(shard, verdict)
                 found |= shard.damage.known
-                if not flaws or not await self._repairing.repair(shard, verdict, flaws):
+                rounds += 1
+                if not flaws or not await self._repaired(shard, verdict, flaws) or rounds == REPAIR_ROUNDS_MAX:
                     break
-            await self._went_round(shard.code)
-            return Checked(
-                shard.code,
-                verdict.records,
-                [
-                    Flawed(each.part, each.place, each.detail, each.id not in shard.damage.known)
-                    for each in found.values()
-                ],
-            )
+        await self._went_round(shard.code)
+        return Checked(
+            shard.code,
+            verdict.records,
+            [Flawed(each.part, each.place, each.detail, each.id not in shard.damage.known) for each in found.values()],
+        )
+
+    async def _repaired(self, shard: Shard, verdict: Verdict, flaws: Sequence[Flaw]) -> bool:
+        is_changed = True
+        try:
+            is_changed = await self._repairing.repair(shard, verdict, flaws)
+            return is_changed
+        finally:
+            # Also where it was broken off: whoever looks meanwhile may have seen part of it.
+            if is_changed:
+                self._changes[shard.code] += 1
 
     async def _note(self, shard: Shard, verdict: Verdict) -> None:
         """Put on record what there is; it is not served from here on. What is repaired is served again."""
@@ -177,6 +201,7 @@ class Verifying:
     def _tell_followers(self, shard: Shard, before: Mapping[UUID, Known]) -> None:
         """Rows that were withheld can be had now, or no longer: in an idle department nothing else would say so."""
         if shard.damage.known != before:
+            self._changes[shard.code] += 1
             # What was read ahead for a follower was read by what was known then.
             shard.voids += 1
             self._replication.followers.stirred(shard.code)

@@ -277,9 +277,17 @@ async def holders(
     )
 
 
-async def stored(tx: Transaction, table: ViewTable, shard: int, *, prefetch: int) -> AsyncIterator[tuple[Any, ...]]:
-    """All rows of a shard in a view, all columns as ``Interval.row`` has them, in (id, since) order; streamed."""
+async def stored(
+    tx: Transaction, table: ViewTable, shard: int, first: str, beyond: str, *, prefetch: int
+) -> AsyncIterator[tuple[Any, ...]]:
+    """The rows of some actors of a shard in a view, from one id up to another, which is not among them; streamed.
+
+    All columns, as ``Interval.row`` has them, in (id, since) order.
+    """
     columns = ", ".join(map(quoted, table.column_names))
-    text = f"select {columns} from {table.relation} where actor_shard = $1 order by actor_id, actor_from"
-    async for row in tx.cursor(text, shard, prefetch=prefetch):
+    text = (
+        f"select {columns} from {table.relation} where actor_shard = $1 and actor_id >= $2 and actor_id < $3"
+        f" order by actor_id, actor_from"
+    )
+    async for row in tx.cursor(text, shard, first, beyond, prefetch=prefetch):
         yield tuple(row.values())
