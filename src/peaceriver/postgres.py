@@ -74,6 +74,8 @@ Unreachable = (*ConnectionLost, *ServerGone)
 UniqueViolation = asyncpg.UniqueViolationError
 DatabaseError = asyncpg.PostgresError
 DatabaseDiskFull = asyncpg.DiskFullError
+#: Class XX: what the server reads from its disk is not what it wrote there: a page does not fit its checksum, say.
+DatabaseCorrupted = asyncpg.InternalServerError
 
 #: A UUID of 16 bytes as the driver makes them: a ``uuid.UUID``, but made, hashed and written many times faster.
 uuid_of: Callable[[bytes], UUID] = pgproto.UUID

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -10,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from peaceriver.errors import StartFailed, Withheld
 from peaceriver.limits import LEASE_S
 from peaceriver.node import verifying as verifying_module
+from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
 from peaceriver.node.repairing import Repairing
 from peaceriver.node.verifying import Verifying
 from peaceriver.node.wire import Flawed
+from peaceriver.postgres import DATABASE, connect
 from peaceriver.shard import verify as verify_module
 from tests.scenario.damaging import checked, filled, follower, harm, leader, told
 from tests.scenario.trio import Trio, until
@@ -141,3 +146,105 @@ async def test_what_somebody_found_meanwhile_is_not_taken_for_sound(
         assert told(await slow.ends()) == [("journal", "1 to 2", False)]
         assert node.shards[code].damage.ranges
     assert [each.repaired for each in await checked(node, code)] == [True]
+
+
+class Page:
+    """A page of a table on the disk of a node."""
+
+    def __init__(self, trio: Trio, node: Node, table: str, number: int) -> None:
+        self.rows: list[int] = []
+        self._trio, self._node, self._table, self._number = trio, node, table, number
+
+    async def spoil(self, column: str) -> bytes:
+        """Alter a byte on it behind the server's back; answers what it was. The values on it are in ``rows``."""
+        admin = await connect(self._trio.servers[self._node.name].connection("postgres", DATABASE))
+        try:
+            await admin.execute("checkpoint")
+            file = await admin.fetchval("select pg_relation_filepath($1::text::regclass)", self._table)
+            (self._path,) = self._trio.data(self._node.name).rglob(file)
+            rows = await admin.fetch(f"select {column} as it, ctid::text as at from {self._table} order by 1")
+        finally:
+            await admin.close()
+        self.rows = [each["it"] for each in rows if each["at"].startswith(f"({self._number},")]
+        assert self.rows
+        whole = await self._read()
+        await self.write(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+        return whole
+
+    async def _read(self) -> bytes:
+        return self._path.read_bytes()[8192 * self._number :][:8192]
+
+    async def write(self, page: bytes) -> None:
+        """Put it there, and have the server lose what it has of it in memory: a backend that dies does that."""
+        server = self._trio.servers[self._node.name]
+        admin = await connect(server.connection("postgres", DATABASE))
+        await admin.execute("checkpoint")
+        with self._path.open("r+b") as file:
+            file.seek(8192 * self._number)
+            file.write(page)
+        os.kill(await admin.fetchval("select pg_backend_pid()"), signal.SIGKILL)
+        await asyncio.sleep(0.2)
+        await until(self._is_back, "server that is back")
+
+    async def _is_back(self) -> bool:
+        try:
+            admin = await connect(self._trio.servers[self._node.name].connection("postgres", DATABASE))
+        except StartFailed:
+            return False
+        await admin.close()
+        return True
+
+
+async def last_page(node: Node, table: str, where: str) -> int:
+    async with node.database.reading() as tx:
+        return int(await tx.fetchval(f"select (max(ctid)::text::point)[0] from {table} where {where}"))
+
+
+async def test_a_page_that_cannot_be_read_is_damage_as_any_other(trio: Trio, code: int) -> None:
+    node = await follower(trio, code)
+    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
+    end = await trio.level(code)
+    page = Page(trio, node, f"journal_{code}", 1)
+    whole = await page.spoil("position")
+    first, last = page.rows[0] - 1, page.rows[-1] + 1
+    assert 1 < first < last < end
+    # The walk in the background runs into it as well.
+    assert not await node.verifying._walk_on(node.shards[code])
+    assert node.verifying.found[code, "journal"] == 1
+    (flaw,) = await checked(node, code)
+    assert (flaw.where, flaw.place, flaw.repaired) == ("journal", f"{first} to {last}", False)
+    assert "cannot be read: invalid page in block 1" in flaw.detail
+    assert node.replication.keepers[code].replica.barred
+    with pytest.raises(Withheld):
+        await node.reading.journal(code, after=first, limit=10)
+    assert len((await node.reading.journal(code, after=0, limit=1000))[0]) == first - 1
+    await page.write(whole)
+    assert [each.repaired for each in await checked(node, code)] in ([], [True])
+    assert not node.shards[code].damage.known
+    assert len((await node.reading.journal(code, after=first, limit=1000))[0]) == end - first
+
+
+async def test_a_view_that_cannot_be_read_is_made_anew(trio: Trio, code: int) -> None:
+    node = await follower(trio, code)
+    await trio.level(code)
+    view = node.views.tables["Item"].relation
+    page = Page(trio, node, view, await last_page(node, view, f"actor_shard = {code}"))
+    await page.spoil("actor_position")
+    flaws = told(await checked(node, code))
+    assert ("view", "Item", True) in flaws
+    assert await checked(node, code) == []
+    assert (await node.reading.actor(code, "Item", "3", Freshness()))[1].document == '{"n":3,"m":3}'
+
+
+async def test_actors_that_cannot_be_read_keep_a_node_from_leading(tmp_path: Path) -> None:
+    # What actors are stands in one table for all departments, so it is a cluster of the test's own.
+    async with three(tmp_path) as trio:
+        code = await filled(trio)
+        node = await follower(trio, code)
+        page = Page(trio, node, "actor", await last_page(node, "actor", f"shard = {code} and type = 'Item'"))
+        whole = await page.spoil("position")
+        assert ("actor", False) in [(part, repaired) for part, _, repaired in told(await checked(node, code))]
+        assert node.replication.keepers[code].replica.barred
+        await page.write(whole)
+        await checked(node, code)
+        assert not node.shards[code].damage.known

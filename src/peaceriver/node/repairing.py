@@ -105,7 +105,11 @@ class Repairing:
     async def _fold_view(self, shard: Shard, flaw: Flaw) -> bool:
         ids = {each.key[1] for each in flaw.findings}
         try:
-            await rebuild.fold_again(self._database, self._views, self._folders[shard.code], flaw.key, ids)
+            if None in ids:
+                # Some of it cannot even be read: another table takes its place.
+                await rebuild.rebuild(self._database, self._views, self._folders, flaw.key)
+            else:
+                await rebuild.fold_again(self._database, self._views, self._folders[shard.code], flaw.key, ids)
         except Withheld:
             return False
         log.warning("a view was folded again", shard=shard.code, actor_type=flaw.key, actors=len(ids))

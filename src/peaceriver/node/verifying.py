@@ -36,7 +36,7 @@ from peaceriver.node.peers import Away
 from peaceriver.node.repairing import Repairing
 from peaceriver.node.replication import Replication
 from peaceriver.node.wire import Checked, Flawed, Given, WantedRows, framed, unframed
-from peaceriver.postgres import Database, DatabaseError, Unreachable
+from peaceriver.postgres import Database, DatabaseCorrupted, DatabaseError, Unreachable
 from peaceriver.record import Tip
 from peaceriver.shard import damage
 from peaceriver.shard.comparing import Rest
@@ -167,6 +167,10 @@ class Verifying:
         try:
             is_changed = await self._repairing.repair(shard, verdict, flaws)
             return is_changed
+        except DatabaseCorrupted as error:
+            # It cannot even be read to be replaced: it stays on record, and is tried again.
+            log.warning("a repair is in vain", shard=shard.code, reason=str(error))
+            return False
         finally:
             # Also where it was broken off: whoever looks meanwhile may have seen part of it.
             if is_changed:
@@ -215,7 +219,7 @@ class Verifying:
             return Given(False), []
         try:
             return await self._repairing.given(shard, wanted)
-        except Damaged as error:
+        except (Damaged, DatabaseCorrupted) as error:
             log.warning("rows cannot be given to a node", shard=wanted.shard, reason=str(error))
             if not shard.damage.ranges:
                 self.doubt(shard, self._name)
@@ -269,10 +273,15 @@ class Verifying:
         if tip.position >= until or shard.damage.ranges:
             return False
         walk = Walk(code, tip)
-        async with self._database.reading() as tx:
-            await walk.goes_on(tx, until=until, rows=VERIFY_ROWS_MAX)
-        if walk.findings or walk.tip.position == tip.position:
-            # Not even one record follows: some are lost, or the walk came from a place that is no more.
+        try:
+            async with self._database.reading() as tx:
+                await walk.goes_on(tx, until=until, rows=VERIFY_ROWS_MAX)
+            is_read = True
+        except DatabaseCorrupted:
+            is_read = False
+        if not is_read or walk.findings or walk.tip.position == tip.position:
+            # They cannot be read, or not even one record follows: some are lost, or the walk came from a place that is
+            # no more.
             await self.shard(shard)
             return False
         await self._reached(code, walk.tip)

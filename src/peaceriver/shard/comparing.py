@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from peaceriver.limits import NAME_LETTERS_MAX
-from peaceriver.postgres import Database, Statements, Transaction
+from peaceriver.postgres import Database, DatabaseCorrupted, Statements, Transaction
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
-from peaceriver.shard.damage import Finding
+from peaceriver.shard.damage import Finding, Part
 from peaceriver.shard.journal import ActorState, Effects, ExceptionState, Mark
 from peaceriver.shard.rebuild import intervals
 from peaceriver.shard.standing import effects_of
@@ -48,7 +48,15 @@ _Told: TypeAlias = dict[_Key, object]
 
 
 async def compare_told(database: Database, code: int, rest: Rest) -> list[Finding]:
-    """Compare the vector clock, timers and exceptions, which are folded from their records, like everything else.
+    """Compare the vector clock, timers and exceptions; where the server cannot read something, all are damaged."""
+    try:
+        return await _compare_told(database, code, rest)
+    except DatabaseCorrupted as error:
+        return [Finding(code, "mark", "all marks, timers and exceptions", f"cannot be read: {error}")]
+
+
+async def _compare_told(database: Database, code: int, rest: Rest) -> list[Finding]:
+    """They are folded from their records, like everything else.
 
     What is complete stays as it is, so it is folded in pieces; the rest in the snapshot that what is kept is read in.
     """
@@ -141,17 +149,37 @@ _BEYOND_ALL = "\U0010ffff" * (NAME_LETTERS_MAX + 1)
 
 async def compare_folds(database: Database, views: Views, code: int, findings: list[Finding], rest: Rest) -> None:
     """Fold every type again and compare with the live view, and with what admission goes by."""
-    async with database.snapshot() as tx:
-        types = {row["actor_type"] for row in await sql.types.rows(tx, shard=code)}
+    types: set[str] = set()
+    try:
+        async with database.snapshot() as tx:
+            types |= {row["actor_type"] for row in await sql.types.rows(tx, shard=code)}
+    except DatabaseCorrupted as error:
+        findings.append(Finding(code, "actor", "all actors", f"cannot be read: {error}", ("", "")))
     for actor_type in sorted(types | views.tables.keys()):
         first = ""
         while first != _BEYOND_ALL and len(findings) < _FOLD_FINDINGS_MAX:
-            async with database.snapshot() as tx:
-                ids = await _next_ids(tx, code, actor_type, first)
-                for compare in (_compare_actors, _compare_view):
-                    findings += [each async for each in compare(tx, code, actor_type, ids, views)]
-            first = ids.beyond
+            found, first = await _compare_next(database, views, code, actor_type, first)
+            findings += found
             await rest()
+
+
+async def _compare_next(
+    database: Database, views: Views, code: int, actor_type: str, first: str
+) -> tuple[list[Finding], str]:
+    """The next piece of a type, and the id that the one after it begins at."""
+    part: Part = "actor"
+    found: list[Finding] = []
+    try:
+        async with database.snapshot() as tx:
+            ids = await _next_ids(tx, code, actor_type, first)
+            found += [each async for each in _compare_actors(tx, code, actor_type, ids, views)]
+            part = "view"
+            found += [each async for each in _compare_view(tx, code, actor_type, ids, views)]
+            return found, ids.beyond
+    except DatabaseCorrupted as error:
+        # Of which actor it is, the server does not say: it is of the type as a whole.
+        key = (actor_type, None if part == "view" else first)
+        return [*found, Finding(code, part, actor_type, f"cannot be read: {error}", key)], _BEYOND_ALL
 
 
 async def _next_ids(tx: Transaction, code: int, actor_type: str, first: str) -> Ids:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from peaceriver.postgres import Database, Row
+from peaceriver.postgres import Database, DatabaseCorrupted, Row
 from peaceriver.record import Tip
 from peaceriver.shard import replicas
 from peaceriver.shard.comparing import Rest, compare_folds, compare_told, sql
@@ -88,16 +88,34 @@ async def _verify_journal(database: Database, code: int, walk: Walk, rest: Rest)
     together with what the state says of the end.
     """
     while True:
-        async with database.snapshot() as tx:
-            state = await sql.state.row(tx, shard=code)
-            complete = 0 if state is None else state["complete_position"]
-            if not await walk.goes_on(tx, until=complete, rows=_COPIED_ROWS):
-                while await walk.goes_on(tx, until=POSITION_MAX, rows=_COPIED_ROWS):
-                    pass
-                break
+        try:
+            if await _reaches_end(database, code, walk):
+                return
+        except DatabaseCorrupted as error:
+            # A page does not fit its checksum, say: that is damage as any other.
+            if not await walk.passes(database, until=await _end(database, code), rows=_COPIED_ROWS, why=str(error)):
+                raise
         await rest()
+
+
+async def _end(database: Database, code: int) -> int:
+    async with database.reading() as tx:
+        state = await sql.state.row(tx, shard=code)
+    return 0 if state is None else int(state["last_position"])
+
+
+async def _reaches_end(database: Database, code: int, walk: Walk) -> bool:
+    """Walk along the next piece; whether it was the last one."""
+    async with database.snapshot() as tx:
+        state = await sql.state.row(tx, shard=code)
+        complete = 0 if state is None else state["complete_position"]
+        if await walk.goes_on(tx, until=complete, rows=_COPIED_ROWS):
+            return False
+        while await walk.goes_on(tx, until=POSITION_MAX, rows=_COPIED_ROWS):
+            pass
     if state is not None:
         walk.findings += _of_end(code, walk, state)
+    return True
 
 
 def _of_end(code: int, walk: Walk, state: Row) -> list[Finding]:
