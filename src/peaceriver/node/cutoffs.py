@@ -115,10 +115,13 @@ class Cutoffs:
             await shard.folded.reached(newest[shard.code])
         if after.time > max(shard.tip.stamp, wall_clock() + STAMP_AHEAD_MAX):
             raise Invalid(f"after={after} lies in the future", errors=(Offence("after", "lies in the future"),))
+        voids = shard.voids
         found = await self._stamps.find([after], timeout_s)
         record = found.records.get(after)
         if record is not None:
             await shard.folded.reached(record.group_end)
+            if voids != shard.voids:
+                await self._pass(after, timeout_s)  # it may have been taken back meanwhile
         elif found.behind:
             raise Conflict(f"department {shard.code} has not got past {after} within {timeout_s:g} s; ask again")
         else:
