@@ -39,6 +39,8 @@ log = structlog.get_logger()
 SayTo = Callable[[str, int, Question], None]
 #: Before rows are asked for again where the database did not take some.
 _FAILED_PAUSE_S = 0.5
+#: The same where there was no room for them, as a part of the lease.
+_NO_ROOM_PAUSE = 0.3
 #: Before rows are asked for again where some did not fit.
 _DAMAGED_PAUSE_S = 1.0
 
@@ -157,8 +159,8 @@ class Keeper:
     async def answered(self, node: str, answer: Answer, taken: Sequence[bytes]) -> None:
         """A node's answer to what was fetched from it, with its rows."""
         if taken and self._lack() is not None:
-            # It goes on asking: the other node must hear of it, and lead, though nothing can be taken.
-            self._paused_until = self._steady() + _FAILED_PAUSE_S
+            # It goes on asking within the lease: the other node must hear of it, and lead, though nothing can be taken.
+            self._paused_until = self._steady() + self.replica.state.lease_s * _NO_ROOM_PAUSE
             return
         async with self._sure():
             try:
