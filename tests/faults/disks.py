@@ -14,6 +14,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 #: Room for a node's database, its write-ahead log, and the floor that it keeps free. The file has holes.
@@ -23,6 +24,7 @@ _PRIVATE = 0x00040000 | 0x4000
 #: EXT4_IOC_SHUTDOWN, and not even what is in its journal is flushed before.
 _SHUTDOWN, _NO_FLUSH = 0x8004587D, 2
 _BALLAST = "ballast"
+_GONE_S = 20.0
 _PROGRAMS = ("mkfs.ext4", "mount", "umount")
 
 
@@ -76,8 +78,16 @@ class Disk:
             os.close(descriptor)
 
     def power_up(self) -> None:
-        """Nobody may have it open."""
-        _run("umount", str(self.place))
+        """Whoever still has it open must be about to end."""
+        deadline = time.monotonic() + _GONE_S
+        while True:
+            try:
+                _run("umount", str(self.place))
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
         self._mount()
 
     def fill(self, *, leave: int) -> None:

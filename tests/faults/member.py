@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from peaceriver.embedded.processes import children, look
+from peaceriver.embedded.processes import children, look, occupants
 from peaceriver.node.configuration import Listen, NodeConfiguration, written
 from peaceriver.postgres import DATABASE
 from tests.faults.clock import ClockFile
@@ -100,7 +100,7 @@ class Member:
         """The postmaster now; None where there is none."""
         try:
             pid = int((self.data / _SERVER).read_text().split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):  # also where its disk has lost its power
             return None
         found = look(pid)
         return pid if found is not None and found.is_postgres else None
@@ -206,6 +206,7 @@ class Member:
         self._clear()
         backup = self.directory / f"{self.name}.backup"
         _copy(backup, self.data)
+        os.sync()  # who restores a backup sees to that: power may be cut at any moment after it
         shutil.rmtree(backup)
 
     async def lose_power(self) -> None:
@@ -220,6 +221,9 @@ class Member:
         self._frozen.clear()
         await self.kill()
         await self._until_no_server(server)
+        # What the server had begun meanwhile stops as well.
+        for each in occupants(self.data / "data"):
+            _signal(each, signal.SIGKILL)
         await asyncio.to_thread(self.disk.power_up)
 
     def _clear(self) -> None:
