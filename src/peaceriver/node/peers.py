@@ -42,7 +42,10 @@ class Peers:
     def __init__(self, identity: Identity, urls: Mapping[str, str]) -> None:
         #: Which start of which node this is.
         self.identity = identity
-        self._urls = {name: url.rstrip("/") for name, url in urls.items() if name != identity.node}
+        #: Where each is, as this node was told at its start, and as the directory says; and which of the two is tried.
+        self._told = {name: url.rstrip("/") for name, url in urls.items() if name != identity.node}
+        self._placed: dict[str, str] = {}
+        self._urls = dict(self._told)
         #: The last start of each that was heard of, and the databases that each had before its newest one.
         self._known: dict[str, Identity] = {}
         self._former: set[tuple[str, UUID]] = set()
@@ -62,11 +65,18 @@ class Peers:
     def place(self, node: str, url: str) -> None:
         """A node is, from now on, served there."""
         if node != self.identity.node:
-            self._urls[node] = url.rstrip("/")
+            self._placed[node] = self._urls[node] = url.rstrip("/")
 
     def part_with(self, node: str) -> None:
         """A node is no part of the cluster any more."""
-        self._urls.pop(node, None)
+        for each in (self._urls, self._placed, self._told):
+            each.pop(node, None)
+
+    def _not_there(self, node: str) -> None:
+        """It cannot be reached: what the directory says may be old, or what this node was told; try the other one."""
+        if node in self._placed and node in self._told:
+            is_placed = self._urls[node] == self._placed[node]
+            self._urls[node] = self._told[node] if is_placed else self._placed[node]
 
     async def load(self, database: Database) -> None:
         """Read what was known of the others before."""
@@ -93,10 +103,14 @@ class Peers:
         """
         url = self._place_of(node)
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s)
-        async with self._connected().post(url + path, data=body, timeout=timeout) as answer:
-            content: bytes = await answer.read()
-            if answer.status != 200:
-                raise Malformed(f"{node} answers {answer.status} to {path}: {content[:200]!r}")
+        try:
+            async with self._connected().post(url + path, data=body, timeout=timeout) as answer:
+                content: bytes = await answer.read()
+        except NotReached:
+            self._not_there(node)
+            raise
+        if answer.status != 200:
+            raise Malformed(f"{node} answers {answer.status} to {path}: {content[:200]!r}")
         self.heard_at[node] = time.monotonic()
         return content
 
