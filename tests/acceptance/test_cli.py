@@ -257,6 +257,31 @@ def test_when_up_itself_is_killed_nothing_outlives_it_and_the_next_one_goes_on(t
             assert [each["document"] for each in again.json["items"]] == [{"n": 1}]
 
 
+@pytest.mark.slow
+def test_a_cluster_grows_moves_to_other_ports_and_does_without_no_founder(tmp_path: Path, application: Path) -> None:
+    directory = tmp_path / "cluster"
+    with up(directory, "--port", "0", str(application)) as one:
+        first = eventually_sent(one.url, '{"n":1}')
+    # More nodes join the one that founded it, and all of them are found again on other ports.
+    for _ in range(2):
+        with up(directory, "--port", "0", "--nodes", "3") as grown:
+            assert len(grown.word["urls"]) == 3
+            last = grown.word["urls"][2]
+            eventually(lambda last=last: first.json["id"] in peaceriver("journal", "100", "--json", url=last).out)
+    lone = tmp_path / "three"
+    with up(lone, "--port", "0", "--nodes", "3"):
+        pass
+    refused = subprocess.run(
+        [*COMMAND, "up", "--nodes", "1", "--port", "0", "--data", str(lone)],
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "founded by 3 nodes" in refused.stderr
+
+
 def test_a_second_ctrl_c_ends_up_at_once_also_where_its_node_does_not_stop(tmp_path: Path) -> None:
     with up(tmp_path / "data") as running:
         node, postgres = running.node, running.postgres

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from peaceriver.errors import DiskFull, Invalid, OutcomeUnknown, Unavailable
+from peaceriver.embedded import Server
+from peaceriver.errors import DiskFull, Invalid, OutcomeUnknown, StartFailed, Unavailable
 from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.launch import node_on_server
 from peaceriver.node.overview import Overview
 from peaceriver.node.publishing import Publishing
-from peaceriver.node.replication import Replication
+from peaceriver.node.replication import Company, Replication
 from peaceriver.node.sending import Sender
 from peaceriver.protocol.members import Members
 from peaceriver.protocol.messages import Answer
@@ -331,3 +333,16 @@ async def test_a_moment_is_answered_alike_by_every_node(three: Trio) -> None:
             cutoff, found, _ = await node.reading.actors(None, "Order", ListQuery(), freshness)
             answers.append((cutoff.public(), [(each.id, each.shard, each.stamp, each.document) for each in found]))
         assert answers[0] == answers[1] == answers[2]
+
+
+async def test_a_cluster_goes_on_only_with_those_who_founded_it(tmp_path: Path) -> None:
+    server = await Server.start(tmp_path / "postgres")
+    try:
+        node = await node_on_server("n1", server, company=Company(founders=("n1",)))
+        await node.stop()
+        with pytest.raises(StartFailed, match="founded by n1, and n1, n2, n3 are named now"):
+            await node_on_server("n1", server, company=Company(founders=NAMES))
+        node = await node_on_server("n1", server, company=Company(founders=("n1",)))
+        await node.stop()
+    finally:
+        await server.stop()

@@ -139,9 +139,9 @@ async def test_the_door_that_takes_back_is_closed_to_others_and_behind_itself(se
 async def test_a_database_belongs_to_one_node(server: Server) -> None:
     runner = await as_role(server, RUNNER)
     try:
-        await runner.execute("insert into identity (node) values ('a')")
+        await runner.execute("insert into identity (node, founders) values ('a', '{a}')")
         with pytest.raises(UniqueViolation):
-            await runner.execute("insert into identity (node) values ('b')")
+            await runner.execute("insert into identity (node, founders) values ('b', '{b}')")
         with pytest.raises(DatabaseError, match="permission denied"):
             await runner.execute("delete from identity")
         assert await runner.fetchval("update identity set boots = boots + 1 returning boots") == 1

@@ -14,7 +14,8 @@ from peaceriver.application import is_file
 from peaceriver.cli.supervision import Held, SupervisedNode, end_orphan, free_ports
 from peaceriver.cli.terminal import JsonOption, complain, finish, say, say_json
 from peaceriver.client import Client
-from peaceriver.node.configuration import PORT, Listen, NodeConfiguration
+from peaceriver.errors import StartFailed
+from peaceriver.node.configuration import PORT, Listen, NodeConfiguration, read_configuration
 
 #: Three copies survive the loss of one.
 NODES = 3
@@ -42,6 +43,7 @@ class Cluster:
         self._held = Held.take(self.directory)
         for name in self._names:
             await asyncio.to_thread(end_orphan, self.directory, name)
+        founders = self._founders()
         ports = free_ports(self._port, len(self._names))
         urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(self._names, ports, strict=True)}
         for name, port in zip(self._names, ports, strict=True):
@@ -51,6 +53,7 @@ class Cluster:
                 data=name,
                 app=self._app,
                 peers={other: url for other, url in urls.items() if other != name},
+                founders=founders,
             )
             self._nodes.append(SupervisedNode(self.directory, configuration, self._say))
         # Together, for none of several takes messages before a majority is up.
@@ -62,6 +65,19 @@ class Cluster:
                 each.cancel()
             await asyncio.gather(*starting, return_exceptions=True)
             raise
+
+    def _founders(self) -> tuple[str, ...]:
+        """Who founded the cluster that is here, or founds it now; those that are more join it. Raises StartFailed."""
+        written = sorted(self.directory.glob("n*.toml"))
+        if not written:
+            return tuple(self._names)
+        founders = read_configuration(written[0]).company.founders
+        if missing := [each for each in founders if each not in self._names]:
+            raise StartFailed(
+                f"the cluster in {self.directory} was founded by {len(founders)} nodes, and may lack what "
+                f"{', '.join(missing)} hold: start it with --nodes {len(founders)} or more, or another one with --data"
+            )
+        return founders
 
     async def stop(self) -> None:
         """End everything, in order, and give the directory back."""

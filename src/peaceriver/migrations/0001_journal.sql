@@ -30,6 +30,9 @@ create table identity (
     node        text collate "C" not null,
     incarnation uuid    not null default gen_random_uuid(),    -- made with the database; a new one after a restore
     boots       integer not null default 0 check (boots >= 0), -- how often the node's process started on this database
+    -- The nodes that founded the cluster, as this node was told at its first start: they hold what no record says
+    -- anything else of, so two who disagree about them would write two histories.
+    founders    text[]  not null,
     -- A position of shard 0: departments that came later were never held by this node before, so they have nothing to
     -- recover from. Null: it is not known yet, for this node may have lost its disk.
     knows_from  bigint

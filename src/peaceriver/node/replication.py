@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 
+from peaceriver.errors import StartFailed
 from peaceriver.limits import CONTROL, LEASE_S
 from peaceriver.node.followers import Followers
 from peaceriver.node.peers import Peers, identity_of
@@ -70,10 +72,16 @@ class Replication:
         self._ticking = Ticking(self.keepers, lease_s=company.lease_s)
 
     async def boot(self) -> None:
-        """Count this start, and read what is known of the other nodes."""
-        async with self._database.connection() as tx:
-            row = await replicas.sql.boot.row(tx, node=self.name)
-        assert row is not None
+        """Count this start, and read what is known of the other nodes.
+
+        Raises StartFailed where the cluster was founded by other nodes than this one is told now.
+        """
+        founders = sorted(self.company.founders)
+        async with self._database.transaction() as tx:
+            row = await replicas.sql.boot.row(tx, node=self.name, founders=founders)
+            assert row is not None
+            if row["founders"] != founders:
+                raise StartFailed(_other_founders(self.name, row["founders"], founders))
         self._boots, self._knows_from = row["boots"], row["knows_from"]
         self.peers.identity = identity_of(self.name, row["incarnation"], self._boots, self._run)
         await self.peers.load(self._database)
@@ -210,3 +218,11 @@ class Replication:
         for keeper in self.keepers.values():
             await keeper.stop()
         await self.peers.close()
+
+
+def _other_founders(node: str, before: list[str], now: list[str]) -> str:
+    return (
+        f"the cluster of {node} was founded by {', '.join(before)}, and {', '.join(now)} are named now: its history is "
+        f"what they hold, so say founders = {json.dumps(before)} in the configuration of every node; nodes that come "
+        "later join it, and those that are to leave are told so through the directory's pages of nodes"
+    )

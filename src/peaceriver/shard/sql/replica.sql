@@ -65,9 +65,9 @@ update shard_state set recovering = true, leads = null where shard = :shard;
 
 -- boot --
 -- This node's process starts once more on this database.
-insert into identity (node, boots) values (:node, 1)
+insert into identity (node, boots, founders) values (:node, 1, :founders)
 on conflict (one) do update set boots = identity.boots + 1
-returning node, incarnation, boots, knows_from;
+returning node, incarnation, boots, knows_from, founders;
 
 -- reborn --
 -- The database was replaced by an older one: it is another from here on, has started more often than any before, and
