@@ -63,6 +63,24 @@ async def test_after_a_fail_over_the_old_leader_confirms_nothing(cluster: Trio) 
     assert (await cluster[old].reading.actor(code, "Order", "1", LATEST))[1].version == 2
 
 
+async def test_leadership_is_handed_over_at_any_node(cluster: Trio) -> None:
+    code = await cluster.department()
+    old = await cluster.leader(code)
+    asked, to = await cluster.followers(code)
+    async with cluster.door(asked) as door:
+        answer = await door.post(f"/shards/{code}/transfer", json={"to": to})
+        assert (answer.status_code, answer.json()) == (200, {"shard": code, "leader": to})
+        assert await cluster.leader(code) == to
+        answer = await door.post(f"/shards/{code}/transfer", json={"to": "n9"})
+        assert answer.status_code == 404, answer.text
+    async with cluster.door(old) as door:
+        removed = await door.put("/directory/nodes/n8", json={"url": "http://127.0.0.1:1"})
+        assert removed.status_code == 201, removed.text
+        assert (await door.delete("/shards/0/nodes/n8")).status_code == 200
+        again = await door.put("/directory/nodes/n8", json={"url": "http://127.0.0.1:1"})
+        assert (again.status_code, "was removed" in again.json()["detail"]) == (409, True)
+
+
 async def test_a_cause_that_this_node_does_not_have_yet_is_waited_for(cluster: Trio) -> None:
     one, two = await cluster.department(), await cluster.department()
     leader = await cluster.leader(one)

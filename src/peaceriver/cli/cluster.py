@@ -40,7 +40,7 @@ def status(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
 
 def _print_status(cluster: Mapping[str, Any]) -> None:
     for node in cluster["nodes"]:
-        say(_node_line(node))
+        say(_node_line(node, sum(_holds(node["name"], shard) for shard in cluster["shards"])))
     numbers = ("shard", "epoch", "position", "complete", "replicas lag", "views lag", "rules lag", "parked")
     shown = table("shard", "department", "leader", *numbers[1:], right=numbers)
     for shard in cluster["shards"]:
@@ -53,12 +53,18 @@ def _print_status(cluster: Mapping[str, Any]) -> None:
         complain(line)
 
 
-def _node_line(node: Mapping[str, Any]) -> str:
+def _holds(node: str, shard: Mapping[str, Any]) -> bool:
+    return any(each["node"] == node for each in shard["replicas"])
+
+
+def _node_line(node: Mapping[str, Any], holds: int) -> str:
+    leaving = ""
+    if node.get("leaving"):
+        leaving = f", is leaving and still holds {holds}" if holds else ", is leaving and holds nothing: stop it"
     if not node["alive"]:
         since = f" since {node['since']}" if "since" in node else ""
-        return f"{node['name']} {node['url']} away{since}: {node.get('why', 'it does not answer')}"
+        return f"{node['name']} {node['url']} away{since}{leaving}: {node.get('why', 'it does not answer')}"
     leads = len(node.get("leads", ()))
-    leaving = ", and is leaving" if node.get("leaving") else ""
     return f"{node['name']} {node['url']} alive, leads {leads} department{'' if leads == 1 else 's'}{leaving}"
 
 

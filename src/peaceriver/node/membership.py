@@ -131,7 +131,7 @@ class Membership:
         keeper = self._keepers[code]
         shard, replica = keeper.shard, keeper.replica
         if replica.reign is None:
-            raise LedElsewhere(f"department {code} is not led by this node; ask the one that leads it")
+            raise LedElsewhere(f"department {code} is not led by this node; ask the one that leads it", shard=code)
         if to == self._name:
             return
         if to not in replica.members.voters:

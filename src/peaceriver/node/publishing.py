@@ -53,7 +53,12 @@ class Publishing:
         return Published({"code": code} | page, receipt)
 
     async def node(self, name: str, page: dict[str, Any], sender: Sender) -> Published:
-        """Make or replace a node's page. Raises Refused."""
+        """Make or replace a node's page. Raises Refused; Conflict for the name of one that was removed."""
+        if name in self._node.directory.gone:
+            raise Conflict(
+                f"the node {name} was removed, and its name is not used again: what it promised is kept under it; "
+                "give the node another name and an empty directory"
+            )
         before = self._page(NODES, name)
         receipt = await self._put(NODES, name, before | page, sender)
         return Published({"name": name} | before | page, receipt)

@@ -86,6 +86,10 @@ class Keeper:
         self._state = ""
         self.state_since = steady()
         self._complaint: str | None = None
+        #: Why rows from another node were not taken, as long as none were since.
+        self._misfit: str | None = None
+        #: Since when something is being carried out, by the steady clock.
+        self._carrying_since: float | None = None
         #: Rows that came were not taken: nothing is pulled before that, by the steady clock.
         self._paused_until = float("-inf")
         self._busy: set[asyncio.Task[None]] = set()
@@ -165,10 +169,15 @@ class Keeper:
         async with self._sure():
             try:
                 await self._carry_out(self.replica.answered(node, answer, self._steady()), taken)
+                if taken:
+                    self._misfit = None
             except Damaged as error:
                 # What was written stays as it was. Either side may be the damaged one: verification tells which.
                 self._paused_until = self._steady() + _DAMAGED_PAUSE_S
                 log.error("rows from another node do not fit", shard=self.shard.code, node=node, reason=str(error))
+                self._misfit = (
+                    f"rows from {node} do not fit what it has: one of the two is damaged, or of another history"
+                )
                 self._doubted(self.shard, node)
 
     async def fetched(self, node: str, fetch: Fetch) -> Answer | None:
@@ -241,8 +250,12 @@ class Keeper:
             return lack
         if self.shard.damage.known:
             return "it is damaged, and being repaired; its incidents say where"
+        if self._carrying_since is not None and self._steady() - self._carrying_since > self.replica.state.lease_s:
+            return "its database has not answered for a while, or it folds what it has not folded before it leads"
         if self._complaint is not None:
             return self._complaint
+        if self._misfit is not None:
+            return self._misfit
         if self.state == "recovering":
             return "it copies, and has no vote before it holds all that it may have held before"
         return "it hears from no leader" if self.state == "waiting" else None
@@ -284,16 +297,20 @@ class Keeper:
                 await self._carry_out(effects)
         except (*Unreachable, DatabaseError) as error:
             # How things stand cannot be looked up. They are decided about anew, once that can be done.
-            self._complain(type(effects[0]).__name__, str(error))
+            self._complain(type(effects[0]).__name__, f"its database: {error}")
 
     @asynccontextmanager
     async def _sure(self) -> AsyncIterator[None]:
         """The replica's lock, with how things stand looked up first where that is not known."""
         try:
             async with self._lock:
-                if self._unsure:
-                    await self._reread()
-                yield
+                self._carrying_since = self._steady()
+                try:
+                    if self._unsure:
+                        await self._reread()
+                    yield
+                finally:
+                    self._carrying_since = None
         finally:
             self._look()
 
@@ -311,7 +328,7 @@ class Keeper:
                 # What is not done is decided about anew, from what stands on disk then.
                 self._unsure = True
                 self._paused_until = self._steady() + _FAILED_PAUSE_S
-                self._complain(type(effect).__name__, str(error))
+                self._complain(type(effect).__name__, f"its database: {error}")
                 return
 
     def _complain(self, effect: str, reason: str) -> None:
