@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from peaceriver.api.serving import serve
 from peaceriver.embedded import Server
 from peaceriver.errors import DiskFull, Invalid, OutcomeUnknown, StartFailed, Unavailable
 from peaceriver.node.cutoffs import Freshness
@@ -346,3 +347,27 @@ async def test_a_cluster_goes_on_only_with_those_who_founded_it(tmp_path: Path) 
         await node.stop()
     finally:
         await server.stop()
+
+
+async def test_a_node_of_another_cluster_is_not_listened_to_and_is_told_why(tmp_path: Path) -> None:
+    async with trio(tmp_path) as three:
+        code = await three.department()
+        server = await Server.start(tmp_path / "stranger")
+        try:
+            stranger = await node_on_server("n9", server, company=Company(founders=("n9",), lease_s=LEASE_S))
+            door = await serve(stranger)
+            try:
+                stranger.replication.place("n1", three.urls["n1"])
+                three["n1"].replication.place("n9", door.url)
+                for one, other in ((stranger, "n1"), (three["n1"], "n9")):
+                    puller = one.replication.pullers[other]
+                    why = await until(lambda puller=puller: puller.trouble().get("why"), "reason why it is not heard")
+                    assert "founded" in why
+                assert (await three.receipt(create(code, "Order/1"), by="n1")).complete
+                assert three["n1"].shards[0].leader in NAMES
+                assert stranger.shards[0].leader == "n9"
+            finally:
+                await door.stop()
+                await stranger.stop()
+        finally:
+            await server.stop()

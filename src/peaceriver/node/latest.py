@@ -110,7 +110,7 @@ class Latest:
 
     async def _look(self, node: str, codes: list[int]) -> tuple[str, dict[int, Standing]]:
         try:
-            body = framed(Ask(self._peers.identity, [(code, Look()) for code in codes]))
+            body = framed(Ask(self._peers.identity, [(code, Look()) for code in codes], self._peers.founders))
             asked, _ = unframed(await self._peers.post(node, ASK_PATH, body), Asked)
             if await self._peers.meet(self._database, asked.identity) is not None:
                 return node, {}  # an older database has forgotten what was promised

@@ -39,9 +39,10 @@ class Passed(NamedTuple):
 class Peers:
     """The other nodes, by name."""
 
-    def __init__(self, identity: Identity, urls: Mapping[str, str]) -> None:
-        #: Which start of which node this is.
+    def __init__(self, identity: Identity, urls: Mapping[str, str], founders: tuple[str, ...] = ()) -> None:
+        #: Which start of which node this is, and who founded its cluster.
         self.identity = identity
+        self.founders = founders
         #: Where each is, as this node was told at its start, and as the directory says; and which of the two is tried.
         self._told = {name: url.rstrip("/") for name, url in urls.items() if name != identity.node}
         self._placed: dict[str, str] = {}

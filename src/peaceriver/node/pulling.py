@@ -131,7 +131,16 @@ class Puller:
         self._pending = followed
         self._number += 1
         self._asked_as = self._peers.identity.incarnation
-        return Poll(self._peers.identity, self._number, self._seen, self._whole, fetches, dropped, self._wait_s)
+        return Poll(
+            self._peers.identity,
+            self._number,
+            self._seen,
+            self._whole,
+            fetches,
+            dropped,
+            self._wait_s,
+            self._peers.founders,
+        )
 
     async def _poll(self) -> tuple[Polled, memoryview]:
         """Ask, and wait for the answer; ask anew where what is followed has changed meanwhile."""

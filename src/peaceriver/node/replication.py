@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 
-from peaceriver.errors import StartFailed
+from peaceriver.errors import Conflict, StartFailed
 from peaceriver.limits import CONTROL, LEASE_S
 from peaceriver.node.followers import Followers
 from peaceriver.node.peers import Peers, identity_of
@@ -64,7 +64,7 @@ class Replication:
         self._boots = 0
         #: Departments that came before this position of shard 0 may have been held here before the disk was lost.
         self._knows_from: int | None = None
-        self.peers = Peers(identity_of(name, UUID(int=0), 0, self._run), company.urls)
+        self.peers = Peers(identity_of(name, UUID(int=0), 0, self._run), company.urls, tuple(sorted(company.founders)))
         self.followers = Followers(self.keepers)
         self._talking = Talking(database, self.peers, self.keepers, timeout_s=company.lease_s)
         self.pullers: dict[str, Puller] = {}
@@ -156,17 +156,26 @@ class Replication:
         self.peers.part_with(node)
 
     async def poll(self, poll: Poll) -> tuple[Polled, list[bytes]]:
-        """Another node's poll."""
+        """Another node's poll; raises Conflict for one of another cluster."""
+        self._check_cluster(poll)
         boots = await self.peers.meet(self._database, poll.identity)
         if boots is not None:
             return Polled(restored=boots), []
         return await self.followers.poll(poll)
 
     async def ask(self, ask: Ask) -> Asked:
-        """Another node's questions."""
+        """Another node's questions; raises Conflict for those of one of another cluster."""
+        self._check_cluster(ask)
         if await self.peers.meet(self._database, ask.identity) is not None:
             return Asked(self.peers.identity, [])
         return await self._talking.answer(ask)
+
+    def _check_cluster(self, asked: Poll | Ask) -> None:
+        if asked.founders != self.peers.founders:
+            raise Conflict(
+                f"{asked.identity.node} is of a cluster that {', '.join(asked.founders)} founded, and {self.name} of "
+                f"one that {', '.join(self.peers.founders)} founded: give it the same founders, and an empty directory"
+            )
 
     def _on_turned(self, shard: Shard) -> None:
         self.followers.led()

@@ -46,7 +46,7 @@ class Talking:
         await asyncio.sleep(0)
         questions = self._waiting.pop(node)
         try:
-            body = framed(Ask(self._peers.identity, questions))
+            body = framed(Ask(self._peers.identity, questions, self._peers.founders))
             asked, _ = unframed(await self._peers.post(node, PATH, body, timeout_s=self._timeout_s), Asked)
             if await self._peers.meet(self._database, asked.identity) is not None:
                 return  # what an older database says does not count; the node learns of it when it polls

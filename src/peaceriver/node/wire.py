@@ -50,6 +50,8 @@ class Poll(msgspec.Struct, array_like=True):
     dropped: list[int]
     #: How long the node may wait for something to tell.
     wait_s: float
+    #: Who founded the cluster of the one that asks.
+    founders: tuple[str, ...] = ()
 
 
 class Polled(msgspec.Struct, array_like=True):
@@ -69,6 +71,8 @@ class Ask(msgspec.Struct, array_like=True):
 
     identity: Identity
     questions: list[tuple[int, Question]]
+    #: Who founded the cluster of the one that asks.
+    founders: tuple[str, ...] = ()
 
 
 class Asked(msgspec.Struct, array_like=True):
