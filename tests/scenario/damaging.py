@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from peaceriver.limits import LEASE_S
+from peaceriver.node import verifying
 from peaceriver.node.node import Node
 from peaceriver.node.wire import Checked, Flawed
 from peaceriver.postgres import DATABASE, connect
-from tests.scenario.trio import Trio, until
+from tests.scenario.trio import Trio, trio, until
 from tests.scenario.words import create, modify
 
 ITEMS = 12
+#: What is damaged stays led by the same node, however slow a moment is: journals are compared to the last record.
+steady = partial(trio, lease_s=LEASE_S)
+
+
+@asynccontextmanager
+async def undisturbed(folder: Path) -> AsyncIterator[Trio]:
+    """Such nodes for the block; nothing is tried again in the background before a test has looked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verifying, "REPAIR_PAUSE_S", 60.0)
+        async with steady(folder) as made:
+            yield made
 
 
 async def filled(trio: Trio) -> int:

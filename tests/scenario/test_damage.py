@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 
 from peaceriver import jsontext
 from peaceriver.errors import Withheld
-from peaceriver.limits import CONTROL, LEASE_S
+from peaceriver.limits import CONTROL
 from peaceriver.node import verifying as verifying_module
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
@@ -32,23 +31,18 @@ from tests.scenario.damaging import (
     harm,
     journal_of,
     leader,
+    steady,
     told,
+    undisturbed,
 )
 from tests.scenario.trio import NAMES, Trio, until
-from tests.scenario.trio import trio as started
 from tests.scenario.words import create, modify
-
-# Journals are compared to the last record: a slow moment must not make another one lead, who writes that down.
-three = partial(started, lease_s=LEASE_S)
 
 
 @pytest.fixture(scope="module")
 async def trio(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
-    with pytest.MonkeyPatch.context() as patch:
-        # Tests look before anything is tried again in the background.
-        patch.setattr(verifying_module, "REPAIR_PAUSE_S", 60.0)
-        async with three(module_folder) as made:
-            yield made
+    async with undisturbed(module_folder) as made:
+        yield made
 
 
 @pytest.fixture
@@ -407,7 +401,7 @@ async def test_the_same_range_on_all_nodes_stays_refused_and_other_departments_g
     monkeypatch.setattr(verifying_module, "REPAIR_PAUSE_S", 0.2)
     monkeypatch.setattr(verifying_module, "REPAIR_PAUSE_MAX_S", 0.2)
     monkeypatch.setattr(verifying_module, "REPAIR_PATIENCE_S", 1.0)
-    async with three(tmp_path) as trio:
+    async with steady(tmp_path) as trio:
         code, other = await filled(trio), await filled(trio)
         before = await journal_of(trio["n1"], code)
         for node in trio.nodes.values():
@@ -421,7 +415,7 @@ async def test_the_same_range_on_all_nodes_stays_refused_and_other_departments_g
             await until(lambda node=node: len(node.directory.incidents) == 3, "incident of each")
         await until(lambda: not any(each.shards[code].serving for each in trio.nodes.values()), "end of the reign")
         await trio.receipt(create(other, "Item/new"))
-    async with three(tmp_path) as trio:
+    async with steady(tmp_path) as trio:
         # A restart changes nothing about it.
         nodes = trio.nodes.values()
         for node in nodes:
@@ -453,7 +447,7 @@ async def test_a_node_whose_directory_is_damaged_starts_and_has_it_repaired(
 ) -> None:
     # The first look is in vain: where the others are is not known yet.
     monkeypatch.setattr(verifying_module, "REPAIR_PAUSE_S", 0.2)
-    async with three(tmp_path) as trio:
+    async with steady(tmp_path) as trio:
         code = await filled(trio)
         node = await follower(trio, CONTROL)
         name, before = node.name, await journal_of(node, CONTROL)
@@ -462,7 +456,7 @@ async def test_a_node_whose_directory_is_damaged_starts_and_has_it_repaired(
             patch.setattr(Repairing, "repair", _nothing)
             await checked(node, CONTROL)
             await node.verifying.stop()
-    async with three(tmp_path) as trio:
+    async with steady(tmp_path) as trio:
         node = trio[name]
         await until(lambda: code in node.shards, "departments of the directory")
         assert (await journal_of(node, CONTROL))[: len(before)] == before

@@ -7,14 +7,11 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from peaceriver.errors import StartFailed, Withheld
-from peaceriver.limits import LEASE_S
-from peaceriver.node import verifying as verifying_module
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
 from peaceriver.node.repairing import Repairing
@@ -22,22 +19,15 @@ from peaceriver.node.verifying import Verifying
 from peaceriver.node.wire import Flawed
 from peaceriver.postgres import DATABASE, connect
 from peaceriver.shard import verify as verify_module
-from tests.scenario.damaging import checked, filled, follower, harm, leader, told
+from tests.scenario.damaging import checked, filled, follower, harm, leader, steady, told, undisturbed
 from tests.scenario.trio import Trio, until
-from tests.scenario.trio import trio as started
 from tests.scenario.words import create
-
-# What is damaged stays led by the same node, however slow a moment is.
-three = partial(started, lease_s=LEASE_S)
 
 
 @pytest.fixture(scope="module")
 async def trio(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
-    with pytest.MonkeyPatch.context() as patch:
-        # Tests look before anything is tried again in the background.
-        patch.setattr(verifying_module, "REPAIR_PAUSE_S", 60.0)
-        async with three(module_folder) as made:
-            yield made
+    async with undisturbed(module_folder) as made:
+        yield made
 
 
 @pytest.fixture
@@ -238,7 +228,7 @@ async def test_a_view_that_cannot_be_read_is_made_anew(trio: Trio, code: int) ->
 
 async def test_actors_that_cannot_be_read_keep_a_node_from_leading(tmp_path: Path) -> None:
     # What actors are stands in one table for all departments, so it is a cluster of the test's own.
-    async with three(tmp_path) as trio:
+    async with steady(tmp_path) as trio:
         code = await filled(trio)
         node = await follower(trio, code)
         page = Page(trio, node, "actor", await last_page(node, "actor", f"shard = {code} and type = 'Item'"))
