@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import cast
 from uuid import UUID
 
+import pytest
 from asyncpg.exceptions import DataCorruptedError
 
 from peaceriver.limits import POLL_BYTES_MAX
@@ -130,3 +132,28 @@ async def test_a_department_whose_rows_cannot_be_read_keeps_no_other_waiting() -
     told.stirred(100)  # as it is some time later
     polled, rows = await told.poll(Poll(IDENTITY, 2, 1, False, {}, [], 0.0))
     assert ([code for code, _, _ in polled.answers], rows) == ([100], [b"row"])
+
+
+async def test_what_a_poll_that_failed_was_to_tell_a_younger_one_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader = Leader()
+    told = followers(leader)
+    may_fail = asyncio.Event()
+
+    async def failing(node: str, fetch: Fetch) -> Answer | None:
+        await may_fail.wait()
+        raise ConnectionResetError("the server went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leader, "fetched", failing)
+        first = asyncio.create_task(told.poll(poll(1, seen=0, whole=True, asks=True)))
+        await asyncio.sleep(0)
+    # It was given up on its way, and is still under way here.
+    second, _ = await told.poll(poll(2, seen=0))
+    assert (second.leads, second.answers) == ({CODE: 7}, [])
+    third = asyncio.create_task(told.poll(Poll(IDENTITY, 3, 2, False, {}, [], 5.0)))
+    await asyncio.sleep(0)
+    may_fail.set()
+    with pytest.raises(ConnectionResetError):
+        await first
+    polled, rows = await asyncio.wait_for(third, 1)
+    assert ([code for code, _, _ in polled.answers], rows) == ([CODE], [b"row"])

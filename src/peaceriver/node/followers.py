@@ -55,6 +55,12 @@ class _Session:
         if is_lost(self.leads_told):
             self.leads_version = -1
 
+    def untold(self, looked: set[int]) -> None:
+        """What was to be told of some departments, and of what is led, was not."""
+        self.stirred |= looked
+        self.leads_version = -1
+        self.news.set()
+
 
 class Followers:
     """Answers the polls of other nodes."""
@@ -101,7 +107,13 @@ class Followers:
         deadline = asyncio.get_running_loop().time() + poll.wait_s
         while True:
             session.news.clear()
-            polled, taken = await self._news(session, node, poll.number, asked)
+            looked, session.stirred = session.stirred | asked, set()
+            try:
+                polled, taken = await self._news(session, node, poll.number, looked)
+            except BaseException:
+                # A younger poll may be waiting for what this one has taken upon itself to tell.
+                session.untold(looked)
+                raise
             if session.number != poll.number:
                 # Nobody waits for this answer any more; the younger poll is there already and is told instead.
                 session.lost(poll.number.__eq__)
@@ -129,13 +141,12 @@ class Followers:
             session.spent.pop(code, None)
         return set(poll.fetches)
 
-    async def _news(self, session: _Session, node: str, number: int, asked: set[int]) -> tuple[Polled, list[bytes]]:
-        """What there is to tell now; ``asked``: departments whose fetch has just come, which acknowledges something."""
+    async def _news(self, session: _Session, node: str, number: int, looked: set[int]) -> tuple[Polled, list[bytes]]:
+        """What there is to tell now of departments of which there may be news, or whose fetch has just come."""
         polled, taken, size = Polled(answers=[]), list[bytes](), 0
         if session.leads_version != self._leads_version:
             session.leads_version, session.leads_told = self._leads_version, number
             polled.leads = {code: epoch for code, each in self._keepers.items() if (epoch := each.replica.leads)}
-        looked, session.stirred = session.stirred | asked, set()
         # Who has waited longest comes first: departments that lack much must not keep the others from their majority.
         for code in sorted(looked, key=lambda each: session.served.get(each, 0)):
             fetch = session.fetches.get(code)
