@@ -44,7 +44,7 @@ async def test_after_a_fail_over_the_old_leader_confirms_nothing(cluster: Trio) 
     code = await cluster.department()
     old = await cluster.leader(code)
     await cluster.receipt(create(code, "Order/1"), by=old)
-    cluster.cut(old)
+    await cluster.cut(old)
     try:
         with pytest.raises(Unavailable):
             await cluster[old].reading.actor(code, "Order", "1", Freshness(latest=True, timeout_s=0.4))
@@ -203,7 +203,7 @@ async def test_spooling_over_http(cluster: Trio) -> None:
     code = await cluster.department()
     names = list(cluster.nodes)
     stays = (await cluster.followers(code))[0]
-    cluster.cut(*names)
+    await cluster.cut(*names)
     try:
         await until(lambda: not any(each.shards[code].serving for each in cluster.nodes.values()), "end of the reign")
         async with cluster.door(stays) as door:

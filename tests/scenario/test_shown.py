@@ -40,17 +40,10 @@ async def cluster(shared: Trio) -> Trio:
     return shared
 
 
-async def cut_off(cluster: Trio, old: str) -> None:
-    """Cut a leader off, also from those who asked it before that and get an answer still."""
-    cluster.cut(old)
-    others = [node for name, node in cluster.nodes.items() if name != old]
-    await until(lambda: all(each.replication.pullers[old].trouble() for each in others), "silence of the leader")
-
-
 async def alone(cluster: Trio, old: str, order: Order, name: str, records: int) -> Receipt:
     """Cut the leader off, and send it an order; its rule has acted on that, there, once so many records are added."""
     before = cluster[old].shards[sales.code].tip.position
-    await cut_off(cluster, old)
+    await cluster.cut(old)
     (receipt,) = await Inside(cluster[old]).send([sales.create(order, id=name)], concern="local")
     assert isinstance(receipt, Receipt), receipt
     assert not receipt.complete
@@ -108,7 +101,7 @@ async def test_settled_waits_until_what_rules_made_is_complete(cluster: Trio) ->
     await node.agents.leave(shard)
     order = await cluster.receipt(sales.create(Order(total=1), id="E-1"), by=old)
     assert order.complete
-    await cut_off(cluster, old)
+    await cluster.cut(old)
     await node.agents.level()
     # A note and the rule's mark.
     await until(lambda: shard.tip.position >= order.position + 2, "note of the order")
@@ -127,7 +120,7 @@ async def test_consequences_that_are_not_complete_are_not_counted(cluster: Trio)
     """An order is complete, and so is its exception; what becomes of that is not."""
     old = await cluster.leader(sales.code)
     order, exception = await tripped(cluster, old, "C-1")
-    await cut_off(cluster, old)
+    await cluster.cut(old)
     with pytest.raises(OutcomeUnknown):
         await cluster[old].exceptions.resolve(exception, "skip", SOON)
     told = await Inside(cluster[old]).settled(order.id, timeout_s=0.3)

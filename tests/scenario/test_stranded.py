@@ -43,7 +43,7 @@ async def test_a_tail_that_was_taken_back_is_offered_to_the_next_leader(cluster:
     old = await cluster.leader(code)
     for n in range(1, 5):
         await cluster.receipt(create(code, f"Order/{n}"), by=old)
-    cluster.cut(old)
+    await cluster.cut(old)
     node = cluster[old]
     ids = [uuid4() for _ in range(6)]
     alone = await cluster.send(
@@ -108,7 +108,7 @@ async def test_what_is_pending_is_offered_after_a_start_and_once(cluster: Trio) 
     code = await cluster.department()
     old = await cluster.leader(code)
     await cluster.receipt(create(code, "Order/1"), by=old)
-    cluster.cut(old)
+    await cluster.cut(old)
     message = modify(code, "Order/1", '{"n":1}', id=uuid4())
     await cluster.send(message, by=old, sender=LOCAL)
     # Its sender has sent it again meanwhile, to a node that could record it.

@@ -181,7 +181,7 @@ async def test_a_leader_that_is_cut_off_steps_down_and_its_tail_is_taken_back(th
     await three.receipt(create(code, "Order/1"))
     old = await three.leader(code)
     node = three.nodes[old]
-    three.cut(old)
+    await three.cut(old)
     (alone,) = await three.send(create(code, "Order/lost"), by=old, sender=Sender(timeout_s=0.2))
     assert isinstance(alone, OutcomeUnknown)
     await until(lambda: not node.shards[code].serving, "end of its reign")

@@ -63,7 +63,7 @@ async def test_a_follower_gets_what_was_repaired_on_its_leader_though_nothing_el
     trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leading, behind = await leader(trio, code), await follower(trio, code)
-    trio.cut(behind.name)
+    await trio.cut(behind.name)
     for n in range(100):
         receipt = await trio.receipt(create(code, f"Item/new-{n}"), by=leading.name)
         await asyncio.sleep(0.3)

@@ -69,7 +69,8 @@ class Trio:
 
     async def _start(self, name: str) -> None:
         self.servers[name] = await Server.start(self.data(name))
-        company = Company(founders=NAMES, urls=dict(self.urls), lease_s=self._lease_s)
+        # Where the others are, it is told after that: then a test can say otherwise.
+        company = Company(founders=NAMES, lease_s=self._lease_s)
         node = await node_on_server(name, self.servers[name], self._application, company)
         self._doors[name] = await serve(node)
         self.urls[name] = node.overview.url = self._doors[name].url
@@ -89,10 +90,19 @@ class Trio:
         await node.stop()
         await self.servers.pop(name).stop()
 
-    def cut(self, *names: str) -> None:
+    async def cut(self, *names: str) -> None:
         """Nothing gets from these nodes to any other any more, nor back; they run on."""
         self._cut |= set(names)
         self._introduce()
+        cut = [
+            puller
+            for node in self.nodes.values()
+            for other, puller in node.replication.pullers.items()
+            if other in self.nodes and {node.name, other} & self._cut
+        ]
+        for each in cut:
+            each._turned.set()  # what it had asked before is not answered any more
+        await until(lambda: all(each.trouble() for each in cut), "silence")
 
     def heal(self) -> None:
         """All that run hear each other."""
