@@ -330,14 +330,21 @@ def test_reading_the_merged_journal_does_not_keep_idle_departments_writing(door:
 
 def test_a_long_poll_of_the_merged_journal_is_answered_when_any_department_has_something(door: Door) -> None:
     code = door.department()
-    place = start(door)
+    pages = [{"records": [], "next": start(door)}]
+
+    def poll_until_received() -> None:
+        # Ticks of other departments, which somebody's read has asked for, are an answer too.
+        while not any(each["kind"] == "received" for each in pages[-1]["records"]):
+            url = f"{door.url}/journal?after={pages[-1]['next']}&wait=30s"
+            pages.append(httpx.get(url, timeout=60).json())
+
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(httpx.get, f"{door.url}/journal?after={place}&wait=30s", timeout=60)
+        waiting = pool.submit(poll_until_received)
         time.sleep(0.3)
         receipt = door.create(code, "Thing/1")
-        page = waiting.result(timeout=10).json()
-    assert receipt["stamp"] in [each["stamp"] for each in page["records"]]
-    assert page["complete"] >= receipt["stamp"]
+        waiting.result(timeout=10)
+    assert receipt["stamp"] in [each["stamp"] for each in pages[-1]["records"]]
+    assert pages[-1]["complete"] >= receipt["stamp"]
 
 
 def test_a_stream_of_all_departments_goes_on_right_after_the_last_event(door: Door) -> None:

@@ -65,8 +65,11 @@ async def noted(cluster: Cluster) -> list[str]:
 
 
 async def resolved(cluster: Cluster, how: Any) -> None:
-    (found,) = await cluster.exceptions()
-    await cluster.resolve(found["id"], how)
+    async with asyncio.timeout(10):
+        while not (found := await cluster.exceptions()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+    assert len(found) == 1
+    await cluster.resolve(found[0]["id"], how)
 
 
 async def replayed(cluster: Cluster) -> None:
