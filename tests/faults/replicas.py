@@ -94,13 +94,17 @@ async def tips(member: Member) -> dict[int, Tip]:
 
 
 async def answering(cluster: Cluster) -> None:
-    """Wait until every node's database answers: a server that was killed recovers first."""
+    """Wait until every node's database answers: a server that was killed recovers first.
+
+    A node whose disk was full when it started has ended, and is started again, as whoever keeps nodes running does.
+    """
     for member in cluster.members.values():
         while True:
             try:
                 await tips(member)
                 break
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await member.start()
                 await asyncio.sleep(_LOOK_S)
 
 
