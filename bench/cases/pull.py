@@ -17,7 +17,7 @@ from bench import names, raw
 from bench.orders import sales
 from bench.place import ROLE, Place
 from bench.rounds import Contestant
-from peaceriver import postgres
+from peaceriver import migrating, postgres
 from peaceriver.embedded import Server
 from peaceriver.postgres import OWNER, Statements, Transaction
 from peaceriver.record import CHAIN_START, COLUMNS, Record, Tip, chained
@@ -55,8 +55,8 @@ async def pull(place: Place) -> AsyncIterator[Sequence[Contestant]]:
 
 async def make_journal(connection: Callable[[str, str], dict[str, Any]]) -> None:
     """A new database on a server, with an empty journal. ``connection``: how to connect, by role and database."""
-    await postgres.prepare(connection(ROLE, "postgres"), database=DATABASE)
-    await postgres.migrate(connection(OWNER, DATABASE))
+    await migrating.prepare(connection(ROLE, "postgres"), database=DATABASE)
+    await migrating.migrate(connection(OWNER, DATABASE))
     tx = await postgres.connect(connection(ROLE, DATABASE))
     try:
         await journal.sql.open.run(tx, shard=sales.code, recovering=False)

@@ -127,3 +127,5 @@ REPAIR_PATIENCE_S = 10.0
 REPAIR_ROUNDS_MAX = 5
 #: Journal rows in bytes that one repair takes; more is a disk that was lost: start the node with an empty one.
 REPAIR_BYTES_MAX = 256 * 1024 * 1024
+#: How long it may take to write the journal of a department anew without what the server cannot read.
+WRITE_ANEW_TIMEOUT_S = 3600.0

@@ -1,4 +1,4 @@
-"""PostgreSQL, and the only module that imports its driver: pools, named statements, migrations.
+"""PostgreSQL, and the only module that imports its driver: pools and named statements.
 
 A ``Transaction`` comes in as an argument wherever a shard is touched; few places begin one. Statements live in
 ``sql/*.sql`` files under a name, with a line that says why, and take named parameters (``:shard``), which are bound,
@@ -8,7 +8,6 @@ never glued.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,7 +31,12 @@ class Transaction(Protocol):
     async def fetch(self, query: str, *values: Any) -> list[Row]: ...
     async def fetchrow(self, query: str, *values: Any) -> Row | None: ...
     async def fetchval(self, query: str, *values: Any) -> Any: ...
-    async def execute(self, query: str, *values: Any) -> str: ...
+    async def execute(
+        self,
+        query: str,
+        *values: Any,
+        timeout: float | None = None,  # noqa: ASYNC109 - the driver's own
+    ) -> str: ...
     async def copy_records_to_table(
         self, table: str, *, schema_name: str, columns: Sequence[str], records: Iterable[Sequence[Any]]
     ) -> str: ...
@@ -130,6 +134,10 @@ class Statement:
 
     async def run(self, tx: Transaction, **values: Any) -> None:
         await tx.execute(self.text, *self.bound(values))
+
+    async def run_long(self, tx: Transaction, timeout_s: float, **values: Any) -> None:
+        """The same for one that may take long; raises TimeoutError where it takes longer, and may have done it."""
+        await tx.execute(self.text, *self.bound(values), timeout=timeout_s)
 
     async def copy_out(self, tx: Transaction, into: Callable[[bytes], Awaitable[None]], **values: Any) -> None:
         """COPY the statement's rows out, binary: ``into`` gets the bytes in pieces that end anywhere.
@@ -332,67 +340,3 @@ async def connect(connection: Mapping[str, Any]) -> Transaction:
     except (*Unreachable, asyncpg.PostgresError, ValueError) as error:
         raise StartFailed(f"the database cannot be reached: {error}; check the DSN and that the server runs") from error
     return made
-
-
-async def prepare(admin: Mapping[str, Any], *, database: str | None = DATABASE) -> None:
-    """Make the roles and, unless None, the database; idempotent. ``admin`` connects as one who may.
-
-    Raises StartFailed where the rights do not suffice.
-    """
-    connection = await connect(admin)
-    try:
-        for role in (OWNER, RUNNER):
-            if not await connection.fetchval("select 1 from pg_roles where rolname = $1", role):
-                await connection.execute(f"create role {role} login")
-        if database is not None and not await connection.fetchval(
-            "select 1 from pg_database where datname = $1", database
-        ):
-            await connection.execute(
-                f"create database {quoted(database)} owner {OWNER} template template0 encoding 'UTF8'"
-            )
-    except asyncpg.PostgresError as error:
-        raise StartFailed(f"the roles or the database cannot be made: {error}") from error
-    finally:
-        await connection.close()
-
-
-def migrations() -> list[tuple[str, str]]:
-    """All migrations in order: name and text."""
-    folder = resources.files("peaceriver").joinpath("migrations")
-    files = sorted(each.name for each in folder.iterdir() if each.name.endswith(".sql"))
-    return [(name.removesuffix(".sql"), folder.joinpath(name).read_text("utf-8")) for name in files]
-
-
-async def migrate(owner: Mapping[str, Any]) -> list[str]:
-    """Bring the database's schema up to this version, each migration in its own transaction; answer which ones ran.
-
-    Raises StartFailed where an applied migration's text is not the one that this version has: the database was made
-    by a different version, and guessing would lose data.
-    """
-    connection = await connect(owner)
-    try:
-        await connection.execute("select pg_advisory_lock(7400001)")
-        await connection.execute(
-            "create table if not exists migration "
-            "(name text primary key, sha256 bytea not null, applied_at timestamptz not null default now())"
-        )
-        applied = {row["name"]: row["sha256"] for row in await connection.fetch("select name, sha256 from migration")}
-        return [name for name, text in migrations() if await _apply(connection, name, text, applied)]
-    except asyncpg.PostgresError as error:
-        raise StartFailed(f"the schema cannot be brought up to date: {error}") from error
-    finally:
-        await connection.close()
-
-
-async def _apply(connection: Transaction, name: str, text: str, applied: Mapping[str, bytes]) -> bool:
-    digest = hashlib.sha256(text.encode()).digest()
-    if name in applied:
-        if applied[name] != digest:
-            raise StartFailed(
-                f"the database was made by another version: migration {name} differs; use the version that made it"
-            )
-        return False
-    async with connection.transaction():
-        await connection.execute(text)
-        await connection.execute("insert into migration (name, sha256) values ($1, $2)", name, digest)
-    return True

@@ -12,9 +12,10 @@ import pytest
 from peaceriver.api import parameters
 from peaceriver.api.serving import KEEP_ALIVE_S, Serving, serve
 from peaceriver.errors import StartFailed
+from peaceriver.migrating import migrate, prepare
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.node import Node
-from peaceriver.postgres import OWNER, RUNNER, Database, migrate, prepare
+from peaceriver.postgres import OWNER, RUNNER, Database
 from peaceriver.stamp import Stamp
 from tests.acceptance.door import Door, Served, problem
 

@@ -16,9 +16,10 @@ from peaceriver import Actor, Cluster, Department, Envelope, Event, Receipt, ord
 from peaceriver.directory.directory import Directory
 from peaceriver.embedded import Server
 from peaceriver.jsontext import write
+from peaceriver.migrating import migrate
 from peaceriver.node.sending import Sender
 from peaceriver.order_to_cash.load import generate
-from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, Row, Transaction, connect, migrate
+from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, Row, Transaction, connect
 from peaceriver.record import Record, from_row
 
 #: The standing: what is folded from the journal, and by which rows are told apart.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
 from peaceriver.node.repairing import Repairing
 from peaceriver.node.verifying import Verifying
-from peaceriver.node.wire import Flawed
-from peaceriver.postgres import DATABASE, connect
+from peaceriver.node.wire import Flawed, Given
+from peaceriver.postgres import DATABASE, DatabaseCorrupted, connect
 from peaceriver.shard import verify as verify_module
-from tests.scenario.damaging import checked, filled, follower, harm, leader, steady, told, undisturbed
+from tests.scenario.damaging import checked, filled, follower, harm, journal_of, leader, steady, told, undisturbed
 from tests.scenario.trio import Trio, until
 from tests.scenario.words import create
+
+Where = Callable[[Trio, int], Awaitable[Node]]
 
 
 @pytest.fixture(scope="module")
@@ -145,18 +148,19 @@ class Page:
         self.rows: list[int] = []
         self._trio, self._node, self._table, self._number = trio, node, table, number
 
-    async def spoil(self, column: str) -> bytes:
+    async def spoil(self, column: str | None = None) -> bytes:
         """Alter a byte on it behind the server's back; answers what it was. The values on it are in ``rows``."""
         admin = await connect(self._trio.servers[self._node.name].connection("postgres", DATABASE))
         try:
             await admin.execute("checkpoint")
             file = await admin.fetchval("select pg_relation_filepath($1::text::regclass)", self._table)
             (self._path,) = self._trio.data(self._node.name).rglob(file)
-            rows = await admin.fetch(f"select {column} as it, ctid::text as at from {self._table} order by 1")
+            if column is not None:
+                rows = await admin.fetch(f"select {column} as it, ctid::text as at from {self._table} order by 1")
+                self.rows = [each["it"] for each in rows if each["at"].startswith(f"({self._number},")]
+                assert self.rows
         finally:
             await admin.close()
-        self.rows = [each["it"] for each in rows if each["at"].startswith(f"({self._number},")]
-        assert self.rows
         whole = await self._read()
         await self.write(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
         return whole
@@ -190,28 +194,84 @@ async def last_page(node: Node, table: str, where: str) -> int:
         return int(await tx.fetchval(f"select (max(ctid)::text::point)[0] from {table} where {where}"))
 
 
-async def test_a_page_that_cannot_be_read_is_damage_as_any_other(trio: Trio, code: int) -> None:
-    node = await follower(trio, code)
+@pytest.mark.parametrize("where", [follower, leader], ids=["follower", "leader"])
+async def test_a_page_that_cannot_be_read_is_damage_as_any_other(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch, where: Where
+) -> None:
+    node = await where(trio, code)
     await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
     end = await trio.level(code)
+    before = await journal_of(node, code)
     page = Page(trio, node, f"journal_{code}", 1)
-    whole = await page.spoil("position")
+    await page.spoil("position")
     first, last = page.rows[0] - 1, page.rows[-1] + 1
     assert 1 < first < last < end
-    # The walk in the background runs into it as well.
-    assert not await node.verifying._walk_on(node.shards[code])
-    assert node.verifying.found[code, "journal"] == 1
-    (flaw,) = await checked(node, code)
-    assert (flaw.where, flaw.place, flaw.repaired) == ("journal", f"{first} to {last}", False)
-    assert "cannot be read: invalid page in block 1" in flaw.detail
-    assert node.replication.keepers[code].replica.barred
-    with pytest.raises(Withheld):
-        await node.reading.journal(code, after=first, limit=10)
-    assert len((await node.reading.journal(code, after=0, limit=1000))[0]) == first - 1
-    await page.write(whole)
-    assert [each.repaired for each in await checked(node, code)] in ([], [True])
+    with monkeypatch.context() as patch:
+        patch.setattr(Repairing, "repair", _nothing)
+        # The walk in the background runs into it as well.
+        assert not await node.verifying._walk_on(node.shards[code])
+        assert node.verifying.found[code, "journal"] == 1
+        (flaw,) = await checked(node, code)
+        assert (flaw.where, flaw.place, flaw.repaired) == ("journal", f"{first} to {last}", False)
+        assert "cannot be read: invalid page in block 1" in flaw.detail
+        assert node.replication.keepers[code].replica.barred
+        with pytest.raises(Withheld):
+            await node.reading.journal(code, after=first, limit=10)
+        assert len((await node.reading.journal(code, after=0, limit=1000))[0]) == first - 1
+    assert [each.repaired for each in await checked(node, code)] == [True]
     assert not node.shards[code].damage.known
-    assert len((await node.reading.journal(code, after=first, limit=1000))[0]) == end - first
+    assert await journal_of(node, code) == before
+    assert await checked(node, code) == []
+    await trio.receipt(create(code, "Item/after"))
+    await trio.level(code)
+
+
+async def test_pages_of_which_no_node_has_the_rows_are_left_as_they_are(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await follower(trio, code)
+    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
+    await trio.level(code)
+    before = await journal_of(node, code)
+    page = Page(trio, node, f"journal_{code}", 1)
+    whole = await page.spoil("position")
+    with monkeypatch.context() as patch:
+        patch.setattr(Verifying, "given", _not_given)
+        assert [each.repaired for each in await checked(node, code)] == [False]
+    await page.write(whole)
+    assert await checked(node, code) == []
+    assert await journal_of(node, code) == before
+
+
+@pytest.mark.parametrize("part", ["index", "bodies"])
+async def test_what_belongs_to_a_journal_and_cannot_be_read_is_written_anew(trio: Trio, code: int, part: str) -> None:
+    node = await follower(trio, code)
+    rng = random.Random(part)
+    for n in range(60):
+        # Too long for a page, and nothing that gets shorter by compression: it is kept apart.
+        text = "".join(rng.choices("0123456789abcdefghijklmnopqrstuvwxyz", k=6_000)) if n in (20, 40) else ""
+        await trio.receipt(create(code, f"Item/page-{n}", f'{{"text":"{text}"}}'))
+    await trio.level(code)
+    before = await journal_of(node, code)
+    async with node.database.reading() as tx:
+        apart = await tx.fetchval(
+            f"select reltoastrelid::regclass::text from pg_class where relname = 'journal_{code}'"
+        )
+    await Page(trio, node, f"journal_{code}_pkey" if part == "index" else apart, 1).spoil()
+    with pytest.raises(DatabaseCorrupted):
+        await journal_of(node, code)
+    assert {each.where for each in await checked(node, code)} == {"journal"}
+    assert not node.shards[code].damage.known
+    assert await journal_of(node, code) == before
+    assert await checked(node, code) == []
+    async with node.database.reading() as tx:
+        await tx.execute("set enable_indexscan = off; set enable_bitmapscan = off")
+        assert await tx.fetchval(f"select count(md5(body)) from journal_{code}") == len(before)
+        await tx.execute("reset enable_indexscan; reset enable_bitmapscan")
+
+
+async def _not_given(*_: object) -> tuple[Given, list[bytes]]:
+    return Given(False), []
 
 
 async def test_a_view_that_cannot_be_read_is_made_anew(trio: Trio, code: int) -> None:

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peaceriver.embedded import Server
-from peaceriver.postgres import DATABASE, OWNER, RUNNER, DatabaseError, Transaction, connect, migrate, prepare
+from peaceriver.migrating import migrate, prepare
+from peaceriver.postgres import DATABASE, OWNER, RUNNER, DatabaseError, Transaction, connect
 from peaceriver.record import CHAIN_START, Record, chained
 from peaceriver.shard.rows import place_of
 from tests.records import any_record, history, rows_of
@@ -164,3 +165,22 @@ async def test_the_running_role_repairs_and_others_do_not(server: Server, runner
     with pytest.raises(DatabaseError, match="permission denied"):
         await admin.fetchval(REPAIR, values(SOUND)[:1])
     await admin.close()
+
+
+async def test_what_can_be_read_does_not_go(damaged: Any) -> None:
+    before = await stored(damaged)
+    await damaged.execute("alter table journal_100 enable always trigger append_only")
+    for statement in ("select drop_unreadable(100, null, null)", "select drop_unreadable(100, 1, 9)"):
+        await damaged.execute(statement)
+        assert await stored(damaged) == before
+
+
+async def test_a_journal_that_is_led_here_is_not_written_anew(damaged: Any) -> None:
+    await damaged.execute("update shard_state set promised = 1, leads = 1 where shard = 100")
+    with pytest.raises(DatabaseError, match="shard 100 is led here"):
+        await damaged.execute("select drop_unreadable(100, null, null)")
+
+
+async def test_the_running_role_cannot_take_pages_for_empty_by_itself(runner: Transaction) -> None:
+    with pytest.raises(DatabaseError, match="permission denied to set parameter"):
+        await runner.execute("set zero_damaged_pages = on")

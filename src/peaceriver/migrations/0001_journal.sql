@@ -228,7 +228,7 @@ create table verified (
 );
 
 -- Append-only is a right, not a habit: nobody is granted more, and these refuse even the owner, and a superuser who did
--- not mean to. ENABLE ALWAYS, so that session_replication_role does not switch them off. Two doors may remove rows,
+-- not mean to. ENABLE ALWAYS, so that session_replication_role does not switch them off. Few doors may remove rows,
 -- each of the range that it has just checked: it says so in a setting that holds in its own transaction and no other.
 create function refuse_change() returns trigger language plpgsql as $$
 declare
@@ -423,6 +423,46 @@ begin
     return replaced;
 end $$;
 
+-- Give up what the server cannot read of a journal, and nothing else: pages that do not fit their checksum, here or in
+-- an index. Its file and its indexes are written anew without them; the rows are missing then, and a repair mends that.
+-- Where it is only parts of rows, which are kept apart (TOAST), those rows of ``first`` to ``last`` go first, in a
+-- transaction of their own: a file that is written anew takes along what its own transaction has removed.
+create function drop_unreadable(of_shard integer, first bigint, last bigint) returns void
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    partition text := 'journal_' || of_shard;
+    each bigint;
+    unreadable bigint[] := '{}';
+begin
+    perform from shard_state where shard = of_shard and leads is null for update;
+    if not found then
+        raise exception 'shard % is led here: its journal is not written anew', of_shard
+            using errcode = 'object_in_use', hint = 'Let another node lead it first.';
+    end if;
+    -- First of all: pages that are taken for empty from here on must not look empty to anybody else.
+    execute format('lock table %I in access exclusive mode', partition);
+    if first is null then
+        perform set_config('zero_damaged_pages', 'on', true);
+        -- An index may be what cannot be read.
+        perform set_config('enable_indexscan', 'off', true);
+        execute format('cluster %I using %I', partition, partition || '_pkey');
+        return;
+    end if;
+    for each in select generate_series(first, last) loop
+        begin
+            perform md5(j::text) from journal j where j.shard = of_shard and j.position = each;
+        exception when data_corrupted then
+            unreadable := unreadable || each;
+        end;
+    end loop;
+    perform set_config('zero_damaged_pages', 'on', true);
+    perform set_config('peaceriver.opened', concat_ws(' ', pg_current_xact_id(), of_shard, first, last), true);
+    delete from journal where shard = of_shard and position = any(unreadable);
+    perform set_config('peaceriver.opened', '', true);
+end $$;
+
+revoke all on function drop_unreadable(integer, bigint, bigint) from public;
+grant execute on function drop_unreadable(integer, bigint, bigint) to peaceriver_runner;
 revoke all on function open_shard(integer, boolean) from public;
 grant execute on function open_shard(integer, boolean) to peaceriver_runner;
 revoke all on function repair_rows(integer, journal[]) from public;

@@ -12,13 +12,14 @@ from peaceriver.application import Application, load
 from peaceriver.embedded import Server
 from peaceriver.errors import OutcomeUnknown, Unavailable
 from peaceriver.limits import CONTROL
+from peaceriver.migrating import migrate, prepare
 from peaceriver.model import definition, model_of
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.replication import Company
 from peaceriver.node.room import Room
 from peaceriver.node.sending import Sender
-from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, migrate, prepare
+from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import structlog
 
 from peaceriver.errors import Damaged, Unavailable, Withheld
+from peaceriver.limits import WRITE_ANEW_TIMEOUT_S
 from peaceriver.node.peers import Away
 from peaceriver.node.replication import Replication
 from peaceriver.node.wire import Given, WantedRows, framed, unframed
-from peaceriver.postgres import Database, DatabaseError
+from peaceriver.postgres import Database, DatabaseCorrupted, DatabaseError
 from peaceriver.shard import journal, mending, rebuild, rows
-from peaceriver.shard.damage import STANDING, Finding, Flaw, Range
+from peaceriver.shard.damage import STANDING, Finding, Flaw, Range, sql
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.standing import catch_up
 from peaceriver.shard.stranding import Touched, fold_again
@@ -23,6 +26,9 @@ from peaceriver.shard.views import Folder, Views
 log = structlog.get_logger()
 
 ROWS_PATH = "/replication/rows"
+#: A journal whose rows were removed is written anew once nobody sees them any more.
+_WRITE_ANEW_TRIES = 20
+_WRITE_ANEW_PAUSE_S = 0.5
 
 
 class Repairing:
@@ -38,10 +44,13 @@ class Repairing:
 
     async def repair(self, shard: Shard, verdict: Verdict, flaws: Sequence[Flaw]) -> bool:
         """Repair what can be repaired now; whether anything was. Verification tells what is left."""
+        unreadable = [flaw.range for flaw in flaws if flaw.range is not None and flaw.unreadable]
+        if unreadable and await self._drop(shard, unreadable):
+            return True
         done = False
         for flaw in flaws:
             if flaw.range is not None:
-                done |= await self._mend(shard, flaw.range)
+                done |= flaw.range not in unreadable and await self._mend(shard, flaw.range)
             elif flaw.part == "state":
                 done |= await self._realign(shard, verdict)
             elif flaw.part == "view":
@@ -72,6 +81,55 @@ class Repairing:
             except (*Away, Unavailable, Damaged, DatabaseError) as error:
                 reason = str(error)
             log.warning("no rows from a node", shard=shard.code, positions=str(extent), node=node, reason=reason)
+        return False
+
+    async def _drop(self, shard: Shard, ranges: Sequence[Range]) -> bool:
+        """Write the journal anew without what cannot be read: it is missing then, and mended as any range.
+
+        Only where other nodes have all of it, and while this one does not lead.
+        """
+        for extent in ranges:
+            if not await self._is_elsewhere(shard, extent):
+                log.warning("no node has what cannot be read here", shard=shard.code, positions=str(extent))
+                return False
+        await self._leave(shard, "its journal cannot be read")
+        try:
+            try:
+                await self._write_anew(shard)
+            except DatabaseCorrupted:
+                await self._drop_rows(shard, ranges)
+        except DatabaseError as error:
+            log.warning("what cannot be read is not given up", shard=shard.code, reason=str(error))
+            return False
+        log.warning("a journal was written anew", shard=shard.code, without=", ".join(map(str, ranges)))
+        return True
+
+    async def _write_anew(self, shard: Shard) -> None:
+        async with self._database.connection() as tx:
+            await sql.drop_unreadable.run_long(tx, WRITE_ANEW_TIMEOUT_S, shard=shard.code)
+
+    async def _drop_rows(self, shard: Shard, ranges: Sequence[Range]) -> None:
+        """The rows can be read, and what of them is kept apart cannot: they go first."""
+        for first, last in ranges:
+            async with self._database.connection() as tx:
+                await sql.drop_rows.run(tx, shard=shard.code, first=first, last=last)
+        for _ in range(_WRITE_ANEW_TRIES):
+            try:
+                await self._write_anew(shard)
+                break
+            except DatabaseCorrupted as error:
+                # Whoever began to read before they went may still see them, so they would be taken along.
+                reason = str(error)
+                await asyncio.sleep(_WRITE_ANEW_PAUSE_S)
+        else:
+            log.warning("parts of rows that are gone stay in the file", shard=shard.code, reason=reason)
+
+    async def _is_elsewhere(self, shard: Shard, extent: Range) -> bool:
+        """Whether another node has a range as it was recorded."""
+        for node in self._replication.peers.names:
+            with suppress(*Away, Unavailable, Damaged):
+                if await mending.fitting(self._database, shard.code, extent, partial(self._ask, node, shard.code)):
+                    return True
         return False
 
     async def _ask(self, node: str, code: int, extent: Range) -> list[bytes]:

@@ -35,6 +35,8 @@ class Finding(msgspec.Struct, frozen=True):
     #: Of a journal: its first and last doubtful position. Of an actor and a view: type and id. Of a mark: reader and
     #: source. Of a timer: its position. Of an exception: its id, and how many attempts are recorded.
     key: tuple[Any, ...] = ()
+    #: Whether the server cannot even read it.
+    unreadable: bool = False
 
 
 class Range(NamedTuple):
@@ -55,6 +57,11 @@ class Flaw(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     range: Range | None = None
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the server cannot read some of it."""
+        return any(each.unreadable for each in self.findings)
 
     @property
     def place(self) -> str:

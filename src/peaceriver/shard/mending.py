@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from peaceriver.errors import Damaged
 from peaceriver.limits import CHUNK_BYTES_MAX, REPAIR_BYTES_MAX
-from peaceriver.postgres import Database, Transaction, copy_rows_in
+from peaceriver.postgres import Database, DatabaseCorrupted, Transaction, copy_rows_in
 from peaceriver.record import Tip
 from peaceriver.shard import journal, rows
 from peaceriver.shard.damage import Range, sql
@@ -37,7 +37,7 @@ class Fit(Enum):
 class Ends(NamedTuple):
     """What is here before and after a range."""
 
-    #: None where the row before it is lost too.
+    #: None where the row before it is lost too, or cannot be read.
     before: Tip | None
     #: The row right after the range; None where that is lost too, or the journal ends with the range.
     after: bytes | None
@@ -63,8 +63,21 @@ def fit(taken: Sequence[bytes], shard: int, extent: Range, ends: Ends) -> Fit:
 async def mend(database: Database, shard: int, extent: Range, ask: Ask) -> bool:
     """Repair a range from another replica; False where that one's rows do not fit, it has none, or the same ones.
 
-    The range is widened until it ends where this journal is as it was recorded. Raises DatabaseError where the door
-    refuses.
+    Raises DatabaseError where the door refuses.
+    """
+    taken = await fitting(database, shard, extent, ask)
+    if not taken:
+        return False
+    async with database.transaction() as tx:
+        await sql.given.run(tx)
+        await copy_rows_in(tx, "given", rows.stream(taken))
+        return bool(await sql.repair.value(tx, shard=shard))
+
+
+async def fitting(database: Database, shard: int, extent: Range, ask: Ask) -> list[bytes]:
+    """The rows of another replica for a range; none where it has none, or where they do not fit what is here.
+
+    The range is widened until it ends where this journal is as it was recorded.
     """
     width = 1
     while True:
@@ -74,16 +87,14 @@ async def mend(database: Database, shard: int, extent: Range, ask: Ask) -> bool:
             assert state is not None
             end = state["last_position"]
             if extent.last > end:
-                return False
+                return []
             chain = bytes(state["last_chain"]) if extent.last == end else None
             fits = fit(taken, shard, extent, await _ends(tx, shard, extent, chain))
-            if fits is Fit.FITS:
-                await sql.given.run(tx)
-                await copy_rows_in(tx, "given", rows.stream(taken))
-                return bool(await sql.repair.value(tx, shard=shard))
+        if fits is Fit.FITS:
+            return taken
         wider = Range(max(1, extent.first - width), min(end, extent.last + width))
         if fits is Fit.NOT or wider == extent:
-            return False
+            return []
         extent, width = wider, 2 * width
 
 
@@ -102,14 +113,22 @@ async def _taken(extent: Range, ask: Ask) -> list[bytes]:
 
 async def _ends(tx: Transaction, shard: int, extent: Range, chain: bytes | None) -> Ends:
     before = START if extent.first == 1 else await tip_at(tx, shard, extent.first - 1)
-    after = await _between(tx, shard, Range(extent.last + 1, extent.last + 1))
-    return Ends(before, after[0] if after else None, chain)
+    return Ends(before, await _row_at(tx, shard, extent.last + 1), chain)
 
 
 async def tip_at(tx: Transaction, shard: int, position: int) -> Tip | None:
-    """Where the journal stands at a position by the row that is there; None where there is none."""
-    found = await _between(tx, shard, Range(position, position))
-    return rows.tip_of(found[0]) if found else None
+    """Where the journal stands at a position by the row that is there; None where there is none that can be read."""
+    found = await _row_at(tx, shard, position)
+    return None if found is None else rows.tip_of(found)
+
+
+async def _row_at(tx: Transaction, shard: int, position: int) -> bytes | None:
+    try:
+        async with tx.transaction():
+            found = await _between(tx, shard, Range(position, position))
+    except DatabaseCorrupted:
+        return None
+    return found[0] if found else None
 
 
 async def _between(tx: Transaction, shard: int, extent: Range) -> list[bytes]:
@@ -136,7 +155,7 @@ async def sound(tx: Transaction, shard: int, extent: Range, complete: int) -> li
         raise Damaged(f"position {extent.last} of shard {shard} is not known to be complete here")
     before = START if extent.first == 1 else await tip_at(tx, shard, extent.first - 1)
     if before is None:
-        raise Damaged(f"position {extent.first - 1} of shard {shard} is missing")
+        raise Damaged(f"position {extent.first - 1} of shard {shard} is missing, or cannot be read")
     found = await _between(tx, shard, Range(extent.first, min(extent.last, extent.first + _GIVEN_ROWS - 1)))
     while len(found) > 1 and sum(map(len, found)) > CHUNK_BYTES_MAX:
         found = found[: len(found) // 2]

@@ -94,6 +94,8 @@ async def _verify_journal(database: Database, code: int, walk: Walk, rest: Rest)
         except DatabaseCorrupted as error:
             # A page does not fit its checksum, say: that is damage as any other.
             if not await walk.passes(database, until=await _end(database, code), rows=_COPIED_ROWS, why=str(error)):
+                if walk.findings:
+                    return  # not even that there are no more rows can be read
                 raise
         await rest()
 

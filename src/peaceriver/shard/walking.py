@@ -65,7 +65,7 @@ class Walk:
         self._passed = rows.last
         # The row before is in doubt as well, as of every range that is lost.
         key = (max(1, rows.first - 1), rows.last)
-        self.findings.append(Finding(self._shard, "journal", str(rows), f"it cannot be read: {why}", key))
+        self.findings.append(Finding(self._shard, "journal", str(rows), f"it cannot be read: {why}", key, True))
 
     async def _take(self, piece: bytes) -> None:
         rows = self._incoming.feed(piece)

@@ -55,6 +55,14 @@ create temporary table given (like journal) on commit drop;
 -- Through the door that puts a peer's rows in the place of damaged ones.
 select repair_rows(:shard, (select array_agg(row(g.*)::journal order by g.position) from given g));
 
+-- drop_unreadable --
+-- Through the door that writes a journal anew without what cannot be read; not where this node leads.
+select drop_unreadable(:shard, null, null);
+
+-- drop_rows --
+-- The same door: rows go of which parts cannot be read.
+select drop_unreadable(:shard, :first, :last);
+
 -- realign --
 -- The state row takes the journal's word for where it ends; not where this node leads.
 update shard_state

@@ -1,0 +1,83 @@
+"""The database of a node: its roles, and its schema, brought up to date by migrations."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from peaceriver.errors import StartFailed
+from peaceriver.postgres import DATABASE, OWNER, RUNNER, DatabaseError, Transaction, connect, quoted
+
+_MAY_LET_DROP = """
+    select rolsuper and not has_parameter_privilege($1, 'zero_damaged_pages', 'set')
+    from pg_roles where rolname = current_user
+"""
+
+
+async def prepare(admin: Mapping[str, Any], *, database: str | None = DATABASE) -> None:
+    """Make the roles and, unless None, the database; idempotent. ``admin`` connects as one who may.
+
+    Raises StartFailed where the rights do not suffice.
+    """
+    connection = await connect(admin)
+    try:
+        for role in (OWNER, RUNNER):
+            if not await connection.fetchval("select 1 from pg_roles where rolname = $1", role):
+                await connection.execute(f"create role {role} login")
+        if database is not None and not await connection.fetchval(
+            "select 1 from pg_database where datname = $1", database
+        ):
+            await connection.execute(
+                f"create database {quoted(database)} owner {OWNER} template template0 encoding 'UTF8'"
+            )
+        # A journal is written anew without pages that cannot be read; only a superuser may let others do that.
+        if await connection.fetchval(_MAY_LET_DROP, OWNER):
+            await connection.execute(f"grant set on parameter zero_damaged_pages to {OWNER}")
+    except DatabaseError as error:
+        raise StartFailed(f"the roles or the database cannot be made: {error}") from error
+    finally:
+        await connection.close()
+
+
+def migrations() -> list[tuple[str, str]]:
+    """All migrations in order: name and text."""
+    folder = resources.files("peaceriver").joinpath("migrations")
+    files = sorted(each.name for each in folder.iterdir() if each.name.endswith(".sql"))
+    return [(name.removesuffix(".sql"), folder.joinpath(name).read_text("utf-8")) for name in files]
+
+
+async def migrate(owner: Mapping[str, Any]) -> list[str]:
+    """Bring the database's schema up to this version, each migration in its own transaction; answer which ones ran.
+
+    Raises StartFailed where an applied migration's text is not the one that this version has: the database was made
+    by a different version, and guessing would lose data.
+    """
+    connection = await connect(owner)
+    try:
+        await connection.execute("select pg_advisory_lock(7400001)")
+        await connection.execute(
+            "create table if not exists migration "
+            "(name text primary key, sha256 bytea not null, applied_at timestamptz not null default now())"
+        )
+        applied = {row["name"]: row["sha256"] for row in await connection.fetch("select name, sha256 from migration")}
+        return [name for name, text in migrations() if await _apply(connection, name, text, applied)]
+    except DatabaseError as error:
+        raise StartFailed(f"the schema cannot be brought up to date: {error}") from error
+    finally:
+        await connection.close()
+
+
+async def _apply(connection: Transaction, name: str, text: str, applied: Mapping[str, bytes]) -> bool:
+    digest = hashlib.sha256(text.encode()).digest()
+    if name in applied:
+        if applied[name] != digest:
+            raise StartFailed(
+                f"the database was made by another version: migration {name} differs; use the version that made it"
+            )
+        return False
+    async with connection.transaction():
+        await connection.execute(text)
+        await connection.execute("insert into migration (name, sha256) values ($1, $2)", name, digest)
+    return True
