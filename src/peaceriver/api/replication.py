@@ -9,9 +9,9 @@ from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.operations import Operation
 from peaceriver.limits import BETWEEN_NODES_BYTES_MAX
-from peaceriver.node import drafts, overview, pulling, receipts, repairing, routing, talking, verifying
+from peaceriver.node import agreeing, drafts, overview, pulling, receipts, repairing, routing, talking, verifying
 from peaceriver.node import latest as latest_positions
-from peaceriver.node.wire import Ask, Forwarded, Poll, Wanted, WantedRows, framed, unframed
+from peaceriver.node.wire import Ask, Forwarded, Poll, Wanted, WantedChains, WantedRows, framed, unframed
 
 _MEDIA = "application/x-peaceriver"
 
@@ -72,6 +72,12 @@ async def rows(context: Context, asked: Asked) -> Response:
     return Response(framed(given, found), media_type=_MEDIA)
 
 
+async def chains(context: Context, asked: Asked) -> Response:
+    """``POST /replication/chains``: chains of a journal, to be compared with those of another replica."""
+    wanted, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), WantedChains)
+    return Response(framed(await context.node.verifying.chains(wanted)), media_type=_MEDIA)
+
+
 async def verify(context: Context, asked: Asked) -> Response:
     """``POST /replication/verify``: some replicas that are held here, or all, are to be verified and repaired."""
     codes, _ = unframed(await asked.body(BETWEEN_NODES_BYTES_MAX), list[int])
@@ -83,6 +89,7 @@ BETWEEN_NODES = (
     Operation(method="POST", path=talking.PATH, page=ask, summary="Questions about replicas", media=_MEDIA),
     Operation(method="POST", path=routing.PATH, page=send, summary="Messages that are sent on", media=_MEDIA),
     Operation(method="POST", path=repairing.ROWS_PATH, page=rows, summary="Rows for a damaged journal", media=_MEDIA),
+    Operation(method="POST", path=agreeing.CHAINS_PATH, page=chains, summary="Chains to compare", media=_MEDIA),
     Operation(method="POST", path=verifying.VERIFY_PATH, page=verify, summary="Verify, and repair", media=_MEDIA),
     Operation(method="POST", path=routing.TICK_PATH, page=tick, summary="A later record, please", media=_MEDIA),
     Operation(method="POST", path=receipts.PATH, page=known, summary="What a node knows by itself", media=_MEDIA),

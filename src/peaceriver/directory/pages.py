@@ -75,7 +75,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": {
             "node": _NAME,
             "shard": {"type": "integer", "minimum": 0, "maximum": CODE_MAX},
-            "where": {"enum": ["journal", "state", "actor", "mark", "timer", "exception", "view"]},
+            "where": {"enum": ["journal", "history", "state", "actor", "mark", "timer", "exception", "view"]},
             "place": {"type": "string"},
             "detail": {"type": "string"},
             "state": {"enum": ["open", "repaired"]},

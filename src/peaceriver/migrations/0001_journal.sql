@@ -205,16 +205,16 @@ create table damage (
     id          uuid primary key default gen_random_uuid(), -- the incident's
     shard       integer not null,
     part        text collate "C" not null
-        check (part in ('journal', 'state', 'actor', 'mark', 'timer', 'exception', 'view')),
+        check (part in ('journal', 'history', 'state', 'actor', 'mark', 'timer', 'exception', 'view')),
     place       text    not null,                   -- for people
     key         text collate "C" not null,          -- of a view: its actor type; what is found again is the same
-    first       bigint,                             -- of a journal: the positions that are not served
+    first       bigint,                             -- of journal and history: the positions that are not served
     last        bigint,
     detail      text    not null,
     found_at    timestamptz not null default clock_timestamp(),
     repaired_at timestamptz,
     told        text collate "C" not null default 'nothing' check (told in ('nothing', 'found')),
-    check ((part = 'journal') = (first is not null and last is not null))
+    check ((part in ('journal', 'history')) = (first is not null and last is not null))
 );
 -- How far each journal was walked along and found sound, with the chain there as it was computed; and when it was last
 -- walked along, and compared with what is folded from it, as a whole.

@@ -16,6 +16,7 @@ from peaceriver.errors import Damaged, StartFailed, Withheld
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.agents import Agents
+from peaceriver.node.agreeing import Agreeing
 from peaceriver.node.consequences import Consequences
 from peaceriver.node.cutoffs import Cutoffs
 from peaceriver.node.departments import Departments
@@ -113,7 +114,10 @@ class Node:
         self.consequences = Consequences(database, self.shards, progress, self.exceptions, self.stamps, self.receipts)
         repairing = Repairing(database, self.views, self.folders, self.replication)
         self.incidents = Incidents(name, database, self.sending)
-        self.verifying = Verifying(name, database, self.views, self.shards, self.replication, repairing, self.incidents)
+        agreeing = Agreeing(database, self.replication)
+        self.verifying = Verifying(
+            name, database, self.views, self.shards, self.replication, repairing, agreeing, self.incidents
+        )
         self._clock = clock
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]

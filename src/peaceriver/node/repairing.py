@@ -44,12 +44,13 @@ class Repairing:
 
     async def repair(self, shard: Shard, verdict: Verdict, flaws: Sequence[Flaw]) -> bool:
         """Repair what can be repaired now; whether anything was. Verification tells what is left."""
-        unreadable = [flaw.range for flaw in flaws if flaw.range is not None and flaw.unreadable]
+        damaged = [flaw for flaw in flaws if flaw.part == "journal"]
+        unreadable = [flaw.range for flaw in damaged if flaw.range is not None and flaw.unreadable]
         if unreadable and await self._drop(shard, unreadable):
             return True
         done = False
         for flaw in flaws:
-            if flaw.range is not None:
+            if flaw.part == "journal" and flaw.range is not None:
                 done |= flaw.range not in unreadable and await self._mend(shard, flaw.range)
             elif flaw.part == "state":
                 done |= await self._realign(shard, verdict)

@@ -29,13 +29,14 @@ from peaceriver.limits import (
     VERIFY_SHARE,
     VERIFY_TIMEOUT_S,
 )
+from peaceriver.node.agreeing import Agreeing, Agreement
 from peaceriver.node.departments import Departments
 from peaceriver.node.incidents import Incidents
 from peaceriver.node.pace import Pace
 from peaceriver.node.peers import Away
 from peaceriver.node.repairing import Repairing
 from peaceriver.node.replication import Replication
-from peaceriver.node.wire import Checked, Flawed, Given, WantedRows, framed, unframed
+from peaceriver.node.wire import Chains, Checked, Flawed, Given, WantedChains, WantedRows, framed, unframed
 from peaceriver.postgres import Database, DatabaseCorrupted, DatabaseError, Unreachable
 from peaceriver.record import Tip
 from peaceriver.shard import damage
@@ -70,6 +71,7 @@ class Verifying:
         shards: Departments,
         replication: Replication,
         repairing: Repairing,
+        agreeing: Agreeing,
         incidents: Incidents,
     ) -> None:
         self._name = name
@@ -78,6 +80,7 @@ class Verifying:
         self._shards = shards
         self._replication = replication
         self._repairing = repairing
+        self._agreeing = agreeing
         self._incidents = incidents
         #: How many incidents were found since the node started, by department and part.
         self.found: Counter[tuple[int, Part]] = Counter()
@@ -141,7 +144,8 @@ class Verifying:
         while True:
             changes = self._changes[shard.code]
             verdict = await verify_shard(self._database, self._views, shard.code, rest=rest)
-            flaws = flaws_of(verdict.findings)
+            agreement = Agreement(False) if verdict.damaged else await self._agreeing.compare(shard)
+            flaws = flaws_of([*verdict.findings, *([agreement.finding] if agreement.finding else [])])
             if rest is not at_once and flaws and all(each.range is None for each in flaws):
                 # The journal may have been altered since it was walked along; it would be folded from as it is now.
                 rest = at_once
@@ -150,7 +154,7 @@ class Verifying:
                 if changes != self._changes[shard.code]:
                     # What was seen is no more, or somebody found more.
                     continue
-                await self._note(shard, verdict)
+                await self._note(shard, flaws, sound=not verdict.damaged, compared=agreement.known)
                 found |= shard.damage.known
                 rounds += 1
                 if not flaws or not await self._repaired(shard, verdict, flaws) or rounds == REPAIR_ROUNDS_MAX:
@@ -176,15 +180,13 @@ class Verifying:
             if is_changed:
                 self._changes[shard.code] += 1
 
-    async def _note(self, shard: Shard, verdict: Verdict) -> None:
+    async def _note(self, shard: Shard, flaws: Sequence[Flaw], *, sound: bool, compared: bool) -> None:
         """Put on record what there is; it is not served from here on. What is repaired is served again."""
-        flaws = flaws_of(verdict.findings)
         before = shard.damage.known
         if not flaws and not before:
             return
-        is_sound = not any(each.range is not None for each in flaws)
         async with self._database.transaction() as tx:
-            known = await damage.note(tx, shard.code, flaws, sound=is_sound)
+            known = await damage.note(tx, shard.code, flaws, sound=sound, compared=compared)
         shard.damage.become(known)
         self._replication.judge(shard, self._replication.keepers[shard.code].replica)
         self._tell_followers(shard, before)
@@ -211,6 +213,13 @@ class Verifying:
             self._replication.followers.stirred(shard.code)
 
     # --- for other nodes
+
+    async def chains(self, wanted: WantedChains) -> Chains:
+        """The chains of a replica here, to be compared with those of another one."""
+        shard = self._shards.get(wanted.shard)
+        if shard is None:
+            return Chains(0, [None] * len(wanted.positions))
+        return await self._agreeing.answer(shard, wanted.positions)
 
     async def given(self, wanted: WantedRows) -> tuple[Given, list[bytes]]:
         """Rows of a replica here for the repair of another one; none where they are damaged here as well."""

@@ -96,6 +96,20 @@ class Given(msgspec.Struct, array_like=True):
     sound: bool
 
 
+class WantedChains(msgspec.Struct, array_like=True):
+    """Positions of a journal whose chains are asked for."""
+
+    shard: int
+    positions: list[int]
+
+
+class Chains(msgspec.Struct, array_like=True):
+    """How far a replica is complete and not damaged, and its chain at each position; None beyond that."""
+
+    complete: int
+    chains: list[bytes | None]
+
+
 class Flawed(msgspec.Struct, array_like=True, frozen=True):
     """One flaw of a replica, as it was found, and whether it is repaired."""
 

@@ -17,7 +17,7 @@ from peaceriver.postgres import Row, Statements, Transaction
 
 sql = Statements("peaceriver.shard", "damage")
 
-Part = Literal["journal", "state", "actor", "mark", "timer", "exception", "view"]
+Part = Literal["journal", "history", "state", "actor", "mark", "timer", "exception", "view"]
 #: What admission and agents go by: damaged, the replica may not lead.
 STANDING: frozenset[Part] = frozenset(("actor", "mark", "timer", "exception"))
 _DETAIL_LETTERS_MAX = 500
@@ -32,8 +32,8 @@ class Finding(msgspec.Struct, frozen=True):
     #: The position in the journal, or what it is about; for people.
     place: str
     detail: str
-    #: Of a journal: its first and last doubtful position. Of an actor and a view: type and id. Of a mark: reader and
-    #: source. Of a timer: its position. Of an exception: its id, and how many attempts are recorded.
+    #: Of a journal and of a history: its first and last doubtful position. Of an actor and a view: type and id. Of a
+    #: mark: reader and source. Of a timer: its position. Of an exception: its id, and how many attempts are recorded.
     key: tuple[Any, ...] = ()
     #: Whether the server cannot even read it.
     unreadable: bool = False
@@ -50,7 +50,7 @@ class Range(NamedTuple):
 
 
 class Flaw(msgspec.Struct, frozen=True, kw_only=True):
-    """Findings that are repaired together: a range of a journal, a type's view, or one table of the standing."""
+    """Findings that belong together: a range of a journal, a type's view, or one table of the standing."""
 
     part: Part
     key: str
@@ -86,20 +86,20 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 def flaws_of(findings: Iterable[Finding]) -> list[Flaw]:
     """What there is to repair, journal ranges in order and merged where they touch."""
     grouped: dict[tuple[Part, str], list[Finding]] = {}
-    journal: list[Finding] = []
+    ranged: dict[Part, list[Finding]] = {"journal": [], "history": []}
     for each in findings:
-        if each.part == "journal":
-            journal.append(each)
+        if each.part in ranged:
+            ranged[each.part].append(each)
         else:
             key = str(each.key[0]) if each.part == "view" else ""
             grouped.setdefault((each.part, key), []).append(each)
     folds = [
         Flaw(part=part, key=key, detail=_detail(found), findings=tuple(found)) for (part, key), found in grouped.items()
     ]
-    return [*_ranges(journal), *folds]
+    return [*(flaw for part, found in ranged.items() for flaw in _ranges(part, found)), *folds]
 
 
-def _ranges(findings: Iterable[Finding]) -> list[Flaw]:
+def _ranges(part: Part, findings: Iterable[Finding]) -> list[Flaw]:
     merged: list[tuple[Range, list[Finding]]] = []
     for each in sorted(findings, key=lambda finding: finding.key):
         first, last = each.key
@@ -109,8 +109,7 @@ def _ranges(findings: Iterable[Finding]) -> list[Flaw]:
         else:
             merged.append((Range(first, last), [each]))
     return [
-        Flaw(part="journal", key="", detail=_detail(found), range=extent, findings=tuple(found))
-        for extent, found in merged
+        Flaw(part=part, key="", detail=_detail(found), range=extent, findings=tuple(found)) for extent, found in merged
     ]
 
 
@@ -183,11 +182,13 @@ async def load(tx: Transaction, shard: int) -> list[Known]:
     return [_known(row) for row in await sql.open.rows(tx, shard=shard)]
 
 
-async def note(tx: Transaction, shard: int, flaws: Iterable[Flaw], *, sound: bool) -> list[Known]:
+async def note(tx: Transaction, shard: int, flaws: Iterable[Flaw], *, sound: bool, compared: bool) -> list[Known]:
     """Put on record what was found, and what was not found any more; answers what is open now.
 
-    ``sound``: the journal was, so all else was looked at too; otherwise nothing can be said of it.
+    ``sound``: the journal was, so all else was looked at too; otherwise nothing can be said of it. ``compared``: it is
+    known whether the other replicas have the same history.
     """
+    looked_at: dict[Part, bool] = {"journal": True, "history": compared}
     before = {each.id: each for each in await load(tx, shard)}
     there: set[UUID] = set()
     for flaw in flaws:
@@ -200,7 +201,7 @@ async def note(tx: Transaction, shard: int, flaws: Iterable[Flaw], *, sound: boo
             there.add(same.id)
             if flaw.range != same.range:
                 await sql.widen.run(tx, id=same.id, **_columns(flaw))
-    gone = [each.id for each in before.values() if each.id not in there and (sound or each.part == "journal")]
+    gone = [each.id for each in before.values() if each.id not in there and looked_at.get(each.part, sound)]
     await sql.repaired.run(tx, ids=gone)
     return await load(tx, shard)
 

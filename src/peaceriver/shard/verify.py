@@ -48,6 +48,11 @@ class Verdict(msgspec.Struct, frozen=True):
         return any(each.part == "state" for each in self.findings)
 
     @property
+    def damaged(self) -> bool:
+        """Whether the journal is: then nothing else was looked at."""
+        return any(each.part == "journal" for each in self.findings)
+
+    @property
     def ok(self) -> bool:
         return not self.findings
 

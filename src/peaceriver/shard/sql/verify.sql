@@ -3,6 +3,10 @@
 select last_position, last_epoch, last_stamp, last_chain, complete_position, standing_position
 from shard_state where shard = :shard;
 
+-- chains --
+-- The chain at some positions, to be compared with another replica's.
+select position, chain from journal where shard = :shard and position = any(:positions::bigint[]);
+
 -- types --
 -- The actor types that a shard has records or a standing of: from one to the next, however many rows each has.
 with recursive recorded as (
