@@ -11,6 +11,7 @@ import structlog
 
 from peaceriver.errors import Unavailable
 from peaceriver.node.peers import Away, Peers
+from peaceriver.node.unless import unless
 from peaceriver.node.wire import Poll, Polled, framed, unframed
 from peaceriver.postgres import DatabaseError, Unreachable
 from peaceriver.protocol.messages import Fetch
@@ -148,20 +149,12 @@ class Puller:
             self._turned.clear()
             body = framed(self._next())
             self._whole = False
-            asking = asyncio.ensure_future(
-                self._peers.post(self._node, PATH, body, timeout_s=None, silence_s=self._silence_s)
-            )
-            turning = asyncio.ensure_future(self._turned.wait())
-            try:
-                await asyncio.wait((asking, turning), return_when=asyncio.FIRST_COMPLETED)
-                if asking.done():
-                    polled = unframed(asking.result(), Polled)
-                    self._seen = self._number
-                    return polled
-            finally:
-                turning.cancel()
-                asking.cancel()
-                await asyncio.gather(asking, turning, return_exceptions=True)
+            asking = self._peers.post(self._node, PATH, body, timeout_s=None, silence_s=self._silence_s)
+            answer = await unless(self._turned.wait(), asking)
+            if answer is not None:
+                polled = unframed(answer, Polled)
+                self._seen = self._number
+                return polled
 
     async def _take_in(self, polled: Polled, taken: memoryview) -> None:
         if polled.restored is not None:

@@ -18,6 +18,7 @@ from peaceriver.limits import LEADER_WAIT_S
 from peaceriver.node.departments import Departments
 from peaceriver.node.peers import Away, NotReached, Peers
 from peaceriver.node.room import Room
+from peaceriver.node.unless import unless
 from peaceriver.node.wire import Forwarded, Told, framed, told_of, unframed, unit_of
 from peaceriver.shard.attempt import MarkMoved
 from peaceriver.shard.proposal import Concern, Outcome, Proposal, Receipt
@@ -167,16 +168,10 @@ async def _unless_turned(shard: Shard, leader: str, asking: Coroutine[Any, Any, 
         while shard.leader in (None, leader):
             await shard.turns.passed(shard.turns.value)
 
-    answering, turning = asyncio.ensure_future(asking), asyncio.ensure_future(turned())
-    try:
-        await asyncio.wait((answering, turning), return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
-            raise Unavailable(f"department {shard.code} is led by {shard.leader} meanwhile")
-        return answering.result()
-    finally:
-        answering.cancel()
-        turning.cancel()
-        await asyncio.gather(answering, turning, return_exceptions=True)
+    answer = await unless(turned(), asking)
+    if answer is None:
+        raise Unavailable(f"department {shard.code} is led by {shard.leader} meanwhile")
+    return answer
 
 
 def _size(proposal: Proposal) -> int:
