@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import msgspec
 import structlog
@@ -17,6 +16,7 @@ from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.agents import Agents
 from peaceriver.node.agreeing import Agreeing
+from peaceriver.node.background import Background
 from peaceriver.node.consequences import Consequences
 from peaceriver.node.cutoffs import Cutoffs
 from peaceriver.node.departments import Departments
@@ -121,8 +121,7 @@ class Node:
         self._clock = clock
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
-        self._background: set[asyncio.Task[None]] = set()
-        self._following: asyncio.Task[None] | None = None
+        self._background = Background()
         self._rebuilding = asyncio.Lock()
 
     async def start(self) -> None:
@@ -141,7 +140,7 @@ class Node:
         for code in list(self.directory.departments):
             await self._open(code)
         await self._level_views()
-        self._following = asyncio.create_task(self._follow_directory(), name="directory")
+        self._background.begin(self._follow_directory(), name="directory")
         self.roles.start()
         self.replication.start()
         self.membership.start()
@@ -169,10 +168,9 @@ class Node:
 
     async def stop(self) -> None:
         """Take nothing more, finish what is under way, and give up the lead."""
-        for task in (self._following, *self._background):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(self.offering.stop(), self.verifying.stop(), self.incidents.stop())
+        await asyncio.gather(
+            self._background.stop(), self.offering.stop(), self.verifying.stop(), self.incidents.stop()
+        )
         ending: list[Callable[[], Awaitable[None]]] = [
             self.roles.stop,
             self.membership.stop,
@@ -306,19 +304,19 @@ class Node:
         if MODELS in sections:
             for name in {each.actor_id for each in records if each.actor_type == MODELS}:
                 assert name is not None
-                self._in_background(self._level_view(name))
+                self._background.begin(self._level_view(name), name=f"level the view of {name}")
         if NODES in sections:
             self._place_nodes()
         if DEPARTMENTS in sections:
             await self._open_departments()
         if sections & {DEPARTMENTS, RULES}:
-            self._in_background(self.agents.level())
+            self._background.begin(self.agents.level(), name="level the rules")
 
     def _place_nodes(self) -> None:
         for each in self.directory.nodes.values():
             self.replication.place(each.name, each.url)
         for name in self.directory.gone:
-            self._in_background(self.replication.part_with(name))
+            self._background.begin(self.replication.part_with(name), name=f"part with {name}")
 
     async def _open_departments(self) -> None:
         """Take up departments that are new; tries again until the database lets it."""
@@ -329,16 +327,6 @@ class Node:
                 except (*Unreachable, DatabaseError) as error:
                     log.warning("department waits", shard=code, reason=str(error))
                     await asyncio.sleep(_RETRY_PAUSE_S)
-
-    def _in_background(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("work in the background failed", reason=repr(task.exception()))
 
     # --- views
 

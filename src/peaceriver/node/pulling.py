@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from peaceriver.errors import Unavailable
+from peaceriver.node.background import Background
 from peaceriver.node.peers import Away, Peers
 from peaceriver.node.unless import unless
 from peaceriver.node.wire import Poll, Polled, framed, unframed
@@ -60,13 +61,13 @@ class Puller:
         self.leads: dict[int, int] = {}
         self._whole = True
         self._turned = asyncio.Event()
-        #: What replicas are being told, and those that are still taking in rows.
-        self._telling: set[asyncio.Task[None]] = set()
+        #: The departments that are still taking in rows.
         self._late: dict[int, asyncio.Task[None]] = {}
         #: Why the other node does not answer, and since when.
         self._away: str | None = None
         self._away_since: datetime | None = None
-        self._task = asyncio.create_task(self._run(), name=f"pull from {node}")
+        self._background = Background()
+        self._background.begin(self._run(), name=f"pull from {node}")
 
     def turn(self) -> None:
         """What is followed from there may have changed: do not wait for the poll that is under way."""
@@ -84,10 +85,7 @@ class Puller:
         return {"since": written_time(self._away_since), "why": self._away}
 
     async def stop(self) -> None:
-        tasks = (self._task, *self._telling)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
 
     async def _run(self) -> None:
         while True:
@@ -178,7 +176,7 @@ class Puller:
                 taking = keeper.answered(self._node, answer, came)
                 if keeper.busy:
                     # Others do not wait for what is being carried out there; nothing more of it is asked for before.
-                    self._late[code] = self._begun(taking)
+                    self._late[code] = self._tell(code, taking)
                 else:
                     answering.append(taking)
             start += size
@@ -192,25 +190,17 @@ class Puller:
         before, self.leads = self.leads, leads
         for code in before.keys() - leads.keys():
             if code in self._keepers:
-                self._begun(self._keepers[code].left_by(self._node))
+                self._tell(code, self._keepers[code].left_by(self._node))
         for code, epoch in leads.items():
             if code in self._keepers:
-                self._begun(self._keepers[code].announced(self._node, epoch))
+                self._tell(code, self._keepers[code].announced(self._node, epoch))
 
-    def _begun(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._telling.add(task)
-        task.add_done_callback(self._done)
+    def _tell(self, code: int, telling: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._background.begin(telling, name=f"tell {code} of {self._node}")
+        task.add_done_callback(self._told)
         return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._telling.discard(task)
+    def _told(self, task: asyncio.Task[None]) -> None:
         for code in [code for code, late in self._late.items() if late is task]:
             del self._late[code]
         self.turn()
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        if isinstance(error, (*Unreachable, DatabaseError)):
-            log.warning("a replica waits for this node's database", node=self._node, reason=str(error))
-        else:
-            log.error("a replica could not be told", node=self._node, exc_info=error)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 
 import structlog
 
 from peaceriver.errors import Unavailable
+from peaceriver.node.background import Background
 from peaceriver.node.peers import Away, Peers
 from peaceriver.node.wire import Ask, Asked, framed, unframed
-from peaceriver.postgres import Database, DatabaseError, Unreachable
+from peaceriver.postgres import Database
 from peaceriver.protocol.messages import Question, Reply
 from peaceriver.shard.keeper import Keeper
 
@@ -30,17 +31,15 @@ class Talking:
         self._keepers = keepers
         self._timeout_s = timeout_s
         self._waiting: dict[str, list[tuple[int, Question]]] = {}
-        self._sending: set[asyncio.Task[None]] = set()
-        self._answering: set[asyncio.Task[Reply | None]] = set()
+        self._background = Background()
 
     def say(self, node: str, code: int, question: Question) -> None:
         """Ask a node something about a department."""
         waiting = self._waiting.setdefault(node, [])
         waiting.append((code, question))
         if len(waiting) == 1:
-            task = asyncio.create_task(self._send(node), name=f"ask {node}")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            # Where that fails the questions count as lost, and are asked again by whoever needs to.
+            self._background.begin(self._send(node), name=f"ask {node}")
 
     async def _send(self, node: str) -> None:
         await asyncio.sleep(0)
@@ -56,15 +55,12 @@ class Talking:
             )
         except (*Away, Unavailable) as error:
             log.debug("a question was not answered", node=node, reason=repr(error))
-        except (*Unreachable, DatabaseError) as error:
-            log.warning("a reply waits for this node's database", node=node, reason=str(error))
-        except Exception:  # outermost: the question counts as lost, and is asked again by whoever needs to
-            log.exception("a reply could not be taken in", node=node)
 
     async def answer(self, ask: Ask) -> Asked:
         """The replies to another node's questions, but for those that take too long: they are asked again."""
+        node = ask.identity.node
         asking = {
-            self._begun(self._keepers[code].asked(ask.identity.node, question)): code
+            self._background.begin(self._keepers[code].asked(node, question), name=f"answer {node} about {code}"): code
             for code, question in ask.questions
             if code in self._keepers
         }
@@ -73,26 +69,8 @@ class Talking:
         replies = [(code, reply) for task, code in asking.items() if (reply := _came_of(task)) is not None]
         return Asked(self._peers.identity, replies)
 
-    def _begun(self, asking: Coroutine[None, None, Reply | None]) -> asyncio.Task[Reply | None]:
-        task = asyncio.create_task(asking)
-        self._answering.add(task)
-        task.add_done_callback(self._answered)
-        return task
-
-    def _answered(self, task: asyncio.Task[Reply | None]) -> None:
-        self._answering.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        if isinstance(error, (*Unreachable, DatabaseError)):
-            log.warning("an answer waits for this node's database", reason=str(error))
-        else:
-            log.error("a question could not be answered", exc_info=error)
-
     async def stop(self) -> None:
-        tasks = (*self._sending, *self._answering)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
 
 
 def _came_of(task: asyncio.Task[Reply | None]) -> Reply | None:
