@@ -10,9 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from peaceriver.node.peers import ANSWER_TIMEOUT_S, Away, Peers
+from peaceriver.node.peers import ANSWER_TIMEOUT_S, Away, NotReached, Peers
 from peaceriver.node.wire import Identity
 
+ME = Identity("n1", UUID(int=1), 1, UUID(int=2))
 _SILENCE_S = 0.3
 _BODY = b"one two three"
 
@@ -28,7 +29,7 @@ async def asking(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> A
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    peers = Peers(Identity("n1", UUID(int=1), 1, UUID(int=2)), {"n2": f"http://127.0.0.1:{port}"})
+    peers = Peers(ME, {"n2": f"http://127.0.0.1:{port}"})
     try:
         yield peers
     finally:
@@ -61,3 +62,54 @@ async def test_an_answer_may_take_longer_as_a_whole_than_its_silences() -> None:
 
     async with asking(slowly) as peers:
         assert await peers.post("n2", "/", b"", silence_s=_SILENCE_S) == _BODY
+
+
+#: Where nobody listens.
+_NOWHERE, _NOWHERE_ELSE = "http://127.0.0.1:1", "http://127.0.0.1:2"
+
+
+async def missed(peers: Peers, *, times: int = 1) -> None:
+    """So many at once cannot reach n2."""
+    found = await asyncio.gather(*(peers.post("n2", "/", b"") for _ in range(times)), return_exceptions=True)
+    assert all(isinstance(each, NotReached) for each in found), found
+
+
+async def test_where_the_directory_says_counts_and_after_a_miss_where_this_node_was_told_and_so_on_in_turn() -> None:
+    peers = Peers(ME, {"n2": _NOWHERE + "/"})
+    try:
+        assert peers.url("n2") == _NOWHERE
+        peers.place("n2", _NOWHERE_ELSE + "/")
+        assert peers.url("n2") == _NOWHERE_ELSE
+        # Several that miss it at once go to the other place together, and not back again.
+        await missed(peers, times=2)
+        assert peers.url("n2") == _NOWHERE
+        await missed(peers, times=2)
+        assert peers.url("n2") == _NOWHERE_ELSE
+    finally:
+        await peers.close()
+
+
+async def test_a_node_that_is_said_to_be_in_one_place_is_looked_for_there_however_often_it_is_missed() -> None:
+    peers = Peers(ME, {"n2": _NOWHERE})
+    try:
+        await missed(peers)
+        assert peers.url("n2") == _NOWHERE
+        peers.place("n2", _NOWHERE)
+        await missed(peers)
+        assert peers.url("n2") == _NOWHERE
+        # Somewhere else it is looked for at once.
+        peers.place("n2", _NOWHERE_ELSE)
+        assert peers.url("n2") == _NOWHERE_ELSE
+    finally:
+        await peers.close()
+
+
+def test_only_others_are_peers_and_those_who_have_left_are_none() -> None:
+    peers = Peers(ME, {"n1": _NOWHERE, "n2": _NOWHERE})
+    peers.place("n1", _NOWHERE)
+    peers.place("n3", _NOWHERE_ELSE)
+    assert peers.names == ["n2", "n3"]
+    for each in ("n2", "n3", "n4"):
+        peers.part_with(each)
+        assert peers.url(each) is None
+    assert peers.names == []

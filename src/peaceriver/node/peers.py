@@ -43,10 +43,10 @@ class Peers:
         #: Which start of which node this is, and who founded its cluster.
         self.identity = identity
         self.founders = founders
-        #: Where each is, as this node was told at its start, and as the directory says; and which of the two is tried.
+        #: Where each is, as this node was told at its start, and as the directory says; and where it was missed last.
         self._told = {name: url.rstrip("/") for name, url in urls.items() if name != identity.node}
         self._placed: dict[str, str] = {}
-        self._urls = dict(self._told)
+        self._missed: dict[str, str] = {}
         #: The last start of each that was heard of, and the databases that each had before its newest one.
         self._known: dict[str, Identity] = {}
         self._former: set[tuple[str, UUID]] = set()
@@ -57,27 +57,25 @@ class Peers:
 
     @property
     def names(self) -> list[str]:
-        return list(self._urls)
+        return list(self._told | self._placed)
 
     def url(self, node: str) -> str | None:
-        """Where a node is served; None for one that nobody knows."""
-        return self._urls.get(node)
+        """Where a node is served; None for one that nobody knows.
+
+        What the directory says may be old, and so may what this node was told: where it was missed, the other counts.
+        """
+        places = [each[node] for each in (self._placed, self._told) if node in each]
+        return next((each for each in places if each != self._missed.get(node)), places[0] if places else None)
 
     def place(self, node: str, url: str) -> None:
         """A node is, from now on, served there."""
         if node != self.identity.node:
-            self._placed[node] = self._urls[node] = url.rstrip("/")
+            self._placed[node] = url.rstrip("/")
 
     def part_with(self, node: str) -> None:
         """A node is no part of the cluster any more."""
-        for each in (self._urls, self._placed, self._told):
+        for each in (self._told, self._placed, self._missed):
             each.pop(node, None)
-
-    def _not_there(self, node: str) -> None:
-        """It cannot be reached: what the directory says may be old, or what this node was told; try the other one."""
-        if node in self._placed and node in self._told:
-            is_placed = self._urls[node] == self._placed[node]
-            self._urls[node] = self._told[node] if is_placed else self._placed[node]
 
     async def load(self, database: Database) -> None:
         """Read what was known of the others before."""
@@ -108,7 +106,7 @@ class Peers:
             async with self._connected().post(url + path, data=body, timeout=timeout) as answer:
                 content: bytes = await answer.read()
         except NotReached:
-            self._not_there(node)
+            self._missed[node] = url
             raise
         if answer.status != 200:
             raise Malformed(f"{node} answers {answer.status} to {path}: {content[:200]!r}")
@@ -116,7 +114,7 @@ class Peers:
         return content
 
     def _place_of(self, node: str) -> str:
-        url = self._urls.get(node)
+        url = self.url(node)
         if url is None:
             raise Unavailable(f"nobody knows where the node {node} is; its page in the directory has to say")
         return url
