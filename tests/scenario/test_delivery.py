@@ -11,6 +11,7 @@ from peaceriver import jsontext
 from peaceriver.errors import Conflict, Invalid
 from peaceriver.shard.delivery import Delivery
 from peaceriver.stamp import Stamp
+from tests.scenario.trio import until
 from tests.scenario.words import create, modify
 from tests.scenario.world import Restart, World
 
@@ -193,7 +194,5 @@ async def test_a_department_whose_work_could_not_be_taken_up_is_taken_up_again(
     taken_up: list[int] = []
     monkeypatch.setattr(world.node.agents, "take_up", lambda shard: taken_up.append(shard.code))
     code = await world.department()
-    async with asyncio.timeout(10):
-        while code not in taken_up:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.02)
+    await until(lambda: code in taken_up, "department that is taken up")
     assert not failures

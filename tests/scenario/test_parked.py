@@ -19,6 +19,7 @@ from peaceriver.node.publishing import Publishing
 from peaceriver.shard import steps
 from peaceriver.shard.agent import Agent
 from peaceriver.shard.verify import verify
+from tests.scenario.trio import until
 
 
 class Claim(Actor):
@@ -65,9 +66,7 @@ async def noted(cluster: Cluster) -> list[str]:
 
 
 async def resolved(cluster: Cluster, how: Any) -> None:
-    async with asyncio.timeout(10):
-        while not (found := await cluster.exceptions()):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.02)
+    found = await until(cluster.exceptions, "exception")
     assert len(found) == 1
     await cluster.resolve(found[0]["id"], how)
 

@@ -221,13 +221,16 @@ class Trio:
 
 
 async def until(found: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
-    """What is found, once something is; looked for now and then, also where that has to be awaited."""
+    """What is found, once there is something (nothing, False and an empty answer are none); looked for now and then.
+
+    Where the answer has to be awaited, it is.
+    """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         value = found()
         if inspect.isawaitable(value):
             value = await value
-        if value is not None and value is not False:
+        if value:
             return value
         await asyncio.sleep(0.02)
     raise AssertionError(f"within {timeout_s} s there was no {what}")
