@@ -16,6 +16,7 @@ from peaceriver import Actor, Cluster, Department, Envelope, Event, Receipt, exc
 from peaceriver.errors import Conflict
 from peaceriver.evaluation import evaluator, worker
 from peaceriver.node.publishing import Publishing
+from peaceriver.rule import Start
 from peaceriver.shard import steps
 from peaceriver.shard.agent import Agent
 from peaceriver.shard.verify import verify
@@ -71,9 +72,21 @@ async def resolved(cluster: Cluster, how: Any) -> None:
     await cluster.resolve(found[0]["id"], how)
 
 
-async def replayed(cluster: Cluster) -> None:
+async def replayed(cluster: Cluster, start: Start = "start") -> None:
     assert cluster.node is not None
-    await Publishing(cluster.node).replay("tell", "start")
+    await Publishing(cluster.node).replay("tell", start)
+
+
+def does_not_go_on(cluster: Cluster) -> None:
+    """The agent that acts now is too slow to go on with what waited, as on a machine that has much else to do."""
+
+    async def slowly(key: tuple[str, str]) -> None:
+        await asyncio.Event().wait()
+
+    assert cluster.node is not None
+    agent = cluster.node.agents.of("tell")
+    assert agent is not None
+    agent._go_on = slowly  # type: ignore[method-assign]  # only this agent's, not that of the one that takes its place
 
 
 def telling(fails: Callable[[str], bool], prefix: str = "") -> Any:
@@ -133,6 +146,36 @@ async def test_whatever_was_skipped_is_passed_over_behind_what_is_retried(starte
         assert (await cluster.settled(await say(cluster, "a", "three"))).settled
         assert await noted(cluster) == ["one", "three"]
         assert not await cluster.exceptions()
+
+
+async def test_an_actor_whose_exception_is_resolved_acts_anew_though_the_rule_had_not_gone_on_with_it(
+    started: Started, tmp_path: Path
+) -> None:
+    flag = tmp_path / "away"
+    async with started(two_fails(flag)) as cluster:
+        await one_and_two(cluster)
+        last = await say(cluster, "a", "three")
+        does_not_go_on(cluster)
+        await resolved(cluster, "skip")
+        flag.touch()
+        await replayed(cluster)
+        await cluster.settled(last)
+        flag.unlink()
+        await resolved(cluster, "retry")
+        assert (await cluster.settled(last)).settled
+        assert await noted(cluster) == ["one", "three"]
+        assert not await cluster.exceptions()
+
+
+async def test_what_waited_before_where_a_rule_acts_from_now_on_is_gone_on_with(started: Started) -> None:
+    async with started(telling(lambda text: text == "two")) as cluster:
+        await one_and_two(cluster)
+        waiting = await say(cluster, "a", "three")
+        does_not_go_on(cluster)
+        await resolved(cluster, "skip")
+        await replayed(cluster, "now")
+        assert (await cluster.settled(waiting)).settled
+        assert await noted(cluster) == ["one", "three"]
 
 
 async def test_an_open_exception_that_is_met_again_behind_another_waits_for_somebody(

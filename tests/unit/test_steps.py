@@ -21,6 +21,7 @@ from peaceriver.shard.proposal import ExceptionEntry, Proposal
 from peaceriver.shard.steps import (
     Plan,
     Stand,
+    anew,
     empty_plan,
     go_on,
     is_behind,
@@ -331,3 +332,14 @@ def test_no_mark_ever_passes_what_was_not_acted_on(
         if record.position in acted:
             assert record.position <= until
             assert record.position <= behind.get(record.key, until)
+
+
+def test_who_waits_for_nobody_acts_anew_where_the_rule_was_moved_before_that_and_is_gone_on_with_elsewhere() -> None:
+    stand = msgspec.structs.replace(STAND, mark=5)
+    free = {("Parcel", "before"): 4, ("Parcel", "at"): 5, ("Parcel", "behind"): 6}
+    plan = anew(stand, free)
+    assert plan.marks == [stand.behind(("Parcel", each), free["Parcel", each], ended=True) for each in ("at", "behind")]
+    assert plan.expecting == [
+        (reader_behind("weigh", ("Parcel", each)), 100, free["Parcel", each]) for each in ("at", "behind")
+    ]
+    assert anew(stand, {}).marks == []

@@ -20,7 +20,7 @@ from peaceriver.shard.attempt import MarkMoved
 from peaceriver.shard.journal import Batch, Mark
 from peaceriver.shard.proposal import Proposal
 from peaceriver.shard.shard import Shard
-from peaceriver.shard.steps import reader_of
+from peaceriver.shard.steps import anew, reader_of
 from peaceriver.shard.validation import Validating, Validations
 from peaceriver.shard.views import Views
 from peaceriver.shard.watermark import Watermark
@@ -260,6 +260,11 @@ async def _move(agent: Agent, start: Start) -> int:
         try:
             await agent.stop()
             await _activate(agent.shard, agent.rule, start, expecting=agent.mark)
+            # Only now is it known who is free: whatever it was appending has come through or never will.
+            plan = anew(agent.stand, agent.parked.free())
+            if plan.marks:
+                own = reader_of(agent.rule), agent.shard.code, agent.mark
+                await agent.shard.append(plan.proposal(own), bounded=False)
         except MarkMoved:
             continue
         return agent.mark

@@ -74,6 +74,10 @@ class Parking(dict[type_and_id, Parked]):
         """Whose next attempt is due, or who can go on."""
         return [key for key, each in self.items() if each.due(now)]
 
+    def free(self) -> dict[type_and_id, int]:
+        """Who waits behind no exception any more and was not gone on with yet, and how far the rule has come there."""
+        return {key: each.position for key, each in self.items() if each.exception is None}
+
     def first_due(self) -> datetime | None:
         """When the first attempt is due that nobody has to ask for."""
         times = [each.exception.retry_at for each in self.values() if each.exception is not None]

@@ -201,6 +201,20 @@ def not_looked_at(stand: Stand, tried: ExceptionEntry, now: datetime) -> Plan:
     return plan
 
 
+def anew(stand: Stand, free: Mapping[type_and_id, int]) -> Plan:
+    """Let actors that wait behind no exception any more, by where their marks are, act anew with all others.
+
+    The rule acts from its mark on, which was moved; where that is beyond an actor's own, only the actor's own mark says
+    what is still to be done for it: it stays parked, and is gone on with.
+    """
+    plan = empty_plan()
+    for key, position in free.items():
+        if stand.mark <= position:
+            plan.marks.append(stand.behind(key, position, ended=True))
+            plan.expecting.append((reader_behind(stand.rule, key), stand.shard, position))
+    return plan
+
+
 def wish_of(stand: Stand, trigger: Trigger, envelope: Envelope) -> Wish:
     """A follow-up at the door of the rule's own department, which records it first."""
     assert envelope.id is not None, "a verdict gives every follow-up its id"
