@@ -119,6 +119,8 @@ VERIFY_ROWS_MAX = 2_000
 VERIFY_AGAIN_S = 6 * 3600.0
 #: How long a verification of everything on all nodes may take.
 VERIFY_TIMEOUT_S = 3600.0
+#: The same once the server could not read something, for whoever asked: not over and over for what stays unreadable.
+SUSPECT_AGAIN_S = 600.0
 #: How soon a repair is tried again, and how seldom it comes to be; how long a damaged leader goes on leading meanwhile.
 REPAIR_PAUSE_S = 5.0
 REPAIR_PAUSE_MAX_S = 30.0

@@ -182,13 +182,17 @@ class _Connections:
         #: How many of those in front nobody has needed since they were looked over: spare <= len(idle).
         self._spare = 0
         self._looking_over: asyncio.Task[None] | None = None
+        #: Told when the server could not read something.
+        self.corrupted: Callable[[], None] = lambda: None
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Transaction]:
         connection = await self._take()
         try:
             yield connection
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, DatabaseCorrupted):
+                self.corrupted()
             # A statement may still be under way on it.
             await self._pool.release(connection)
             raise
@@ -258,6 +262,10 @@ class Database:
                 return opened
         except (*Unreachable, asyncpg.PostgresError) as error:
             raise StartFailed(f"the database cannot be opened: {error}") from error
+
+    def tell_corrupted(self, corrupted: Callable[[], None]) -> None:
+        """Call somebody whenever the server could not read something of its own, whoever asked for it."""
+        self._work.corrupted = self._readers.corrupted = corrupted
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Transaction]:

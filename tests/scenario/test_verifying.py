@@ -274,6 +274,18 @@ async def _not_given(*_: object) -> tuple[Given, list[bytes]]:
     return Given(False), []
 
 
+async def test_whoever_runs_into_what_cannot_be_read_has_it_repaired(trio: Trio, code: int) -> None:
+    node = await follower(trio, code)
+    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
+    await trio.level(code)
+    before = await journal_of(node, code)
+    await Page(trio, node, f"journal_{code}", 1).spoil("position")
+    with pytest.raises(DatabaseCorrupted):
+        await node.reading.journal(code, after=0, limit=1000)
+    await until(lambda: node.verifying.found[code, "journal"] == 1 and not node.shards[code].damage.known, "repair")
+    assert await journal_of(node, code) == before
+
+
 async def test_a_view_that_cannot_be_read_is_made_anew(trio: Trio, code: int) -> None:
     node = await follower(trio, code)
     await trio.level(code)

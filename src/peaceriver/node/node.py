@@ -117,6 +117,7 @@ class Node:
         agreeing = Agreeing(database, self.replication)
         self.verifying = Verifying(
             name, database, self.views, self.shards, self.replication, repairing, agreeing, self.incidents
+        database.tell_corrupted(self.verifying.suspect)
         )
         self._clock = clock
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from peaceriver.limits import (
     REPAIR_PAUSE_MAX_S,
     REPAIR_PAUSE_S,
     REPAIR_ROUNDS_MAX,
+    SUSPECT_AGAIN_S,
     VERIFY_AGAIN_S,
     VERIFY_LOOK_S,
     VERIFY_ROWS_MAX,
@@ -94,6 +96,8 @@ class Verifying:
         #: When the next repair of each damaged one is tried, by the steady clock, and the pause after it.
         self._again: dict[int, tuple[float, float]] = {}
         self._doubts: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._suspected_at = float("-inf")
+        self._suspected = asyncio.Event()
         self._damaged = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -242,6 +246,14 @@ class Verifying:
             self._doubts[key] = task
             task.add_done_callback(lambda _: self._doubts.pop(key))
 
+    def suspect(self) -> None:
+        """The server could not read something, for whoever asked: verify all replicas as a whole, beginning now."""
+        now = time.monotonic()
+        if now - self._suspected_at >= SUSPECT_AGAIN_S:
+            self._suspected_at = now
+            self._whole_at.clear()
+            self._suspected.set()
+
     async def _settle(self, shard: Shard, node: str) -> None:
         began = time.monotonic()
         try:
@@ -261,7 +273,10 @@ class Verifying:
     async def _look(self) -> None:
         pace = Pace(VERIFY_SHARE)
         while True:
-            await asyncio.sleep(VERIFY_LOOK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(VERIFY_LOOK_S):
+                    await self._suspected.wait()
+            self._suspected.clear()
             for shard in list(self._shards.values()):
                 try:
                     pace.begin()
