@@ -80,6 +80,8 @@ READ_TIMEOUT_S = 2.0
 TICK_INTERVAL_S = 0.05
 #: Below this many free bytes on the journal's disk, messages are refused with 507.
 DISK_FREE_BYTES_MIN = 256 * 1024 * 1024
+#: How often the free space is looked at, at most.
+ROOM_LOOK_S = 1.0
 #: Departments of one cluster's directory that one read may span.
 CODE_MAX = 2**31 - 1
 #: The first sharding code of a data shard. 0 is the control shard, 1 to 99 are kept free.
@@ -117,10 +119,10 @@ VERIFY_LOOK_S = 60.0
 VERIFY_ROWS_MAX = 2_000
 #: How long after the last time a whole journal, and what is folded from it, is verified again.
 VERIFY_AGAIN_S = 6 * 3600.0
-#: How long a verification of everything on all nodes may take.
-VERIFY_TIMEOUT_S = 3600.0
 #: The same once the server could not read something, for whoever asked: not over and over for what stays unreadable.
 SUSPECT_AGAIN_S = 600.0
+#: How long a verification of everything on all nodes may take.
+VERIFY_TIMEOUT_S = 3600.0
 #: How soon a repair is tried again, and how seldom it comes to be; how long a damaged leader goes on leading meanwhile.
 REPAIR_PAUSE_S = 5.0
 REPAIR_PAUSE_MAX_S = 30.0

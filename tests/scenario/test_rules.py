@@ -102,6 +102,22 @@ def agree(event: Event) -> Iterator[Envelope]:
     yield event.reply(Approve(), to=f"Order/{event.id}")
 
 
+async def test_a_rule_waits_for_room_on_the_disk(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    @rule(on=Order.created, at=sales)
+    def check(event: Event[Order]) -> Iterator[Envelope]:
+        yield credit.create(Check(amount=event.document.total), id=event.id)
+
+    async with started(check) as cluster:
+        assert cluster.node is not None
+        with monkeypatch.context() as full:
+            full.setattr(cluster.node.shards[100], "lack", lambda: "there is no room")
+            placed = await place(cluster, "SO-1")
+            await asyncio.sleep(0.5)
+            assert await records(cluster, 100, kind="sent") == []
+        await cluster.settled(placed)
+        assert len(await records(cluster, 110, kind="received")) == 1
+
+
 async def test_a_rule_sends_to_another_department_and_gets_its_reply(started: Started) -> None:
     async with started(ask, agree) as cluster:
         receipt = await cluster.send(sales.create(Order(total=5), id="a", correlation="case 7"))

@@ -85,7 +85,6 @@ class Node:
             name,
             database,
             self.company,
-            self.room,
             turned=self.roles.turned,
             doubted=lambda shard, node: self.verifying.doubt(shard, node),
         )
@@ -117,8 +116,8 @@ class Node:
         agreeing = Agreeing(database, self.replication)
         self.verifying = Verifying(
             name, database, self.views, self.shards, self.replication, repairing, agreeing, self.incidents
-        database.tell_corrupted(self.verifying.suspect)
         )
+        database.tell_corrupted(self.verifying.suspect)
         self._clock = clock
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
@@ -216,6 +215,7 @@ class Node:
         if code != CONTROL:
             shard.later_than = self.directory.departments[code].since
         shard.sent, shard.stranded = self.roles.sent, self.offering.wake
+        shard.lack = lambda: self.room.lack
         ordinal = list(self.directory.born).index(code) + 1 if code != CONTROL else 0
         await self.replication.open(
             shard,

@@ -16,7 +16,6 @@ from peaceriver.limits import CONTROL, LEASE_S
 from peaceriver.node.followers import Followers
 from peaceriver.node.peers import Peers, identity_of
 from peaceriver.node.pulling import Puller
-from peaceriver.node.room import Room
 from peaceriver.node.talking import Talking
 from peaceriver.node.ticking import Ticking
 from peaceriver.node.wire import Ask, Asked, Poll, Polled
@@ -48,7 +47,6 @@ class Replication:
         name: str,
         database: Database,
         company: Company,
-        room: Room,
         *,
         turned: Callable[[Shard], None],
         doubted: Callable[[Shard, str], None],
@@ -57,7 +55,6 @@ class Replication:
         self.company = company
         self.keepers: dict[int, Keeper] = {}
         self._database = database
-        self._room = room
         self._turned = turned
         self._doubted = doubted
         self._run = uuid4()
@@ -108,7 +105,6 @@ class Replication:
             stirred=lambda each: self.followers.stirred(each.code),
             awake=self._ticking.wake,
             recovered=self._on_recovered,
-            lack=lambda: self._room.lack,
             doubted=self._doubted,
         )
         self.keepers[shard.code] = keeper

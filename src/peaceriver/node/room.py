@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 
 from peaceriver.errors import DiskFull
-from peaceriver.limits import DISK_FREE_BYTES_MIN
-
-_LOOK_EVERY_S = 1.0
+from peaceriver.limits import DISK_FREE_BYTES_MIN, ROOM_LOOK_S
 
 
 class Room:
@@ -27,7 +25,7 @@ class Room:
         if self._directory is None:
             return None
         now = time.monotonic()
-        if now - self._looked_at >= _LOOK_EVERY_S:
+        if now - self._looked_at >= ROOM_LOOK_S:
             self._free_bytes, self._looked_at = shutil.disk_usage(self._directory).free, now
         if self._free_bytes >= self.free_bytes_min:
             return None

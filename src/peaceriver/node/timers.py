@@ -101,6 +101,7 @@ class Timers:
             return
 
     async def _release(self, positions: list[int]) -> None:
+        await self._shard.has_room()
         async with self._shard.database.connection() as tx:
             rows = await journal.sql.timers_recorded.rows(tx, shard=self._shard.code, positions=positions)
         for row in rows:

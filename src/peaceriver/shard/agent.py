@@ -190,6 +190,7 @@ class Agent:
         while True:
             self._wake.clear()
             try:
+                await self.shard.has_room()
                 await self._steps()
                 for key in self.parked.due(datetime.now(UTC))[:STEP_RECORDS_MAX]:
                     await self._go_on(key)
@@ -225,6 +226,7 @@ class Agent:
         position, ahead = self.acted.value, None
         try:
             while self._triggers.waiting(position):
+                await self.shard.has_room()
                 triggers, passed, asked, verdicts = await (ahead[0] if ahead else self._ask(position))
                 if ahead:
                     await ahead[1]

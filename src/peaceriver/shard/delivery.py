@@ -98,6 +98,7 @@ class Delivery:
 
     async def _step(self, source: int, until: int) -> bool:
         """Take in what ``source`` sent after the mark; True where there was something."""
+        await self._shard.has_room()
         mark = self._shard.marks.get((DELIVERY, source), 0)
         damage = self._shards[source].damage
         sound = damage.sound_until(mark, until)

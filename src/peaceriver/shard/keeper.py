@@ -60,7 +60,6 @@ class Keeper:
         awake: Callable[[Keeper], None],
         recovered: Callable[[Transaction, Shard], Awaitable[None]],
         doubted: Callable[[Shard, str], None],
-        lack: Callable[[], str | None] = lambda: None,
         steady: Steady = time.monotonic,
     ) -> None:
         self.shard = shard
@@ -73,8 +72,6 @@ class Keeper:
         self._stirred = stirred
         #: Called when something has happened: time may bring more of it.
         self._awake = awake
-        #: Says why nothing may be written to this node's disk, if so.
-        self._lack = lack
         #: Called when rows from a node do not fit: one of the two journals is damaged.
         self._doubted = doubted
         self._steady = steady
@@ -162,7 +159,7 @@ class Keeper:
 
     async def answered(self, node: str, answer: Answer, taken: Sequence[bytes]) -> None:
         """A node's answer to what was fetched from it, with its rows."""
-        if taken and self._lack() is not None:
+        if taken and self.shard.lack() is not None:
             # It goes on asking within the lease: the other node must hear of it, and lead, though nothing can be taken.
             self._paused_until = self._steady() + self.replica.state.lease_s * _NO_ROOM_PAUSE
             return
@@ -246,7 +243,7 @@ class Keeper:
     @property
     def why(self) -> str | None:
         """What keeps the replica from going on, if anything does."""
-        if self.replica.reign is None and (lack := self._lack()) is not None:
+        if self.replica.reign is None and (lack := self.shard.lack()) is not None:
             return lack
         if self.shard.damage.known:
             return "it is damaged, and being repaired; its incidents say where"

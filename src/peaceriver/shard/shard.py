@@ -15,6 +15,7 @@ import structlog
 
 from peaceriver import jsontext
 from peaceriver.errors import LedElsewhere, PeaceRiverError
+from peaceriver.limits import ROOM_LOOK_S
 from peaceriver.postgres import Database, Transaction
 from peaceriver.protocol.messages import START, Place
 from peaceriver.record import CHAIN_START, Record, Tip
@@ -61,6 +62,8 @@ class Shard:
         self.still = asyncio.Lock()
         #: What of this replica is not served, for it is not as it must be.
         self.damage = Damage(code)
+        #: Says why nothing more may be written to this node's disk, if so.
+        self.lack: Callable[[], str | None] = lambda: None
         #: Where the journal stands on this node's disk.
         self.tip = Tip(0, 0, 0, CHAIN_START)
         #: Whether it lacks more of its leader's journal than it gets at a time.
@@ -125,6 +128,11 @@ class Shard:
     def stalled_for(self, now: float) -> float:
         """For how many seconds this leader has waited for its database, by the steady clock."""
         return 0.0 if self._appender is None else self._appender.stalled_for(now)
+
+    async def has_room(self) -> None:
+        """Return once this node's disk has room: for what no sender could be refused."""
+        while self.lack() is not None:  # noqa: ASYNC110 - a disk tells nobody when there is room
+            await asyncio.sleep(ROOM_LOOK_S)
 
     # --- the journal's own place
 
