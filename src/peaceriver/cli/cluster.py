@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -22,6 +22,10 @@ from peaceriver.cli.terminal import (
 )
 from peaceriver.client import DEFAULT_URL, Client
 from peaceriver.limits import VERIFY_TIMEOUT_S
+
+#: What a follower may be behind by while a leader takes messages.
+LAG_USUAL_RECORDS = 1_000
+_CODES_SHOWN = 8
 
 
 def status(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
@@ -69,21 +73,42 @@ def _node_line(node: Mapping[str, Any], holds: int) -> str:
 
 
 def troubles(cluster: Mapping[str, Any]) -> list[str]:
-    """One line for each replica that is not as it should be, and each department that nobody leads: since when, why."""
-    found: list[str] = []
+    """What is not as it should be, with since when and why: one line for all departments that it is the same for.
+
+    What a node holds that is away itself is not named: there is a line for the node. Neither is what a follower is
+    behind by while it gets it.
+    """
+    away = {each["name"] for each in cluster["nodes"] if not each["alive"]}
+    alike: dict[tuple[str, str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     for shard in cluster["shards"]:
-        name = f"department {shard['shard']}"
-        if shard["leader"] is None:
-            found.append(f"{name} has no leader: what is sent to it waits or is refused; reading goes on")
         for replica in shard["replicas"]:
             usual = replica["state"] in ("leader", "follower", "learner")
-            if usual and not replica["lag"] and not replica.get("why"):
-                continue
-            lag = "" if replica["lag"] is None else f", {replica['lag']:,} records behind"
-            since = f" since {replica['since']}" if replica.get("since") and not usual else ""
-            why = f": {replica['why']}" if replica.get("why") else ""
-            found.append(f"{name} on {replica['node']} is {replica['state']}{since}{lag}{why}")
-    return found
+            is_behind = (replica["lag"] or 0) > LAG_USUAL_RECORDS
+            if replica["node"] not in away and (not usual or is_behind or replica.get("why")):
+                key = (replica["node"], replica["state"], replica.get("why") or "")
+                alike.setdefault(key, []).append((shard["shard"], replica))
+    headless = [shard["shard"] for shard in cluster["shards"] if shard["leader"] is None]
+    found = [f"{_departments(headless)} without a leader: what is sent there waits or is refused; reading goes on"]
+    return [*(found if headless else []), *(_line(*key, held) for key, held in alike.items())]
+
+
+def _line(node: str, state: str, why: str, held: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
+    usual = state in ("leader", "follower", "learner")
+    since = min((each["since"] for _, each in held if each.get("since")), default=None)
+    lag = max((each["lag"] or 0 for _, each in held), default=0)
+    return (
+        f"{_departments([code for code, _ in held])} on {node}: {state}"
+        + (f" since {since}" if since and (why or not usual) else "")
+        + (f", {lag:,} records behind" if lag else "")
+        + (f": {why}" if why else "")
+    )
+
+
+def _departments(codes: Sequence[int]) -> str:
+    """Departments by their codes, the first of them where there are many."""
+    shown = [str(each) for each in codes[:_CODES_SHOWN]]
+    more = f" and {len(codes) - len(shown)} more" if len(codes) > len(shown) else ""
+    return f"department{'' if len(codes) == 1 else 's'} {', '.join(shown)}{more}"
 
 
 def lags(shard: Mapping[str, Any]) -> tuple[int, int]:

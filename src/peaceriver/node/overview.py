@@ -43,7 +43,7 @@ class ReplicaStanding(msgspec.Struct, array_like=True):
     leader: str | None
     #: leader, follower, learner, recovering, or waiting where it hears from no leader.
     state: str
-    #: For so many seconds.
+    #: For so many seconds it has been in that state, or kept from going on.
     for_s: float
     #: What keeps it from going on, if anything does.
     why: str | None
@@ -99,7 +99,7 @@ class Overview:
         )
 
     def _replica(self, shard: Shard, keeper: Keeper) -> ReplicaStanding:
-        members = keeper.replica.members
+        members, trouble = keeper.replica.members, keeper.trouble
         marks: dict[str, dict[str, int]] = {}
         for (reader, source), mark in sorted(shard.marks.items()):
             # Actors that wait behind an exception have marks of their own; they are counted with their rule.
@@ -114,8 +114,8 @@ class Overview:
             keeper.replica.promised,
             shard.leader,
             keeper.state,
-            time.monotonic() - keeper.state_since,
-            keeper.why,
+            time.monotonic() - (trouble.since if trouble else keeper.state_since),
+            trouble.why if trouble else None,
             marks,
             [
                 {

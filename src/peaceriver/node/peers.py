@@ -28,6 +28,18 @@ Away = (aiohttp.ClientError, TimeoutError, OSError, Malformed)
 NotReached = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
+def in_words(error: BaseException) -> str:
+    """What went wrong on the way to another node, for people."""
+    match error:
+        case aiohttp.ClientConnectorError():
+            return f"nobody listens there: {error.os_error.strerror or error.os_error}"
+        case aiohttp.ServerDisconnectedError():
+            return "it broke the connection off"
+        case TimeoutError():
+            return "it says nothing"
+    return str(error) or repr(error)
+
+
 class Passed(NamedTuple):
     """What another node has answered to a request of the public API."""
 

@@ -11,7 +11,7 @@ import structlog
 
 from peaceriver.errors import Unavailable
 from peaceriver.node.background import Background
-from peaceriver.node.peers import Away, Peers
+from peaceriver.node.peers import Away, Peers, in_words
 from peaceriver.node.unless import unless
 from peaceriver.node.wire import Poll, Polled, framed, unframed
 from peaceriver.postgres import DatabaseError, Unreachable
@@ -114,7 +114,7 @@ class Puller:
         if self._away is None:
             self._away_since = datetime.now(UTC)
             log.warning("a node does not answer", node=self._node, reason=repr(error))
-        self._away = repr(error)
+        self._away = in_words(error)
 
     def _forget(self) -> None:
         self._whole = True

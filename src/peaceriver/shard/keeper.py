@@ -11,6 +11,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -43,6 +45,13 @@ _FAILED_PAUSE_S = 0.5
 _NO_ROOM_PAUSE = 0.3
 #: Before rows are asked for again where some did not fit.
 _DAMAGED_PAUSE_S = 1.0
+
+
+class Trouble(NamedTuple):
+    """What keeps a replica from going on, and since when, by the steady clock."""
+
+    why: str
+    since: float
 
 
 class Keeper:
@@ -82,9 +91,9 @@ class Keeper:
         #: What it was when it was looked at last, and since when, by the steady clock.
         self._state = ""
         self.state_since = steady()
-        self._complaint: str | None = None
+        self._complaint: Trouble | None = None
         #: Why rows from another node were not taken, as long as none were since.
-        self._misfit: str | None = None
+        self._misfit: Trouble | None = None
         #: Since when something is being carried out, by the steady clock.
         self._carrying_since: float | None = None
         #: Rows that came were not taken: nothing is pulled before that, by the steady clock.
@@ -172,9 +181,8 @@ class Keeper:
                 # What was written stays as it was. Either side may be the damaged one: verification tells which.
                 self._paused_until = self._steady() + _DAMAGED_PAUSE_S
                 log.error("rows from another node do not fit", shard=self.shard.code, node=node, reason=str(error))
-                self._misfit = (
-                    f"rows from {node} do not fit what it has: one of the two is damaged, or of another history"
-                )
+                why = f"rows from {node} do not fit what it has: one of the two is damaged, or of another history"
+                self._misfit = Trouble(why, self._misfit.since if self._misfit else self._steady())
                 self._doubted(self.shard, node)
 
     async def fetched(self, node: str, fetch: Fetch) -> Answer | None:
@@ -241,21 +249,25 @@ class Keeper:
         return "follower" if replica.node in replica.members.voters else "learner"
 
     @property
-    def why(self) -> str | None:
+    def trouble(self) -> Trouble | None:
         """What keeps the replica from going on, if anything does."""
         if self.replica.reign is None and (lack := self.shard.lack()) is not None:
-            return lack
+            return Trouble(lack, self.state_since)
         if self.shard.damage.known:
-            return "it is damaged, and being repaired; its incidents say where"
+            found_at = min(each.found_at for each in self.shard.damage.known.values())
+            ago_s = (datetime.now(UTC) - found_at).total_seconds()
+            return Trouble("it is damaged, and being repaired; its incidents say where", self._steady() - ago_s)
         if self._carrying_since is not None and self._steady() - self._carrying_since > self.replica.state.lease_s:
-            return "its database has not answered for a while, or it folds what it has not folded before it leads"
+            why = "its database has not answered for a while, or it folds what it has not folded before it leads"
+            return Trouble(why, self._carrying_since)
         if self._complaint is not None:
             return self._complaint
         if self._misfit is not None:
             return self._misfit
         if self.state == "recovering":
-            return "it copies, and has no vote before it holds all that it may have held before"
-        return "it hears from no leader" if self.state == "waiting" else None
+            why = "it copies, and has no vote before it holds all that it may have held before"
+            return Trouble(why, self.state_since)
+        return Trouble("it hears from no leader", self.state_since) if self.state == "waiting" else None
 
     def _look(self) -> None:
         """Let others know where leadership, or what is pulled from, has changed, and how far all voters hold it."""
@@ -330,9 +342,9 @@ class Keeper:
 
     def _complain(self, effect: str, reason: str) -> None:
         """Log what keeps a replica waiting, once while it is the same."""
-        if reason != self._complaint:
+        if self._complaint is None or reason != self._complaint.why:
             log.warning("a replica waits", shard=self.shard.code, effect=effect, reason=reason)
-        self._complaint = reason
+        self._complaint = Trouble(reason, self._complaint.since if self._complaint else self._steady())
 
     # --- the leader's own journal
 
