@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from peaceriver.errors import Conflict, Invalid, NotFound
+from peaceriver.errors import Conflict, Invalid, NotFound, Withheld
 from peaceriver.limits import CONTROL
+from peaceriver.node import node as node_module
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.publishing import Publishing
 from peaceriver.postgres import Transaction
 from peaceriver.query.cutoff import AtPositions, AtTime, parse
 from peaceriver.query.lists import parse as parse_list
+from peaceriver.shard import rebuild as rebuild_module
 from peaceriver.shard.proposal import Receipt
 from peaceriver.shard.verify import verify
+from peaceriver.shard.view_tables import ViewTable
 from peaceriver.shard.views import Views
 from peaceriver.stamp import Stamp, end_of
+from tests.scenario.trio import until
 from tests.scenario.words import cancel, create, modify
 from tests.scenario.world import ME, Restart, World
 
@@ -84,8 +89,9 @@ async def test_a_model_that_comes_later_changes_no_earlier_answer(world: World) 
     first = [await world.node.reading.actors([code], "Mixed", query, freshness) for query in queries]
     for kind in ("string", "number"):
         schema = {"type": "object", "properties": {"t": {"type": kind}}}
+        before = world.node.views.tables["Mixed"]
         await Publishing(world.node).schema("Mixed", schema, ME)
-        await asyncio.gather(*world.node._background)
+        await until(lambda before=before: world.node.views.tables["Mixed"] is not before, "view with other columns")
         again = [await world.node.reading.actors([code], "Mixed", query, freshness) for query in queries]
         assert again == first
 
@@ -201,7 +207,16 @@ async def test_lists_filter_order_and_page(world: World) -> None:
     assert await names([code], ("actor_id", "3")) == ["Edsger"]
 
 
-async def test_a_model_gives_a_view_its_columns_also_afterwards(world: World) -> None:
+async def test_a_model_gives_a_view_its_columns_also_afterwards(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = iter((ConnectionResetError("gone"), Withheld("damaged")))
+
+    async def rebuild(*args: Any) -> ViewTable:
+        # Once the database is away, and once what it is folded from is withheld.
+        for error in failing:
+            raise error
+        return await rebuild_module.rebuild(*args)
+
+    monkeypatch.setattr(node_module, "rebuild", rebuild)
     code = await world.department()
     await world.receipt(create(code, "Ticket/1", '{"price":10.50,"at":"2026-01-01T00:00:00+01:00"}'))
     last = await world.receipt(create(code, "Ticket/2", '{"price":"free"}'))
@@ -212,8 +227,9 @@ async def test_a_model_gives_a_view_its_columns_also_afterwards(world: World) ->
     }
     model, broken = await Publishing(world.node).schema("Ticket", schema, ME)
     assert (model.version, broken) == (1, ())
-    await asyncio.gather(*world.node._background)
-    assert {each.name for each in world.node.views.tables["Ticket"].columns} == {"price", "at"}
+    columns = {"price", "at"}
+    await until(lambda: {each.name for each in world.node.views.tables["Ticket"].columns} == columns, "columns")
+    assert next(failing, None) is None
     third = await world.receipt(create(code, "Ticket/3", '{"price":99,"at":"2026-01-01T00:00:00Z"}'))
     query = parse_list([("price", "gt.5"), ("order", "-price")])
     _, found, _ = await world.node.reading.actors([code], "Ticket", query, after(third))

@@ -305,7 +305,7 @@ class Node:
         if MODELS in sections:
             for name in {each.actor_id for each in records if each.actor_type == MODELS}:
                 assert name is not None
-                self._background.begin(self._level_view(name), name=f"level the view of {name}")
+                self._level_view_at_last(name)
         if NODES in sections:
             self._place_nodes()
         if DEPARTMENTS in sections:
@@ -333,7 +333,24 @@ class Node:
 
     async def _level_views(self) -> None:
         for actor_type in list(self.directory.models):
-            await self._level_view(actor_type)
+            try:
+                await self._level_view(actor_type)
+            except Withheld as error:
+                # A department is damaged: the node starts all the same, or nobody would repair it.
+                log.warning("a view waits", actor_type=actor_type, reason=str(error))
+                self._level_view_at_last(actor_type)
+
+    def _level_view_at_last(self, actor_type: str) -> None:
+        self._background.begin(self._until_level(actor_type), name=f"level the view of {actor_type}")
+
+    async def _until_level(self, actor_type: str) -> None:
+        while True:
+            try:
+                await self._level_view(actor_type)
+                return
+            except (*Unreachable, DatabaseError, Withheld) as error:
+                log.warning("a view waits", actor_type=actor_type, reason=str(error))
+                await asyncio.sleep(_RETRY_PAUSE_S)
 
     async def _level_view(self, actor_type: str) -> None:
         """Give a type's view the columns of its newest model."""
