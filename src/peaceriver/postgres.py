@@ -80,6 +80,8 @@ DatabaseError = asyncpg.PostgresError
 DatabaseDiskFull = asyncpg.DiskFullError
 #: Class XX: what the server reads from its disk is not what it wrote there: a page does not fit its checksum, say.
 DatabaseCorrupted = asyncpg.InternalServerError
+#: Those of them that are about a page, and not about what two transactions did to each other, say.
+_PAGE_CORRUPTED = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
 
 #: A UUID of 16 bytes as the driver makes them: a ``uuid.UUID``, but made, hashed and written many times faster.
 uuid_of: Callable[[bytes], UUID] = pgproto.UUID
@@ -191,7 +193,7 @@ class _Connections:
         try:
             yield connection
         except BaseException as error:
-            if isinstance(error, DatabaseCorrupted):
+            if isinstance(error, _PAGE_CORRUPTED):
                 self.corrupted()
             # A statement may still be under way on it.
             await self._pool.release(connection)

@@ -75,7 +75,13 @@ async def test_a_history_of_its_own_is_found_withheld_and_replaced(trio: Trio, c
     trio.wipe(node.name)
     await trio.start(node.name)
     await trio.level(code)
-    assert await checked(trio[node.name], code) == []
+    assert node.name in {each["node"] for each in trio[others[0].name].directory.incidents.values()}
+    again = trio[node.name]
+    await until(lambda: not again.replication.keepers[code].replica.recovering, "recovery")
+    assert await checked(again, code) == []
+    # It was lost with the disk, and shard 0 was told of it: all know that it is over.
+    for each in trio.nodes.values():
+        await until(lambda each=each: not each.directory.incidents, "end of the incident")
     assert len((await trio[node.name].reading.journal(code, after=0, limit=100))[0]) > end
 
 
@@ -88,6 +94,19 @@ async def test_what_is_known_of_it_stays_where_the_others_do_not_answer(trio: Tr
     await until(lambda: node.shards[code].leader is None, "silence", timeout_s=10)
     assert told(await checked(node, code)) == before
     assert node.replication.keepers[code].replica.barred
+
+
+async def test_what_is_known_of_it_stays_where_others_are_only_compared_before_it(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await follower(trio, code)
+    await forge(trio, node, code)
+    before = told(await checked(node, code))
+    (other,) = [each for each in await trio.followers(code) if each != node.name]
+    # It recovers, say, and has come as far as this.
+    trio[other].shards[code].complete.value = FORGED - 2
+    assert told(await checked(node, code)) == before
+    assert node.shards[code].damage.ranges
 
 
 async def test_two_who_differ_accuse_nobody(trio: Trio, code: int) -> None:

@@ -243,10 +243,12 @@ async def test_pages_of_which_no_node_has_the_rows_are_left_as_they_are(
     assert await journal_of(node, code) == before
 
 
-@pytest.mark.parametrize("part", ["index", "bodies"])
-async def test_what_belongs_to_a_journal_and_cannot_be_read_is_written_anew(trio: Trio, code: int, part: str) -> None:
+@pytest.mark.parametrize("parts", [["index"], ["bodies"], ["rows", "bodies"]], ids="-".join)
+async def test_what_belongs_to_a_journal_and_cannot_be_read_is_written_anew(
+    trio: Trio, code: int, parts: list[str]
+) -> None:
     node = await follower(trio, code)
-    rng = random.Random(part)
+    rng = random.Random("-".join(parts))
     for n in range(60):
         # Too long for a page, and nothing that gets shorter by compression: it is kept apart.
         text = "".join(rng.choices("0123456789abcdefghijklmnopqrstuvwxyz", k=6_000)) if n in (20, 40) else ""
@@ -257,7 +259,9 @@ async def test_what_belongs_to_a_journal_and_cannot_be_read_is_written_anew(trio
         apart = await tx.fetchval(
             f"select reltoastrelid::regclass::text from pg_class where relname = 'journal_{code}'"
         )
-    await Page(trio, node, f"journal_{code}_pkey" if part == "index" else apart, 1).spoil()
+    tables = {"index": f"journal_{code}_pkey", "bodies": apart, "rows": f"journal_{code}"}
+    for part in parts:
+        await Page(trio, node, tables[part], 1).spoil()
     with pytest.raises(DatabaseCorrupted):
         await journal_of(node, code)
     assert {each.where for each in await checked(node, code)} == {"journal"}
@@ -278,11 +282,31 @@ async def test_whoever_runs_into_what_cannot_be_read_has_it_repaired(trio: Trio,
     node = await follower(trio, code)
     await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
     await trio.level(code)
+    # New records are walked along by themselves; these are no longer new.
+    while await node.verifying._walk_on(node.shards[code]):
+        pass
     before = await journal_of(node, code)
-    await Page(trio, node, f"journal_{code}", 1).spoil("position")
+    page = Page(trio, node, f"journal_{code}", 1)
+    await page.spoil("position")
+    node.verifying._suspected_at = float("-inf")  # as if it had been long ago, in another test
     with pytest.raises(DatabaseCorrupted):
         await node.reading.journal(code, after=0, limit=1000)
     await until(lambda: node.verifying.found[code, "journal"] == 1 and not node.shards[code].damage.known, "repair")
+    assert await journal_of(node, code) == before
+
+
+async def test_a_journal_is_not_written_anew_where_there_is_no_room(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await follower(trio, code)
+    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
+    await trio.level(code)
+    before = await journal_of(node, code)
+    await Page(trio, node, f"journal_{code}", 1).spoil("position")
+    with monkeypatch.context() as patch:
+        patch.setattr(node.room, "has", lambda more_bytes: more_bytes < 100_000)
+        assert [each.repaired for each in await checked(node, code)] == [False]
+    assert [each.repaired for each in await checked(node, code)] == [True]
     assert await journal_of(node, code) == before
 
 

@@ -170,15 +170,31 @@ async def test_the_running_role_repairs_and_others_do_not(server: Server, runner
 async def test_what_can_be_read_does_not_go(damaged: Any) -> None:
     before = await stored(damaged)
     await damaged.execute("alter table journal_100 enable always trigger append_only")
-    for statement in ("select drop_unreadable(100, null, null)", "select drop_unreadable(100, 1, 9)"):
+    for statement in ("select drop_unreadable(100, 1, 9)", "select write_anew(100)"):
         await damaged.execute(statement)
         assert await stored(damaged) == before
 
 
-async def test_a_journal_that_is_led_here_is_not_written_anew(damaged: Any) -> None:
+@pytest.mark.parametrize("statement", ["select drop_unreadable(100, 1, 9)", "select write_anew(100)"])
+async def test_whoever_comes_through_the_door_takes_no_page_for_empty_afterwards(damaged: Any, statement: str) -> None:
+    await damaged.execute("alter table journal_100 enable always trigger append_only")
+    settings = ("zero_damaged_pages", "enable_indexscan", "lock_timeout", "peaceriver.opened")
+    before = [await damaged.fetchval("select current_setting($1, true)", each) or "" for each in settings]
+    await damaged.execute(statement)
+    assert [await damaged.fetchval("select current_setting($1, true)", each) or "" for each in settings] == before
+
+
+@pytest.mark.parametrize("statement", ["select drop_unreadable(100, 1, 9)", "select write_anew(100)"])
+async def test_a_journal_that_is_led_here_is_left_as_it_is(damaged: Any, statement: str) -> None:
     await damaged.execute("update shard_state set promised = 1, leads = 1 where shard = 100")
     with pytest.raises(DatabaseError, match="shard 100 is led here"):
-        await damaged.execute("select drop_unreadable(100, null, null)")
+        await damaged.execute(statement)
+
+
+@pytest.mark.parametrize(("first", "last"), [("null", "null"), ("1", "null"), ("9", "1")])
+async def test_only_a_range_goes(damaged: Any, first: str, last: str) -> None:
+    with pytest.raises(DatabaseError, match="are no range"):
+        await damaged.execute(f"select drop_unreadable(100, {first}, {last})")
 
 
 async def test_the_running_role_cannot_take_pages_for_empty_by_itself(runner: Transaction) -> None:

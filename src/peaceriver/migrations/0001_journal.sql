@@ -396,7 +396,7 @@ begin
         repaired := chain_after(repaired, each);
         if (each.shard, each.position, each.chain) is distinct from (of_shard, expected, repaired) then
             raise exception 'the row for position % of shard % does not follow the row before it', expected, of_shard
-                using errcode = 'data_corrupted',
+                using errcode = 'integrity_constraint_violation',
                       hint = 'Ask another replica for the range, or begin further back, where this journal is sound.';
         end if;
         expected := expected + 1;
@@ -409,7 +409,7 @@ begin
     end if;
     if fits is not true then
         raise exception 'the rows up to position % of shard % do not lead to what follows them', finish, of_shard
-            using errcode = 'data_corrupted',
+            using errcode = 'integrity_constraint_violation',
                   hint = 'Ask another replica for the range, or end further on, where this journal is sound.';
     end if;
     perform set_config('peaceriver.opened', concat_ws(' ', pg_current_xact_id(), of_shard, start, finish), true);
@@ -423,16 +423,14 @@ begin
     return replaced;
 end $$;
 
--- Give up what the server cannot read of a journal, and nothing else: pages that do not fit their checksum, here or in
--- an index. Its file and its indexes are written anew without them; the rows are missing then, and a repair mends that.
--- Where it is only parts of rows, which are kept apart (TOAST), those rows of ``first`` to ``last`` go first, in a
--- transaction of their own: a file that is written anew takes along what its own transaction has removed.
-create function drop_unreadable(of_shard integer, first bigint, last bigint) returns void
-language plpgsql security definer set search_path = public, pg_temp as $$
+-- Give up what the server cannot read of a journal: pages that do not fit their checksum, here or in an index. Its file
+-- and its indexes are written anew without them; the rows are missing then, and a repair mends that.
+create function write_anew(of_shard integer) returns void
+language plpgsql security definer
+-- An index may be what cannot be read.
+set search_path = public, pg_temp set lock_timeout = '10s' set enable_indexscan = off as $$
 declare
     partition text := 'journal_' || of_shard;
-    each bigint;
-    unreadable bigint[] := '{}';
 begin
     perform from shard_state where shard = of_shard and leads is null for update;
     if not found then
@@ -441,26 +439,62 @@ begin
     end if;
     -- First of all: pages that are taken for empty from here on must not look empty to anybody else.
     execute format('lock table %I in access exclusive mode', partition);
-    if first is null then
-        perform set_config('zero_damaged_pages', 'on', true);
-        -- An index may be what cannot be read.
-        perform set_config('enable_indexscan', 'off', true);
-        execute format('cluster %I using %I', partition, partition || '_pkey');
-        return;
+    perform set_config('zero_damaged_pages', 'on', true);
+    execute format('cluster %I using %I', partition, partition || '_pkey');
+    -- What the caller does after this is none of it.
+    perform set_config('zero_damaged_pages', 'off', true);
+end $$;
+
+-- Before that: rows go that can be read themselves, while a part of them that is kept apart (TOAST) cannot, for no file
+-- can be written anew with them. In a transaction of its own: it would take along what that very one has removed.
+-- Answers how many went.
+create function drop_unreadable(of_shard integer, first bigint, last bigint) returns bigint
+language plpgsql security definer
+set search_path = public, pg_temp set lock_timeout = '10s'
+-- By the primary key alone: any other way leads over pages that have nothing to do with the row, and cannot be read.
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+    partition text := 'journal_' || of_shard;
+    each bigint;
+    place tid;
+    unreadable tid[] := '{}';
+    dropped bigint;
+begin
+    if (first <= last) is not true then
+        raise exception 'positions % to % are no range', first, last using errcode = 'invalid_parameter_value';
     end if;
+    perform from shard_state where shard = of_shard and leads is null for update;
+    if not found then
+        raise exception 'shard % is led here: nothing of its journal goes', of_shard
+            using errcode = 'object_in_use', hint = 'Let another node lead it first.';
+    end if;
+    execute format('lock table %I in access exclusive mode', partition);
     for each in select generate_series(first, last) loop
         begin
-            perform md5(j::text) from journal j where j.shard = of_shard and j.position = each;
-        exception when data_corrupted then
-            unreadable := unreadable || each;
+            place := null;
+            select j.ctid into place from journal j
+            where j.shard = of_shard and j.position between each and each order by j.position limit 1;
+            begin
+                perform md5(j::text) from journal j
+                where j.shard = of_shard and j.position between each and each order by j.position limit 1;
+            exception when data_corrupted then
+                unreadable := unreadable || place;
+            end;
+        exception when data_corrupted or index_corrupted then
+            null;  -- the row itself cannot be read: it goes when the file is written anew
         end;
     end loop;
     perform set_config('zero_damaged_pages', 'on', true);
     perform set_config('peaceriver.opened', concat_ws(' ', pg_current_xact_id(), of_shard, first, last), true);
-    delete from journal where shard = of_shard and position = any(unreadable);
+    execute format('delete from %I where ctid = any($1)', partition) using unreadable;
+    get diagnostics dropped = row_count;
     perform set_config('peaceriver.opened', '', true);
+    perform set_config('zero_damaged_pages', 'off', true);
+    return dropped;
 end $$;
 
+revoke all on function write_anew(integer) from public;
+grant execute on function write_anew(integer) to peaceriver_runner;
 revoke all on function drop_unreadable(integer, bigint, bigint) from public;
 grant execute on function drop_unreadable(integer, bigint, bigint) to peaceriver_runner;
 revoke all on function open_shard(integer, boolean) from public;

@@ -1,7 +1,7 @@
 """Whether a replica has the history of the others: equal chain at an equal position is equal history.
 
 A journal that somebody has rewritten as a whole, with a chain of its own, is sound by itself. What is complete is the
-same on all replicas, so it is a majority of the others that tells, and says so by their chains.
+same on all replicas, so the others tell by their chains: as many of them as are a majority of all voters.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ _POSITIONS = 64
 class Agreement(NamedTuple):
     """What comparing a replica with the others came to."""
 
-    #: Whether enough of them answered for it to be known.
-    known: bool
+    #: Up to this position it is known whether they have the same history; 0 where too few of them answered.
+    until: int
     finding: Finding | None = None
+
+
+_UNKNOWN = Agreement(0)
 
 
 class Agreeing:
@@ -58,29 +61,27 @@ class Agreeing:
         """Compare what is complete here with what the other voters have; for a journal that is sound by itself."""
         members = self._replication.keepers[shard.code].replica.members
         others = members.others(self._replication.name)
-        if not others:
-            return Agreement(True)
         majority = len(members.voters) // 2 + 1
         reach = await self._ask_all(others, shard, [])
         far = sorted((each.complete for each in reach.values()), reverse=True)[:majority]
         position = min([shard.complete.value, *far])
         if not far or position == 0:
-            return Agreement(False)
+            return _UNKNOWN
         here = (await self._chains(shard, [position]))[0]
         asked = await self._ask_all(list(reach), shard, [position])
         there = {node: each.chains[0] for node, each in asked.items()}
         agreeing = sum(chain == here for chain in there.values())
-        if agreeing + (self._replication.name in members.voters) >= majority:
-            return Agreement(True)
+        if here is not None and agreeing + (self._replication.name in members.voters) >= majority:
+            return Agreement(position)
         against = sorted(node for node, chain in there.items() if chain is not None and chain != here)
-        if not against:
-            return Agreement(False)
+        if not against or here is None:
+            return _UNKNOWN
         (chain, number), *_ = Counter(there[each] for each in against).most_common(1)
         if number < majority:
             log.error("replicas differ", shard=shard.code, position=position, nodes=against)
-            return Agreement(False)
+            return _UNKNOWN
         return Agreement(
-            True, await self._difference(shard, [each for each in against if there[each] == chain], position)
+            position, await self._difference(shard, [each for each in against if there[each] == chain], position)
         )
 
     async def _difference(self, shard: Shard, named: Sequence[str], position: int) -> Finding:

@@ -7,10 +7,14 @@ in this node's database.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
 
 import structlog
 
 from peaceriver import jsontext
+from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import INCIDENTS
 from peaceriver.errors import Conflict, PeaceRiverError, Refused
 from peaceriver.limits import CONTROL
@@ -19,6 +23,7 @@ from peaceriver.node.sending import Sender, Sending
 from peaceriver.postgres import Database, DatabaseError, Row, Unreachable
 from peaceriver.record import written_time
 from peaceriver.shard.damage import sql
+from peaceriver.shard.shard import Shard
 
 log = structlog.get_logger()
 
@@ -33,9 +38,10 @@ class Untold(PeaceRiverError):
 class Incidents:
     """Tells shard 0."""
 
-    def __init__(self, name: str, database: Database, sending: Sending) -> None:
+    def __init__(self, name: str, database: Database, directory: Directory, sending: Sending) -> None:
         self._name = name
         self._database = database
+        self._directory = directory
         self._sending = sending
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -48,6 +54,30 @@ class Incidents:
     def wake(self) -> None:
         """There is something to tell."""
         self._wake.set()
+
+    def unknown(self, shards: Mapping[int, Shard]) -> set[int]:
+        """Departments of which shard 0 has open incidents of this node, while nothing is known to be damaged here.
+
+        Its database was lost with them, say: whether they are sound now is to be looked at.
+        """
+        return {each["shard"] for each in self._open() if (at := shards.get(each["shard"])) and not at.damage.known}
+
+    def _open(self) -> list[dict[str, Any]]:
+        """What shard 0 has of this node, and takes for damaged still."""
+        return [
+            each
+            for each in self._directory.incidents.values()
+            if each["node"] == self._name and each["state"] == "open"
+        ]
+
+    async def settle(self, code: int) -> None:
+        """A department was found sound here: shard 0 is told so, also of what this database knows nothing of."""
+        mine = [each for each in self._open() if each["shard"] == code]
+        for each in mine:
+            async with self._database.connection() as tx:
+                await sql.adopt.run(tx, id=UUID(each["id"]), shard=code, part=each["where"])
+        if mine:
+            self.wake()
 
     async def stop(self) -> None:
         if self._task is not None:

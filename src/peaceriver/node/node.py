@@ -13,7 +13,7 @@ from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
 from peaceriver.errors import Damaged, StartFailed, Withheld
 from peaceriver.evaluation.evaluator import Evaluator
-from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
+from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX, ROOM_LOOK_S
 from peaceriver.node.agents import Agents
 from peaceriver.node.agreeing import Agreeing
 from peaceriver.node.background import Background
@@ -41,7 +41,7 @@ from peaceriver.node.sending import Sending
 from peaceriver.node.spooling import Spooling
 from peaceriver.node.stamps import Stamps
 from peaceriver.node.verifying import Verifying
-from peaceriver.postgres import Database, DatabaseError, Unreachable
+from peaceriver.postgres import Database, DatabaseCorrupted, DatabaseError, Unreachable
 from peaceriver.protocol.members import Members
 from peaceriver.record import Record, from_row
 from peaceriver.rule import Rule
@@ -54,6 +54,7 @@ from peaceriver.shard.views import Folder, Views
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
+_RETRY_PAUSE_MAX_S = 60.0
 _FAILED_PAUSE_S = 5.0
 
 
@@ -111,8 +112,8 @@ class Node:
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending, self.room)
         progress = Progress(database, self.directory, self.shards, self.agents)
         self.consequences = Consequences(database, self.shards, progress, self.exceptions, self.stamps, self.receipts)
-        repairing = Repairing(database, self.views, self.folders, self.replication)
-        self.incidents = Incidents(name, database, self.sending)
+        repairing = Repairing(database, self.views, self.folders, self.replication, self.room)
+        self.incidents = Incidents(name, database, self.directory, self.sending)
         agreeing = Agreeing(database, self.replication)
         self.verifying = Verifying(
             name, database, self.views, self.shards, self.replication, repairing, agreeing, self.incidents
@@ -123,6 +124,8 @@ class Node:
         self._holders = [Members(self.company.founders)]
         self._background = Background()
         self._rebuilding = asyncio.Lock()
+        #: Types whose views wait to get the columns of their newest model.
+        self._levelling: set[str] = set()
 
     async def start(self) -> None:
         """Take up every replica; raises StartFailed where this node cannot go on from its records.
@@ -335,22 +338,35 @@ class Node:
         for actor_type in list(self.directory.models):
             try:
                 await self._level_view(actor_type)
-            except Withheld as error:
+            except (Withheld, DatabaseCorrupted) as error:
                 # A department is damaged: the node starts all the same, or nobody would repair it.
                 log.warning("a view waits", actor_type=actor_type, reason=str(error))
                 self._level_view_at_last(actor_type)
 
     def _level_view_at_last(self, actor_type: str) -> None:
-        self._background.begin(self._until_level(actor_type), name=f"level the view of {actor_type}")
+        if actor_type not in self._levelling:
+            self._levelling.add(actor_type)
+            self._background.begin(self._until_level(actor_type), name=f"level the view of {actor_type}")
 
     async def _until_level(self, actor_type: str) -> None:
+        """Try, less and less often: what is in the way may be damage that nobody can repair by himself."""
+        pause_s, told = _RETRY_PAUSE_S, ""
         while True:
+            while self.room.lack is not None:  # noqa: ASYNC110 - a disk tells nobody when there is room
+                await asyncio.sleep(ROOM_LOOK_S)
+            self._levelling.discard(actor_type)  # a model that comes from here on is for the next one
             try:
                 await self._level_view(actor_type)
                 return
             except (*Unreachable, DatabaseError, Withheld) as error:
-                log.warning("a view waits", actor_type=actor_type, reason=str(error))
-                await asyncio.sleep(_RETRY_PAUSE_S)
+                if str(error) != told:
+                    log.warning("a view waits", actor_type=actor_type, reason=str(error))
+                told = str(error)
+            if actor_type in self._levelling:
+                return
+            self._levelling.add(actor_type)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _RETRY_PAUSE_MAX_S)
 
     async def _level_view(self, actor_type: str) -> None:
         """Give a type's view the columns of its newest model."""

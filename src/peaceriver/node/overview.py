@@ -94,7 +94,7 @@ class Overview:
             self._name,
             self.url,
             self._peers.identity.boots,
-            self._room.lack,
+            lack.why if (lack := self._room.lack) else None,
             {code: self._replica(shard, self._keepers[code]) for code, shard in self._shards.items()},
         )
 

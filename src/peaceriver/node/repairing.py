@@ -13,8 +13,9 @@ from peaceriver.errors import Damaged, Unavailable, Withheld
 from peaceriver.limits import WRITE_ANEW_TIMEOUT_S
 from peaceriver.node.peers import Away
 from peaceriver.node.replication import Replication
+from peaceriver.node.room import Room
 from peaceriver.node.wire import Given, WantedRows, framed, unframed
-from peaceriver.postgres import Database, DatabaseCorrupted, DatabaseError
+from peaceriver.postgres import Database, DatabaseCorrupted, DatabaseError, Unreachable
 from peaceriver.shard import journal, mending, rebuild, rows
 from peaceriver.shard.damage import STANDING, Finding, Flaw, Range, sql
 from peaceriver.shard.shard import Shard
@@ -26,7 +27,9 @@ from peaceriver.shard.views import Folder, Views
 log = structlog.get_logger()
 
 ROWS_PATH = "/replication/rows"
-#: A journal whose rows were removed is written anew once nobody sees them any more.
+#: A journal that is written anew takes its own size once more, and about as much for what a restart would go by.
+_WRITE_ANEW_SIZES = 2
+#: Once rows of it were removed, it is written anew as soon as nobody sees them any more.
 _WRITE_ANEW_TRIES = 20
 _WRITE_ANEW_PAUSE_S = 0.5
 
@@ -35,19 +38,26 @@ class Repairing:
     """Repairs what verification found."""
 
     def __init__(
-        self, database: Database, views: Views, folders: Mapping[int, Folder], replication: Replication
+        self, database: Database, views: Views, folders: Mapping[int, Folder], replication: Replication, room: Room
     ) -> None:
         self._database = database
         self._views = views
         self._folders = folders
         self._replication = replication
+        self._room = room
+        #: Journals that were not written anew to the end: pages that cannot be read may be empty in the server's
+        #: memory, where a row must not be put on one.
+        self._begun_anew: set[int] = set()
 
     async def repair(self, shard: Shard, verdict: Verdict, flaws: Sequence[Flaw]) -> bool:
         """Repair what can be repaired now; whether anything was. Verification tells what is left."""
         damaged = [flaw for flaw in flaws if flaw.part == "journal"]
         unreadable = [flaw.range for flaw in damaged if flaw.range is not None and flaw.unreadable]
-        if unreadable and await self._drop(shard, unreadable):
-            return True
+        if unreadable or shard.code in self._begun_anew:
+            if await self._give_up(shard, unreadable):
+                return True
+            if shard.code in self._begun_anew:
+                return False
         done = False
         for flaw in flaws:
             if flaw.part == "journal" and flaw.range is not None:
@@ -84,7 +94,7 @@ class Repairing:
             log.warning("no rows from a node", shard=shard.code, positions=str(extent), node=node, reason=reason)
         return False
 
-    async def _drop(self, shard: Shard, ranges: Sequence[Range]) -> bool:
+    async def _give_up(self, shard: Shard, ranges: Sequence[Range]) -> bool:
         """Write the journal anew without what cannot be read: it is missing then, and mended as any range.
 
         Only where other nodes have all of it, and while this one does not lead.
@@ -93,37 +103,39 @@ class Repairing:
             if not await self._is_elsewhere(shard, extent):
                 log.warning("no node has what cannot be read here", shard=shard.code, positions=str(extent))
                 return False
-        await self._leave(shard, "its journal cannot be read")
-        try:
-            try:
-                await self._write_anew(shard)
-            except DatabaseCorrupted:
-                await self._drop_rows(shard, ranges)
-        except DatabaseError as error:
-            log.warning("what cannot be read is not given up", shard=shard.code, reason=str(error))
+        async with self._database.connection() as tx:
+            size = await sql.size.value(tx, shard=shard.code)
+        if not self._room.has(_WRITE_ANEW_SIZES * size):
+            log.warning("there is no room to write a journal anew", shard=shard.code, bytes=size)
             return False
+        await self._leave(shard, "its journal cannot be read")
+        # Whoever reads it now would wait, and hold up readers of other departments.
+        shard.damage.close()
+        try:
+            await self._write_anew(shard, ranges)
+        except (*Unreachable, DatabaseError) as error:
+            log.warning("a journal is not written anew", shard=shard.code, reason=str(error))
+            return False
+        finally:
+            shard.damage.become(shard.damage.known.values())
         log.warning("a journal was written anew", shard=shard.code, without=", ".join(map(str, ranges)))
         return True
 
-    async def _write_anew(self, shard: Shard) -> None:
+    async def _write_anew(self, shard: Shard, ranges: Sequence[Range]) -> None:
+        self._begun_anew.add(shard.code)
         async with self._database.connection() as tx:
-            await sql.drop_unreadable.run_long(tx, WRITE_ANEW_TIMEOUT_S, shard=shard.code)
-
-    async def _drop_rows(self, shard: Shard, ranges: Sequence[Range]) -> None:
-        """The rows can be read, and what of them is kept apart cannot: they go first."""
-        for first, last in ranges:
-            async with self._database.connection() as tx:
-                await sql.drop_rows.run(tx, shard=shard.code, first=first, last=last)
-        for _ in range(_WRITE_ANEW_TRIES):
-            try:
-                await self._write_anew(shard)
-                break
-            except DatabaseCorrupted as error:
-                # Whoever began to read before they went may still see them, so they would be taken along.
-                reason = str(error)
-                await asyncio.sleep(_WRITE_ANEW_PAUSE_S)
-        else:
-            log.warning("parts of rows that are gone stay in the file", shard=shard.code, reason=reason)
+            for first, last in ranges:
+                await sql.drop_rows.run_long(tx, WRITE_ANEW_TIMEOUT_S, shard=shard.code, first=first, last=last)
+            for n in range(_WRITE_ANEW_TRIES):
+                try:
+                    await sql.write_anew.run_long(tx, WRITE_ANEW_TIMEOUT_S, shard=shard.code)
+                    break
+                except DatabaseCorrupted:
+                    # Whoever began to read before those rows went may still see them, so they would be taken along.
+                    if n == _WRITE_ANEW_TRIES - 1:
+                        raise
+                    await asyncio.sleep(_WRITE_ANEW_PAUSE_S)
+        self._begun_anew.discard(shard.code)
 
     async def _is_elsewhere(self, shard: Shard, extent: Range) -> bool:
         """Whether another node has a range as it was recorded."""

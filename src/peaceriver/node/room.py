@@ -8,6 +8,7 @@ from pathlib import Path
 
 from peaceriver.errors import DiskFull
 from peaceriver.limits import DISK_FREE_BYTES_MIN, ROOM_LOOK_S
+from peaceriver.shard.trouble import Trouble
 
 
 class Room:
@@ -17,24 +18,30 @@ class Room:
         self.free_bytes_min = free_bytes_min
         self._directory = directory
         self._free_bytes = 0
-        self._looked_at = float("-inf")
+        self._looked_at = self._since = float("-inf")
 
     @property
-    def lack(self) -> str | None:
+    def lack(self) -> Trouble | None:
         """Why nothing more may be written, if so. The disk is looked at once a second at most; it heals with space."""
-        if self._directory is None:
-            return None
         now = time.monotonic()
-        if now - self._looked_at >= ROOM_LOOK_S:
+        if now - self._looked_at >= ROOM_LOOK_S and self._directory is not None:
             self._free_bytes, self._looked_at = shutil.disk_usage(self._directory).free, now
-        if self._free_bytes >= self.free_bytes_min:
+        if self._directory is None or self._free_bytes >= self.free_bytes_min:
+            self._since = now
             return None
-        return f"the journal's disk has {self._free_bytes:,} bytes left and the floor is {self.free_bytes_min:,}"
+        return Trouble(
+            f"the journal's disk has {self._free_bytes:,} bytes left and the floor is {self.free_bytes_min:,}",
+            self._since,
+        )
+
+    def has(self, more_bytes: int) -> bool:
+        """Whether so much more can be written, and the floor is kept."""
+        return self.lack is None and (self._directory is None or self._free_bytes - more_bytes >= self.free_bytes_min)
 
     def check(self) -> None:
         """Raise DiskFull below the floor."""
         lack = self.lack
         if lack is not None:
             raise DiskFull(
-                f"{lack}; reading goes on, and messages are taken again when there is room", retry_after_s=10.0
+                f"{lack.why}; reading goes on, and messages are taken again when there is room", retry_after_s=10.0
             )

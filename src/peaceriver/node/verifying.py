@@ -32,6 +32,7 @@ from peaceriver.limits import (
     VERIFY_TIMEOUT_S,
 )
 from peaceriver.node.agreeing import Agreeing, Agreement
+from peaceriver.node.background import Background
 from peaceriver.node.departments import Departments
 from peaceriver.node.incidents import Incidents
 from peaceriver.node.pace import Pace
@@ -52,6 +53,8 @@ from peaceriver.shard.walking import START, Walk
 log = structlog.get_logger()
 
 VERIFY_PATH = "/replication/verify"
+#: How soon after the last look another repair may be begun.
+_REPAIR_LOOK_S = 0.05
 
 
 class OfNode(msgspec.Struct, frozen=True):
@@ -96,10 +99,13 @@ class Verifying:
         #: When the next repair of each damaged one is tried, by the steady clock, and the pause after it.
         self._again: dict[int, tuple[float, float]] = {}
         self._doubts: dict[tuple[int, str], asyncio.Task[None]] = {}
+        #: Those to be verified as a whole however short the time since it was done is, and when that was said last.
+        self._due: set[int] = set()
         self._suspected_at = float("-inf")
         self._suspected = asyncio.Event()
         self._damaged = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
 
     def start(self) -> None:
         """Begin to verify in the background."""
@@ -113,7 +119,7 @@ class Verifying:
         tasks = [*self._tasks, *self._doubts.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._background.stop(), return_exceptions=True)
 
     # --- at once
 
@@ -146,9 +152,10 @@ class Verifying:
         found: dict[UUID, Known] = {}
         rounds = 0
         while True:
+            self._due.discard(shard.code)
             changes = self._changes[shard.code]
             verdict = await verify_shard(self._database, self._views, shard.code, rest=rest)
-            agreement = Agreement(False) if verdict.damaged else await self._agreeing.compare(shard)
+            agreement = Agreement(0) if verdict.damaged else await self._agreeing.compare(shard)
             flaws = flaws_of([*verdict.findings, *([agreement.finding] if agreement.finding else [])])
             if rest is not at_once and flaws and all(each.range is None for each in flaws):
                 # The journal may have been altered since it was walked along; it would be folded from as it is now.
@@ -158,12 +165,12 @@ class Verifying:
                 if changes != self._changes[shard.code]:
                     # What was seen is no more, or somebody found more.
                     continue
-                await self._note(shard, flaws, sound=not verdict.damaged, compared=agreement.known)
+                await self._note(shard, flaws, sound=not verdict.damaged, compared=agreement.until)
                 found |= shard.damage.known
                 rounds += 1
                 if not flaws or not await self._repaired(shard, verdict, flaws) or rounds == REPAIR_ROUNDS_MAX:
                     break
-        await self._went_round(shard.code)
+        await self._went_round(shard)
         return Checked(
             shard.code,
             verdict.records,
@@ -184,7 +191,7 @@ class Verifying:
             if is_changed:
                 self._changes[shard.code] += 1
 
-    async def _note(self, shard: Shard, flaws: Sequence[Flaw], *, sound: bool, compared: bool) -> None:
+    async def _note(self, shard: Shard, flaws: Sequence[Flaw], *, sound: bool, compared: int) -> None:
         """Put on record what there is; it is not served from here on. What is repaired is served again."""
         before = shard.damage.known
         if not flaws and not before:
@@ -251,7 +258,7 @@ class Verifying:
         now = time.monotonic()
         if now - self._suspected_at >= SUSPECT_AGAIN_S:
             self._suspected_at = now
-            self._whole_at.clear()
+            self._due |= set(self._shards)
             self._suspected.set()
 
     async def _settle(self, shard: Shard, node: str) -> None:
@@ -277,6 +284,7 @@ class Verifying:
                 async with asyncio.timeout(VERIFY_LOOK_S):
                     await self._suspected.wait()
             self._suspected.clear()
+            self._due |= self._incidents.unknown(self._shards)
             for shard in list(self._shards.values()):
                 try:
                     pace.begin()
@@ -330,12 +338,14 @@ class Verifying:
         self._tips[code] = tip
 
     def _is_due(self, code: int) -> bool:
-        return time.monotonic() - self._whole_at.get(code, 0.0) > VERIFY_AGAIN_S
+        return code in self._due or time.monotonic() - self._whole_at.get(code, float("-inf")) > VERIFY_AGAIN_S
 
-    async def _went_round(self, code: int) -> None:
+    async def _went_round(self, shard: Shard) -> None:
         async with self._database.connection() as tx:
-            await damage.sql.whole.run(tx, shard=code)
-        self._whole_at[code] = time.monotonic()
+            await damage.sql.whole.run(tx, shard=shard.code)
+        self._whole_at[shard.code] = time.monotonic()
+        if not shard.damage.known and not self._replication.keepers[shard.code].replica.recovering:
+            await self._incidents.settle(shard.code)
 
     async def _repair_again(self) -> None:
         """Repair what could not be repaired, less and less often; a leader that stays damaged leads no longer."""
@@ -346,19 +356,27 @@ class Verifying:
             if not self._again:
                 self._damaged.clear()
                 await self._damaged.wait()
-            await asyncio.sleep(min(REPAIR_PAUSE_S, max(0.0, min(self._again.values())[0] - time.monotonic())))
             for code, (due, pause_s) in list(self._again.items()):
-                if due > time.monotonic():
-                    continue
-                longer_s = min(2 * pause_s, REPAIR_PAUSE_MAX_S)
-                self._again[code] = (time.monotonic() + pause_s, longer_s)
-                try:
-                    await self.shard(self._shards[code])
-                    await self._leave_if_damaged(self._shards[code])
-                except (*Unreachable, DatabaseError) as error:
-                    log.warning("a repair waits", shard=code, reason=str(error))
-                except Exception:  # outermost: without it nothing would be repaired any more
-                    log.exception("a repair failed", shard=code)
+                if due <= time.monotonic():
+                    # One that takes long, or waits, holds up no other.
+                    self._again[code] = (float("inf"), pause_s)
+                    self._background.begin(self._try_again(code, pause_s), name=f"repair {code}")
+                await self._leave_if_damaged(self._shards[code])
+            next_s = min((due for due, _ in self._again.values()), default=0.0) - time.monotonic()
+            await asyncio.sleep(min(REPAIR_PAUSE_S, max(_REPAIR_LOOK_S, next_s)))
+
+    async def _try_again(self, code: int, pause_s: float) -> None:
+        began = time.monotonic()
+        try:
+            await self.shard(self._shards[code])
+        except (*Unreachable, DatabaseError) as error:
+            log.warning("a repair waits", shard=code, reason=str(error))
+        finally:
+            if code in self._again:
+                # What cannot be repaired takes no more of the time than what is only verified.
+                now = time.monotonic()
+                rest_s = max(pause_s, (now - began) / VERIFY_SHARE)
+                self._again[code] = (now + rest_s, min(2 * pause_s, REPAIR_PAUSE_MAX_S))
 
     async def _leave_if_damaged(self, shard: Shard) -> None:
         keeper = self._replication.keepers[shard.code]
@@ -366,4 +384,7 @@ class Verifying:
         if oldest is None or not keeper.replica.barred or keeper.replica.leads is None:
             return
         if (datetime.now(UTC) - oldest).total_seconds() > REPAIR_PATIENCE_S:
-            await keeper.resign("its journal is damaged, and no other node could repair it")
+            try:
+                await keeper.resign("its journal is damaged, and no other node could repair it")
+            except (*Unreachable, DatabaseError) as error:
+                log.warning("a damaged replica goes on leading", shard=shard.code, reason=str(error))

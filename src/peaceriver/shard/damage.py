@@ -22,6 +22,7 @@ Part = Literal["journal", "history", "state", "actor", "mark", "timer", "excepti
 STANDING: frozenset[Part] = frozenset(("actor", "mark", "timer", "exception"))
 _DETAIL_LETTERS_MAX = 500
 _RETRY_AFTER_S = 2.0
+_POSITION_MAX = 2**63 - 1
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -139,6 +140,10 @@ class Damage:
         self.standing = bool(parts & {*STANDING, "state"})
         self._views = frozenset(each.key for each in self.known.values() if each.part == "view")
 
+    def close(self) -> None:
+        """Nothing of the journal is served, until it is said anew what is damaged."""
+        self.ranges = (Range(1, _POSITION_MAX),)
+
     def sound_until(self, after: int, until: int) -> int:
         """How far, up to ``until``, the journal can be served after a position: ``after`` where not even one record."""
         for each in self.ranges:
@@ -182,13 +187,12 @@ async def load(tx: Transaction, shard: int) -> list[Known]:
     return [_known(row) for row in await sql.open.rows(tx, shard=shard)]
 
 
-async def note(tx: Transaction, shard: int, flaws: Iterable[Flaw], *, sound: bool, compared: bool) -> list[Known]:
+async def note(tx: Transaction, shard: int, flaws: Iterable[Flaw], *, sound: bool, compared: int) -> list[Known]:
     """Put on record what was found, and what was not found any more; answers what is open now.
 
-    ``sound``: the journal was, so all else was looked at too; otherwise nothing can be said of it. ``compared``: it is
-    known whether the other replicas have the same history.
+    ``sound``: the journal was, so all else was looked at too; otherwise nothing can be said of it. ``compared``: up to
+    this position it is known whether the other replicas have the same history.
     """
-    looked_at: dict[Part, bool] = {"journal": True, "history": compared}
     before = {each.id: each for each in await load(tx, shard)}
     there: set[UUID] = set()
     for flaw in flaws:
@@ -201,7 +205,14 @@ async def note(tx: Transaction, shard: int, flaws: Iterable[Flaw], *, sound: boo
             there.add(same.id)
             if flaw.range != same.range:
                 await sql.widen.run(tx, id=same.id, **_columns(flaw))
-    gone = [each.id for each in before.values() if each.id not in there and looked_at.get(each.part, sound)]
+
+    def is_looked_at(each: Known) -> bool:
+        if each.part == "history":
+            assert each.range is not None
+            return compared >= each.range.first
+        return sound or each.part == "journal"
+
+    gone = [each.id for each in before.values() if each.id not in there and is_looked_at(each)]
     await sql.repaired.run(tx, ids=gone)
     return await load(tx, shard)
 

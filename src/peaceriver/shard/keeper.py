@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import structlog
 
@@ -34,6 +33,7 @@ from peaceriver.shard.ahead import ReadAhead
 from peaceriver.shard.carrying import Carrying, Steady
 from peaceriver.shard.journal import Batch
 from peaceriver.shard.shard import Shard
+from peaceriver.shard.trouble import Trouble
 
 log = structlog.get_logger()
 
@@ -45,13 +45,6 @@ _FAILED_PAUSE_S = 0.5
 _NO_ROOM_PAUSE = 0.3
 #: Before rows are asked for again where some did not fit.
 _DAMAGED_PAUSE_S = 1.0
-
-
-class Trouble(NamedTuple):
-    """What keeps a replica from going on, and since when, by the steady clock."""
-
-    why: str
-    since: float
 
 
 class Keeper:
@@ -252,7 +245,7 @@ class Keeper:
     def trouble(self) -> Trouble | None:
         """What keeps the replica from going on, if anything does."""
         if self.replica.reign is None and (lack := self.shard.lack()) is not None:
-            return Trouble(lack, self.state_since)
+            return lack
         if self.shard.damage.known:
             found_at = min(each.found_at for each in self.shard.damage.known.values())
             ago_s = (datetime.now(UTC) - found_at).total_seconds()

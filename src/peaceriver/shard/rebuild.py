@@ -8,10 +8,10 @@ again here for the actors that it touched.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
-from peaceriver.postgres import Database, Transaction
+from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
 from peaceriver.shard.documents import ModelAt, document_after
@@ -34,6 +34,26 @@ async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder
     positions = {code: folder.position for code, folder in folders.items()}
     async with database.transaction() as tx:
         table = await view_tables.create(tx, actor_type, views.model_at.newest(actor_type))
+    try:
+        await _fill(database, views, folders, table, positions)
+    except BaseException:
+        # Where the database is away it stays, and goes at the next start.
+        with suppress(*Unreachable, DatabaseError):
+            await _drop_unless_live(database, table)
+        raise
+    return table
+
+
+async def _drop_unless_live(database: Database, table: ViewTable) -> None:
+    async with database.transaction() as tx:
+        if table.name not in {each.name for each in (await view_tables.catalog(tx)).values()}:
+            await view_tables.drop(tx, table.name)
+
+
+async def _fill(
+    database: Database, views: Views, folders: Mapping[int, Folder], table: ViewTable, positions: Mapping[int, int]
+) -> None:
+    """Fold the records up to some positions, make up what came meanwhile, and switch."""
     for code, position in positions.items():
         async with database.transaction() as tx:
             await _fold_all(tx, table, code, position, views.model_at)
@@ -44,8 +64,7 @@ async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder
             for code, folder in folders.items():
                 await _catch_up(tx, table, code, positions.get(code, 0), folder.position, views.model_at)
             await view_tables.switch(tx, table)
-        views.tables[actor_type] = table
-    return table
+        views.tables[table.actor_type] = table
 
 
 async def _fold_all(tx: Transaction, table: ViewTable, shard: int, until: int, models: ModelAt) -> None:

@@ -30,6 +30,7 @@ from peaceriver.shard.proposal import Outcome, Proposal
 from peaceriver.shard.replicas import Standing
 from peaceriver.shard.standing import catch_up
 from peaceriver.shard.standing import sql as standing_sql
+from peaceriver.shard.trouble import Trouble
 from peaceriver.shard.waiting import Waiting
 from peaceriver.shard.watermark import Watermark
 
@@ -63,7 +64,7 @@ class Shard:
         #: What of this replica is not served, for it is not as it must be.
         self.damage = Damage(code)
         #: Says why nothing more may be written to this node's disk, if so.
-        self.lack: Callable[[], str | None] = lambda: None
+        self.lack: Callable[[], Trouble | None] = lambda: None
         #: Where the journal stands on this node's disk.
         self.tip = Tip(0, 0, 0, CHAIN_START)
         #: Whether it lacks more of its leader's journal than it gets at a time.

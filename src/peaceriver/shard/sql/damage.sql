@@ -55,13 +55,25 @@ create temporary table given (like journal) on commit drop;
 -- Through the door that puts a peer's rows in the place of damaged ones.
 select repair_rows(:shard, (select array_agg(row(g.*)::journal order by g.position) from given g));
 
--- drop_unreadable --
+-- size --
+-- How many bytes a journal takes with its indexes and what is kept apart.
+select pg_total_relation_size('journal_' || :shard::integer);
+
+-- write_anew --
 -- Through the door that writes a journal anew without what cannot be read; not where this node leads.
-select drop_unreadable(:shard, null, null);
+select write_anew(:shard);
 
 -- drop_rows --
--- The same door: rows go of which parts cannot be read.
+-- Before that: rows go of which parts cannot be read.
 select drop_unreadable(:shard, :first, :last);
+
+-- adopt --
+-- Shard 0 knows of an incident of this node that this database does not: it was lost with an earlier one, and what it
+-- was about is sound here.
+insert into damage (id, shard, part, place, key, first, last, detail, repaired_at, told)
+select :id, :shard, :part, '', '', r.at, r.at, '', clock_timestamp(), 'found'
+from (select case when :part in ('journal', 'history') then 0 end) as r(at)
+on conflict do nothing;
 
 -- realign --
 -- The state row takes the journal's word for where it ends; not where this node leads.
