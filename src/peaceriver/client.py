@@ -327,10 +327,11 @@ class Client:
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
+        margin_s: float = ANSWER_MARGIN_S,
     ) -> bytes:
         """One request; its answer as it came. Raises the refusal that it was answered with, or Unreachable.
 
-        ``wait_s``: how long the node itself may take before it answers.
+        ``wait_s``: how long the node itself may take before it answers; ``margin_s``: how much longer it is waited for.
         """
         given = dict(headers or {}) | ({"Content-Type": content_type} if content is not None else {})
         try:
@@ -340,8 +341,13 @@ class Client:
                 params=parameters,
                 content=content,
                 headers=given,
-                timeout=httpx.Timeout(wait_s + ANSWER_MARGIN_S, connect=CONNECT_TIMEOUT_S),
+                timeout=httpx.Timeout(wait_s + margin_s, connect=CONNECT_TIMEOUT_S),
             )
+        except httpx.ReadTimeout as error:
+            raise Unreachable(
+                f"the node at {self.url} takes the connection and says nothing: its process or its machine hangs; "
+                "name another one with --url"
+            ) from error
         except httpx.TransportError as error:
             raise Unreachable(
                 f"no node answers at {self.url} ({str(error) or type(error).__name__}); "

@@ -121,6 +121,7 @@ VERIFY_ROWS_MAX = 2_000
 VERIFY_AGAIN_S = 6 * 3600.0
 #: The same once the server could not read something, for whoever asked: not over and over for what stays unreadable.
 SUSPECT_AGAIN_S = 600.0
+SUSPECT_SHARE = 0.5
 #: How long a verification of everything on all nodes may take.
 VERIFY_TIMEOUT_S = 3600.0
 #: How soon a repair is tried again, and how seldom it comes to be; how long a damaged leader goes on leading meanwhile.

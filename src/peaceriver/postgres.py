@@ -81,7 +81,7 @@ DatabaseDiskFull = asyncpg.DiskFullError
 #: Class XX: what the server reads from its disk is not what it wrote there: a page does not fit its checksum, say.
 DatabaseCorrupted = asyncpg.InternalServerError
 #: Those of them that are about a page, and not about what two transactions did to each other, say.
-_PAGE_CORRUPTED = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
+PageCorrupted = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
 
 #: A UUID of 16 bytes as the driver makes them: a ``uuid.UUID``, but made, hashed and written many times faster.
 uuid_of: Callable[[bytes], UUID] = pgproto.UUID
@@ -193,7 +193,7 @@ class _Connections:
         try:
             yield connection
         except BaseException as error:
-            if isinstance(error, _PAGE_CORRUPTED):
+            if isinstance(error, PageCorrupted):
                 self.corrupted()
             # A statement may still be under way on it.
             await self._pool.release(connection)
@@ -249,9 +249,10 @@ class Database:
     Readers have connections of their own, so that no load of theirs holds up an append, nor the other way round.
     """
 
-    def __init__(self, work: _Connections, readers: _Connections) -> None:
+    def __init__(self, work: _Connections, readers: _Connections, pulse: _Connections) -> None:
         self._work = work
         self._readers = readers
+        self._pulse = pulse
 
     @classmethod
     async def open(cls, connection: Mapping[str, Any]) -> Database:
@@ -259,11 +260,17 @@ class Database:
         try:
             work = await _pool(connection, WORK_CONNECTIONS_MAX)
             readers = await _pool(connection, READER_CONNECTIONS_MAX)
-            opened = cls(_Connections(work), _Connections(readers))
+            pulse = await _pool(connection, 1)
+            opened = cls(_Connections(work), _Connections(readers), _Connections(pulse))
             async with opened.connection(), opened.reading():
                 return opened
         except (*Unreachable, asyncpg.PostgresError) as error:
             raise StartFailed(f"the database cannot be opened: {error}") from error
+
+    async def answers(self) -> None:
+        """Return once the server answers; raises one of Unreachable."""
+        async with self._pulse.use() as connection:
+            await connection.execute("select 1")
 
     def tell_corrupted(self, corrupted: Callable[[], None]) -> None:
         """Call somebody whenever the server could not read something of its own, whoever asked for it."""
@@ -297,8 +304,8 @@ class Database:
             yield connection
 
     async def close(self) -> None:
-        self._work.close()
-        self._readers.close()
+        for each in (self._work, self._readers, self._pulse):
+            each.close()
 
 
 async def _pool(connection: Mapping[str, Any], connections_max: int) -> asyncpg.Pool:

@@ -291,7 +291,7 @@ async def test_any_node_has_all_of_them_verified_and_tells_what_came_of_it(
             status, said, complaint = await command("verify", "--url", url)
             assert status == 1
             assert re.search(rf"^{code}: \d+ records DAMAGED$", said, re.MULTILINE), said
-            assert f"departments [{code}] are damaged" in complaint
+            assert f"department {code}: damaged" in complaint
             at = trio.urls[node.name]
             refused = await http.get(f"{at}/shards/{code}/journal", params={"after": 8})
             assert (refused.status_code, refused.json()["type"]) == (503, "/problems/withheld")

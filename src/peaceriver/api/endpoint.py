@@ -25,8 +25,9 @@ from peaceriver.errors import (
     NotFound,
     Refused,
     Unavailable,
+    Withheld,
 )
-from peaceriver.postgres import Unreachable
+from peaceriver.postgres import PageCorrupted, Unreachable
 
 log = structlog.get_logger()
 _RETRY_AFTER_S = 1.0
@@ -68,6 +69,15 @@ class Endpoint:
             log.warning("the database is away", method=method, route=self.path, reason=repr(error))
             return answers.problem(
                 Unavailable("the node's database does not answer; ask again in a moment", retry_after_s=_RETRY_AFTER_S)
+            )
+        except PageCorrupted as error:
+            log.warning("the database cannot read something", method=method, route=self.path, reason=str(error))
+            return answers.problem(
+                Withheld(
+                    "this node's database cannot read some of that from its disk; what is damaged is being looked for "
+                    "and repaired: ask again in a moment, or ask another node",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
             )
         except Exception:  # outermost: the failure is logged with its place, and the client learns of it
             log.exception("a request failed", method=method, route=self.path)

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.markup import escape
 
-from peaceriver import jsontext
 from peaceriver.answers import exact
 from peaceriver.cli.terminal import (
     EXIT_REFUSED,
@@ -26,18 +25,21 @@ from peaceriver.limits import VERIFY_TIMEOUT_S
 #: What a follower may be behind by while a leader takes messages.
 LAG_USUAL_RECORDS = 1_000
 _CODES_SHOWN = 8
+#: An operator does not wait longer for a node that hangs.
+_STATUS_S = 5.0
 
 
 def status(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
-    """Print every department: who leads it, how far it is, and what lags."""
+    """Print every department: who leads it, how far it is, and what lags; exit code 1 where one has no leader."""
 
     async def read(client: Client) -> int:
-        answer = await client.request("GET", "/cluster")
+        answer = await client.request("GET", "/cluster", margin_s=_STATUS_S)
+        cluster = exact(answer)
         if as_json:
             say_raw(answer)
         else:
-            _print_status(exact(answer))
-        return 0
+            _print_status(cluster)
+        return 0 if all(each["leader"] for each in cluster["shards"]) else EXIT_REFUSED
 
     with_client(url, read, as_json=as_json)
 
@@ -45,6 +47,8 @@ def status(url: UrlOption = DEFAULT_URL, as_json: JsonOption = False) -> None:
 def _print_status(cluster: Mapping[str, Any]) -> None:
     for node in cluster["nodes"]:
         say(_node_line(node, sum(_holds(node["name"], shard) for shard in cluster["shards"])))
+    for line in troubles(cluster):
+        say(line)
     numbers = ("shard", "epoch", "position", "complete", "replicas lag", "views lag", "rules lag", "parked")
     shown = table("shard", "department", "leader", *numbers[1:], right=numbers)
     for shard in cluster["shards"]:
@@ -53,8 +57,6 @@ def _print_status(cluster: Mapping[str, Any]) -> None:
         rules = sum(each["waiting"] for each in shard["rules"]), sum(each["parked"] for each in shard["rules"])
         shown.add_row(*map(str, cells), *map(str, lags(shard)), *map(str, rules))
     console.print(shown)
-    for line in troubles(cluster):
-        complain(line)
 
 
 def _holds(node: str, shard: Mapping[str, Any]) -> bool:
@@ -69,7 +71,8 @@ def _node_line(node: Mapping[str, Any], holds: int) -> str:
         since = f" since {node['since']}" if "since" in node else ""
         return f"{node['name']} {node['url']} away{since}{leaving}: {node.get('why', 'it does not answer')}"
     leads = len(node.get("leads", ()))
-    return f"{node['name']} {node['url']} alive, leads {leads} department{'' if leads == 1 else 's'}{leaving}"
+    why = f"; since {node['since']}: {node['why']}" if node.get("why") else ""
+    return f"{node['name']} {node['url']} alive, leads {leads} department{'' if leads == 1 else 's'}{leaving}{why}"
 
 
 def troubles(cluster: Mapping[str, Any]) -> list[str]:
@@ -147,9 +150,10 @@ def _print_verdicts(found: Mapping[str, Any]) -> None:
     for node in found["nodes"]:
         if not node["verified"]:
             complain(f"{node['node']} was not verified: {node['detail']}")
-    left = sorted({code for code, each in damaged if each["state"] == "open"})
+    # Of a history of its own the row says what to do.
+    left = sorted({code for code, each in damaged if each["state"] == "open" and each["where"] != "history"})
     if left:
         complain(
-            f"departments {jsontext.write(left)} are damaged, and no node that answers has them sound: that is tried "
-            "again by itself; if it cannot be, restore a node from a backup"
+            f"{_departments(left)}: damaged, and not repaired from any node that answers; that is tried again by "
+            "itself; if it cannot be, start that node with an empty directory, or restore one from a backup"
         )

@@ -9,7 +9,7 @@ from contextlib import suppress
 import msgspec
 
 from peaceriver.directory.directory import Directory
-from peaceriver.errors import Conflict, Invalid, Offence
+from peaceriver.errors import Behind, Conflict, Invalid, Offence
 from peaceriver.limits import CONTROL, FOLD_WAIT_S, READ_TIMEOUT_S
 from peaceriver.node.departments import Departments
 from peaceriver.node.identity import wall_clock
@@ -85,6 +85,12 @@ class Cutoffs:
                 f"{who} not got there within {freshness.timeout_s:g} s; ask again, or wait longer",
             ) from None
         self._check(cutoff.places)
+        for code in cutoff.places:
+            if self._shards[code].recovering:
+                raise Behind(
+                    f"department {code} is being copied to this node, which lacks some of it; ask again in a moment, "
+                    "or ask another node"
+                )
         return cutoff
 
     def _check(self, places: Mapping[int, Place]) -> None:

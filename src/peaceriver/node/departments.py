@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from peaceriver.directory.directory import Directory
 from peaceriver.errors import NotFound, Offence, Unavailable
+from peaceriver.limits import CONTROL
 from peaceriver.record import Record
 from peaceriver.shard.shard import Shard
 
@@ -16,6 +17,8 @@ class Departments(dict[int, Shard]):
     def __init__(self, directory: Directory) -> None:
         super().__init__()
         self._directory = directory
+        #: Whether the directory has come as far as this node was once told, since its start.
+        self._is_known = False
 
     def at(self, code: int, pointer: str | None = None) -> Shard:
         """A department's shard; raises NotFound where there is none such, Unavailable while it is brought up."""
@@ -24,8 +27,20 @@ class Departments(dict[int, Shard]):
             return shard
         if code in self._directory.departments:
             raise Unavailable(f"department {code} is being brought up; ask again in a moment", retry_after_s=1.0)
+        self._check_known()
         errors = () if pointer is None else (Offence(pointer, "no such department"),)
         raise NotFound(f"there is no department {code}", errors=errors)
+
+    def _check_known(self) -> None:
+        """Raise Unavailable where there may be departments that this node does not know of: it lost its disk, say."""
+        control = self.get(CONTROL)
+        if not self._is_known and control is not None and not control.recovering:
+            self._is_known = self._directory.applied.value >= control.complete.value
+        if not self._is_known:
+            raise Unavailable(
+                "this node does not know all departments yet; ask again in a moment, or ask another node",
+                retry_after_s=1.0,
+            )
 
     def complete(self) -> dict[int, int]:
         """How far each is complete now, by code. Taken before a look at the journals, it bounds what of that is shown.

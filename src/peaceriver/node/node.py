@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
@@ -30,6 +31,7 @@ from peaceriver.node.offering import Offering
 from peaceriver.node.overview import Overview
 from peaceriver.node.pending import Pending
 from peaceriver.node.progress import Progress
+from peaceriver.node.pulse import Pulse
 from peaceriver.node.reading import Reading
 from peaceriver.node.receipts import Receipts
 from peaceriver.node.repairing import Repairing
@@ -49,6 +51,7 @@ from peaceriver.shard import journal
 from peaceriver.shard.rebuild import rebuild
 from peaceriver.shard.replicas import members_in
 from peaceriver.shard.shard import Shard
+from peaceriver.shard.trouble import Trouble
 from peaceriver.shard.view_tables import ViewTable, columns_of
 from peaceriver.shard.views import Folder, Views
 
@@ -80,6 +83,7 @@ class Node:
         self.folders: dict[int, Folder] = {}
         self.views = Views(self.directory)
         self.room = room or Room(None)
+        self.pulse = Pulse(database, every_s=self.company.lease_s)
         self.agents = Agents(self.directory, self.shards, self.views, Evaluator(rules or {}, python or {}))
         self.roles = Roles(self.shards, self.agents)
         self.replication = Replication(
@@ -91,7 +95,7 @@ class Node:
         )
         peers, keepers = self.replication.peers, self.replication.keepers
         self.overview = Overview(
-            name, peers, self.directory, self.shards, keepers, self.replication.pullers, self.agents, self.room
+            name, peers, self.directory, self.shards, keepers, self.replication.pullers, self.agents, self._trouble
         )
         self.membership = Membership(
             name, self.directory, keepers, self.room, folded=self.overview.folded, lease_s=self.company.lease_s
@@ -145,6 +149,7 @@ class Node:
         await self._level_views()
         self._background.begin(self._follow_directory(), name="directory")
         self.roles.start()
+        self.pulse.start()
         self.replication.start()
         self.membership.start()
         self._place_nodes()
@@ -181,6 +186,7 @@ class Node:
         ]
         await asyncio.gather(*(end() for end in ending))
         await self.agents.stop()
+        await self.pulse.stop()
         await self.replication.stop()
         self.agents.close()
         await self.database.close()
@@ -218,7 +224,7 @@ class Node:
         if code != CONTROL:
             shard.later_than = self.directory.departments[code].since
         shard.sent, shard.stranded = self.roles.sent, self.offering.wake
-        shard.lack = lambda: self.room.lack
+        shard.lack, shard.unanswered = lambda: self.room.lack, self.pulse.unanswered
         ordinal = list(self.directory.born).index(code) + 1 if code != CONTROL else 0
         await self.replication.open(
             shard,
@@ -331,6 +337,14 @@ class Node:
                 except (*Unreachable, DatabaseError) as error:
                     log.warning("department waits", shard=code, reason=str(error))
                     await asyncio.sleep(_RETRY_PAUSE_S)
+
+    def _trouble(self) -> Trouble | None:
+        """What keeps this node from leading anything, if something does."""
+        now = time.monotonic()
+        unanswered_s = self.pulse.unanswered(now)
+        if unanswered_s > self.company.lease_s:
+            return Trouble("its database does not answer", now - unanswered_s)
+        return self.room.lack
 
     # --- views
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +16,12 @@ from peaceriver.node.agents import Agents
 from peaceriver.node.departments import Departments
 from peaceriver.node.peers import Away, Peers
 from peaceriver.node.pulling import Puller
-from peaceriver.node.room import Room
 from peaceriver.node.wire import framed, unframed
 from peaceriver.record import written_time
 from peaceriver.shard.keeper import Keeper
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.steps import is_behind
+from peaceriver.shard.trouble import Trouble
 
 PATH = "/replication/standing"
 _ASK_TIMEOUT_S = 1.0
@@ -59,8 +59,9 @@ class NodeStanding(msgspec.Struct, array_like=True):
     name: str
     url: str | None
     boots: int
-    #: Why nothing may be written to its disk, if so.
-    lack: str | None
+    #: What keeps it from leading anything, if something does, and for how many seconds.
+    why: str | None
+    for_s: float
     shards: dict[int, ReplicaStanding]
 
 
@@ -76,7 +77,7 @@ class Overview:
         keepers: Mapping[int, Keeper],
         pullers: Mapping[str, Puller],
         agents: Agents,
-        room: Room,
+        trouble: Callable[[], Trouble | None],
     ) -> None:
         self._name = name
         self._peers = peers
@@ -85,16 +86,18 @@ class Overview:
         self._keepers = keepers
         self._pullers = pullers
         self._agents = agents
-        self._room = room
+        self._trouble = trouble
         self.url: str | None = None
 
     def own(self) -> NodeStanding:
         """This node's part."""
+        trouble = self._trouble()
         return NodeStanding(
             self._name,
             self.url,
             self._peers.identity.boots,
-            lack.why if (lack := self._room.lack) else None,
+            trouble.why if trouble else None,
+            time.monotonic() - trouble.since if trouble else 0.0,
             {code: self._replica(shard, self._keepers[code]) for code, shard in self._shards.items()},
         )
 
@@ -148,10 +151,10 @@ class Overview:
     async def folded(self, name: str) -> set[int]:
         """The departments that a node could lead at once: what they go by is folded but for what a moment takes.
 
-        None where its disk has no room.
+        None where something keeps it from leading any.
         """
         standing = await self._ask(name)
-        shards = {} if standing is None or standing.lack is not None else standing.shards
+        shards = {} if standing is None or standing.why is not None else standing.shards
         return {code for code, each in shards.items() if each.position - each.folded <= _MOMENT_RECORDS}
 
     async def _ask(self, name: str) -> NodeStanding | None:
@@ -168,6 +171,8 @@ class Overview:
         if standing is not None:
             told["starts"] = standing.boots
             told["leads"] = sorted(code for code, each in standing.shards.items() if each.state == "leader")
+            if standing.why is not None:
+                told |= {"since": _ago(standing.for_s), "why": standing.why}
         elif name in self._pullers:
             told |= self._pullers[name].trouble()
         if page is not None and page.leaving:
@@ -194,17 +199,20 @@ class Overview:
         }
 
 
+def _ago(seconds: float) -> str:
+    return written_time(datetime.now(UTC) - timedelta(seconds=seconds))
+
+
 def _shown(name: str, replica: ReplicaStanding | None, best: ReplicaStanding, *, learns: bool) -> dict[str, Any]:
     if replica is None:
         return {"node": name, "position": None, "lag": None, "state": "unreachable", "votes": not learns}
-    since = datetime.now(UTC) - timedelta(seconds=replica.for_s)
     return {
         "node": name,
         "position": replica.position,
         "lag": max(best.position - replica.position, 0),
         "state": replica.state,
         "votes": not learns,
-        "since": written_time(since),
+        "since": _ago(replica.for_s),
         "folded": replica.folded,
         "why": replica.why,
     }

@@ -113,7 +113,7 @@ class Puller:
         self._forget()
         if self._away is None:
             self._away_since = datetime.now(UTC)
-            log.warning("a node does not answer", node=self._node, reason=repr(error))
+            log.warning("a node does not answer", node=self._node, reason=in_words(error))
         self._away = in_words(error)
 
     def _forget(self) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from peaceriver.errors import Unavailable
 from peaceriver.node.background import Background
-from peaceriver.node.peers import Away, Peers
+from peaceriver.node.peers import Away, Peers, in_words
 from peaceriver.node.wire import Ask, Asked, framed, unframed
 from peaceriver.postgres import Database
 from peaceriver.protocol.messages import Question, Reply
@@ -54,7 +54,7 @@ class Talking:
                 *(keepers[code].replied(node, each) for code, each in asked.replies if code in keepers)
             )
         except (*Away, Unavailable) as error:
-            log.debug("a question was not answered", node=node, reason=repr(error))
+            log.debug("a question was not answered", node=node, reason=in_words(error))
 
     async def answer(self, ask: Ask) -> Asked:
         """The replies to another node's questions, but for those that take too long: they are asked again."""

@@ -25,6 +25,7 @@ from peaceriver.limits import (
     REPAIR_PAUSE_S,
     REPAIR_ROUNDS_MAX,
     SUSPECT_AGAIN_S,
+    SUSPECT_SHARE,
     VERIFY_AGAIN_S,
     VERIFY_LOOK_S,
     VERIFY_ROWS_MAX,
@@ -36,7 +37,7 @@ from peaceriver.node.background import Background
 from peaceriver.node.departments import Departments
 from peaceriver.node.incidents import Incidents
 from peaceriver.node.pace import Pace
-from peaceriver.node.peers import Away
+from peaceriver.node.peers import Away, in_words
 from peaceriver.node.repairing import Repairing
 from peaceriver.node.replication import Replication
 from peaceriver.node.wire import Chains, Checked, Flawed, Given, WantedChains, WantedRows, framed, unframed
@@ -142,7 +143,7 @@ class Verifying:
             answer = await self._replication.peers.post(node, VERIFY_PATH, framed([]), timeout_s=VERIFY_TIMEOUT_S)
             return OfNode(node, unframed(answer, list[Checked])[0])
         except (*Away, Unavailable) as error:
-            return OfNode(node, None, f"{node} does not answer: {error!r}")
+            return OfNode(node, None, f"{node} does not answer: {in_words(error)}")
 
     async def shard(self, shard: Shard, *, rest: Rest = at_once) -> Checked:
         """Verify one replica as a whole, repair what can be, and answer what was found.
@@ -156,7 +157,8 @@ class Verifying:
             changes = self._changes[shard.code]
             verdict = await verify_shard(self._database, self._views, shard.code, rest=rest)
             agreement = Agreement(0) if verdict.damaged else await self._agreeing.compare(shard)
-            flaws = flaws_of([*verdict.findings, *([agreement.finding] if agreement.finding else [])])
+            # What is folded from a history that is not the others' cannot be told to be right or wrong.
+            flaws = flaws_of([agreement.finding] if agreement.finding else verdict.findings)
             if rest is not at_once and flaws and all(each.range is None for each in flaws):
                 # The journal may have been altered since it was walked along; it would be folded from as it is now.
                 rest = at_once
@@ -165,7 +167,9 @@ class Verifying:
                 if changes != self._changes[shard.code]:
                     # What was seen is no more, or somebody found more.
                     continue
-                await self._note(shard, flaws, sound=not verdict.damaged, compared=agreement.until)
+                await self._note(
+                    shard, flaws, sound=not (verdict.damaged or agreement.finding), compared=agreement.until
+                )
                 found |= shard.damage.known
                 rounds += 1
                 if not flaws or not await self._repaired(shard, verdict, flaws) or rounds == REPAIR_ROUNDS_MAX:
@@ -291,7 +295,10 @@ class Verifying:
                     while await self._walk_on(shard):
                         await pace.rest()
                     if self._is_due(shard.code):
-                        await self.shard(shard, rest=pace.rest)
+                        # Somebody meets what is damaged until it is known.
+                        hurried = Pace(SUSPECT_SHARE) if shard.code in self._due else pace
+                        await self.shard(shard, rest=hurried.rest)
+                        pace.begin()
                     await pace.rest()
                 except (*Unreachable, DatabaseError) as error:
                     log.warning("verification waits", shard=shard.code, reason=str(error))

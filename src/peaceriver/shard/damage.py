@@ -175,9 +175,11 @@ class Damage:
             raise self._withheld("what was folded from its journal is")
 
     def _withheld(self, what: str) -> Withheld:
+        is_foreign = any(each.part == "history" for each in self.known.values())
+        then = "ask another node" if is_foreign else "ask again in a moment, or ask another node"
         return Withheld(
             f"department {self.shard} is damaged on this node: {what} not as recorded, and not served before that is "
-            "repaired; ask again in a moment, or ask another node",
+            f"repaired; {then}",
             retry_after_s=_RETRY_AFTER_S,
         )
 

@@ -92,6 +92,7 @@ class Keeper:
         #: Rows that came were not taken: nothing is pulled before that, by the steady clock.
         self._paused_until = float("-inf")
         self._busy: set[asyncio.Task[None]] = set()
+        shard.recovering = replica.recovering
         shard.appended = self._on_appended
         shard.fenced = self._on_fenced
         shard.died = self._on_died
@@ -249,7 +250,10 @@ class Keeper:
         if self.shard.damage.known:
             found_at = min(each.found_at for each in self.shard.damage.known.values())
             ago_s = (datetime.now(UTC) - found_at).total_seconds()
-            return Trouble("it is damaged, and being repaired; its incidents say where", self._steady() - ago_s)
+            why = "it is damaged, and being repaired; its incidents say where"
+            if any(each.part == "history" for each in self.shard.damage.known.values()):
+                why = f"its history is not that of the others: start {self.replica.node} with an empty directory"
+            return Trouble(why, self._steady() - ago_s)
         if self._carrying_since is not None and self._steady() - self._carrying_since > self.replica.state.lease_s:
             why = "its database has not answered for a while, or it folds what it has not folded before it leads"
             return Trouble(why, self._carrying_since)
@@ -265,6 +269,7 @@ class Keeper:
     def _look(self) -> None:
         """Let others know where leadership, or what is pulled from, has changed, and how far all voters hold it."""
         self._awake(self)
+        self.shard.recovering = self.replica.recovering
         if self.replica.leads is not None:
             self.shard.held_by_all.advance(min(self.replica.held_by_all(), self.shard.complete.value))
         if self.state != self._state:

@@ -63,12 +63,16 @@ class Shard:
         self.still = asyncio.Lock()
         #: What of this replica is not served, for it is not as it must be.
         self.damage = Damage(code)
+        #: For how many seconds this node's database has not answered, by the steady clock.
+        self.unanswered: Callable[[float], float] = lambda now: 0.0
         #: Says why nothing more may be written to this node's disk, if so.
         self.lack: Callable[[], Trouble | None] = lambda: None
         #: Where the journal stands on this node's disk.
         self.tip = Tip(0, 0, 0, CHAIN_START)
         #: Whether it lacks more of its leader's journal than it gets at a time.
         self.behind = False
+        #: Whether it may lack what it once held: it copies, and what it has is not shown yet.
+        self.recovering = False
         #: The node that leads, as far as it is known here; None for nobody.
         self.leader: str | None = None
         #: Counts how often that has changed: for those who wait for a leader.
@@ -128,7 +132,7 @@ class Shard:
 
     def stalled_for(self, now: float) -> float:
         """For how many seconds this leader has waited for its database, by the steady clock."""
-        return 0.0 if self._appender is None else self._appender.stalled_for(now)
+        return 0.0 if self._appender is None else max(self._appender.stalled_for(now), self.unanswered(now))
 
     async def has_room(self) -> None:
         """Return once this node's disk has room: for what no sender could be refused."""

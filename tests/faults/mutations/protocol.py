@@ -16,14 +16,13 @@ from tests.faults.mutations.planting import plant, without
 
 
 def acknowledge_at_once() -> None:
-    async def reached(*_: object) -> None:
-        """Nobody waits."""
+    here = routing.Routing._here
 
-    def safe(outcome: Any, *_: object) -> Any:
-        return outcome
+    async def at_once(self: Any, shard: Any, proposals: Any, _concern: Any, deadline: float) -> Any:
+        return await here(self, shard, proposals, "local", deadline)
 
-    plant(routing, "_reached", reached)
-    plant(routing, "_safe", safe)
+    plant(routing.Routing, "_here", at_once)
+    plant(routing, "_provisional", lambda outcome, _shard: outcome)
 
 
 def shorter_may_lead() -> None:
