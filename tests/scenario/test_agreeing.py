@@ -59,7 +59,10 @@ async def test_a_history_of_its_own_is_found_withheld_and_replaced(trio: Trio, c
     assert (flaw.where, flaw.place, flaw.repaired) == ("history", f"{FORGED} to {end}", False)
     assert "its history is not that of " + " and ".join(sorted(each.name for each in others)) in flaw.detail
     assert f"start {node.name} with an empty directory" in flaw.detail
-    with pytest.raises(Withheld):
+    trouble = node.replication.keepers[code].trouble
+    assert trouble is not None
+    assert f"start {node.name} with an empty directory" in trouble.why
+    with pytest.raises(Withheld, match=r"repaired; ask another node$"):
         await node.reading.journal(code, after=FORGED - 1, limit=10)
     with pytest.raises(Withheld):
         await node.reading.actor(code, "Item", "3", Freshness())

@@ -49,6 +49,20 @@ async def test_a_leader_whose_server_hangs_leaves_it_to_others_to_lead(tmp_path:
         assert await three.level(code) >= during.position
 
 
+async def test_a_leader_whose_server_hangs_leaves_departments_at_rest_too(tmp_path: Path) -> None:
+    async with trio(tmp_path) as three:
+        code = await three.department()
+        leader = await three.leader(code)
+        other = (await three.followers(code))[0]
+        with hanging(three.servers[leader]):
+            # Nothing is sent, so nothing but its pulse says that it hangs.
+            await until(lambda: three[other].shards[code].leader not in (None, leader), "another leader")
+            shown = await three[other].overview.cluster("")
+            (node,) = [each for each in shown["nodes"] if each["name"] == leader]
+            assert (node["alive"], node["why"]) == (True, "its database does not answer")
+        await three.level(code)
+
+
 async def test_a_leader_that_is_alone_waits_for_its_server(own_world: Restart) -> None:
     world = await own_world()
     code = await world.department()

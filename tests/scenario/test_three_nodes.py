@@ -12,7 +12,7 @@ import pytest
 
 from peaceriver.api.serving import serve
 from peaceriver.embedded import Server
-from peaceriver.errors import DiskFull, Invalid, OutcomeUnknown, StartFailed, Unavailable
+from peaceriver.errors import DiskFull, Invalid, NotFound, OutcomeUnknown, StartFailed, Unavailable
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.launch import node_on_server
 from peaceriver.node.overview import Overview
@@ -227,7 +227,20 @@ async def test_a_wiped_disk_is_filled_again_before_it_counts(three: Trio) -> Non
     await three.start("n2")
     keeper = three.nodes["n2"].replication.keepers[0]
     assert keeper.replica.recovering
+    again = three["n2"]
+    with pytest.raises(Unavailable, match="does not know all departments yet"):
+        again.shards.at(code)
+    await until(lambda: code in again.shards, "department")
+    while again.shards[code].recovering:
+        try:
+            _, found = await again.reading.actor(code, "Order", "49", Freshness())
+        except Unavailable:
+            await asyncio.sleep(0.01)  # it may be there, and this node cannot know
+        else:
+            assert found.version == 1
     await three.level(code)
+    with pytest.raises(NotFound):
+        again.shards.at(9_999)
     await until(
         lambda: all(not each.replica.recovering for each in three.nodes["n2"].replication.keepers.values()),
         "replicas that count again",

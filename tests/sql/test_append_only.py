@@ -10,6 +10,7 @@ import pytest
 
 from peaceriver.embedded import Server
 from peaceriver.errors import StartFailed
+from peaceriver.migrating import migrate, migrations, prepare
 from peaceriver.postgres import (
     DATABASE,
     OWNER,
@@ -18,9 +19,6 @@ from peaceriver.postgres import (
     Transaction,
     UniqueViolation,
     connect,
-    migrate,
-    migrations,
-    prepare,
 )
 from peaceriver.shard.journal import sql
 

@@ -16,6 +16,7 @@ from peaceriver import postgres
 from peaceriver.embedded import Server
 from peaceriver.errors import Damaged
 from peaceriver.limits import PULL_RECORDS_MAX
+from peaceriver.migrating import migrate, prepare
 from peaceriver.postgres import (
     DATABASE,
     OWNER,
@@ -27,8 +28,6 @@ from peaceriver.postgres import (
     connect,
     copy_in,
     copy_rows_in,
-    migrate,
-    prepare,
     quoted,
 )
 from peaceriver.record import COLUMNS, Record, chained, from_row
