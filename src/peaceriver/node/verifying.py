@@ -290,18 +290,20 @@ class Verifying:
             self._suspected.clear()
             self._due |= self._incidents.unknown(self._shards)
             for shard in list(self._shards.values()):
+                is_suspected = shard.code in self._due
                 try:
                     pace.begin()
                     while await self._walk_on(shard):
                         await pace.rest()
                     if self._is_due(shard.code):
                         # Somebody meets what is damaged until it is known.
-                        hurried = Pace(SUSPECT_SHARE) if shard.code in self._due else pace
+                        hurried = Pace(SUSPECT_SHARE) if is_suspected else pace
                         await self.shard(shard, rest=hurried.rest)
                         pace.begin()
                     await pace.rest()
                 except (*Unreachable, DatabaseError) as error:
                     log.warning("verification waits", shard=shard.code, reason=str(error))
+                    self._due |= {shard.code} if is_suspected else set()
                 except Exception:  # outermost: without it nothing would be verified any more
                     log.exception("verification failed", shard=shard.code)
 
