@@ -141,6 +141,12 @@ async def test_what_somebody_found_meanwhile_is_not_taken_for_sound(
     assert [each.repaired for each in await checked(node, code)] == [True]
 
 
+async def fill_pages(trio: Trio, code: int) -> int:
+    """Record what takes some pages, on all nodes; answers where the journal ends."""
+    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
+    return await trio.level(code)
+
+
 class Page:
     """A page of a table on the disk of a node."""
 
@@ -199,8 +205,7 @@ async def test_a_page_that_cannot_be_read_is_damage_as_any_other(
     trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch, where: Where
 ) -> None:
     node = await where(trio, code)
-    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
-    end = await trio.level(code)
+    end = await fill_pages(trio, code)
     before = await journal_of(node, code)
     page = Page(trio, node, f"journal_{code}", 1)
     await page.spoil("position")
@@ -230,8 +235,7 @@ async def test_pages_of_which_no_node_has_the_rows_are_left_as_they_are(
     trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = await follower(trio, code)
-    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
-    await trio.level(code)
+    await fill_pages(trio, code)
     before = await journal_of(node, code)
     page = Page(trio, node, f"journal_{code}", 1)
     whole = await page.spoil("position")
@@ -280,8 +284,7 @@ async def _not_given(*_: object) -> tuple[Given, list[bytes]]:
 
 async def test_whoever_runs_into_what_cannot_be_read_has_it_repaired(trio: Trio, code: int) -> None:
     node = await follower(trio, code)
-    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
-    await trio.level(code)
+    await fill_pages(trio, code)
     # New records are walked along by themselves; these are no longer new.
     while await node.verifying._walk_on(node.shards[code]):
         pass
@@ -300,8 +303,7 @@ async def test_a_journal_is_not_written_anew_where_there_is_no_room(
     trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = await follower(trio, code)
-    await trio.receipts(*(create(code, f"Item/page-{n}") for n in range(60)))
-    await trio.level(code)
+    await fill_pages(trio, code)
     before = await journal_of(node, code)
     await Page(trio, node, f"journal_{code}", 1).spoil("position")
     with monkeypatch.context() as patch:

@@ -187,7 +187,7 @@ async def test_whoever_comes_through_the_door_takes_no_page_for_empty_afterwards
 @pytest.mark.parametrize("statement", ["select drop_unreadable(100, 1, 9)", "select write_anew(100)"])
 async def test_a_journal_that_is_led_here_is_left_as_it_is(damaged: Any, statement: str) -> None:
     await damaged.execute("update shard_state set promised = 1, leads = 1 where shard = 100")
-    with pytest.raises(DatabaseError, match="shard 100 is led here"):
+    with pytest.raises(DatabaseError, match="shard 100 is led here: nothing of its journal goes"):
         await damaged.execute(statement)
 
 

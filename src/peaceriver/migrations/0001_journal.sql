@@ -423,22 +423,31 @@ begin
     return replaced;
 end $$;
 
--- Give up what the server cannot read of a journal: pages that do not fit their checksum, here or in an index. Its file
--- and its indexes are written anew without them; the rows are missing then, and a repair mends that.
-create function write_anew(of_shard integer) returns void
-language plpgsql security definer
--- An index may be what cannot be read.
-set search_path = public, pg_temp set lock_timeout = '10s' set enable_indexscan = off as $$
+-- Let nobody lead, read or write a shard's journal until the end of the transaction; answers its table.
+create function hold_still(of_shard integer) returns text
+language plpgsql set search_path = public, pg_temp set lock_timeout = '10s' as $$
 declare
     partition text := 'journal_' || of_shard;
 begin
     perform from shard_state where shard = of_shard and leads is null for update;
     if not found then
-        raise exception 'shard % is led here: its journal is not written anew', of_shard
+        raise exception 'shard % is led here: nothing of its journal goes', of_shard
             using errcode = 'object_in_use', hint = 'Let another node lead it first.';
     end if;
-    -- First of all: pages that are taken for empty from here on must not look empty to anybody else.
     execute format('lock table %I in access exclusive mode', partition);
+    return partition;
+end $$;
+
+-- Give up what the server cannot read of a journal: pages that do not fit their checksum, here or in an index. Its file
+-- and its indexes are written anew without them; the rows are missing then, and a repair mends that.
+create function write_anew(of_shard integer) returns void
+language plpgsql security definer
+-- An index may be what cannot be read.
+set search_path = public, pg_temp set enable_indexscan = off as $$
+declare
+    -- First of all: pages that are taken for empty from here on must not look empty to anybody else.
+    partition text := hold_still(of_shard);
+begin
     perform set_config('zero_damaged_pages', 'on', true);
     execute format('cluster %I using %I', partition, partition || '_pkey');
     -- What the caller does after this is none of it.
@@ -450,11 +459,11 @@ end $$;
 -- Answers how many went.
 create function drop_unreadable(of_shard integer, first bigint, last bigint) returns bigint
 language plpgsql security definer
-set search_path = public, pg_temp set lock_timeout = '10s'
+set search_path = public, pg_temp
 -- By the primary key alone: any other way leads over pages that have nothing to do with the row, and cannot be read.
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
-    partition text := 'journal_' || of_shard;
+    partition text;
     each bigint;
     place tid;
     unreadable tid[] := '{}';
@@ -463,12 +472,7 @@ begin
     if (first <= last) is not true then
         raise exception 'positions % to % are no range', first, last using errcode = 'invalid_parameter_value';
     end if;
-    perform from shard_state where shard = of_shard and leads is null for update;
-    if not found then
-        raise exception 'shard % is led here: nothing of its journal goes', of_shard
-            using errcode = 'object_in_use', hint = 'Let another node lead it first.';
-    end if;
-    execute format('lock table %I in access exclusive mode', partition);
+    partition := hold_still(of_shard);
     for each in select generate_series(first, last) loop
         begin
             place := null;
@@ -493,6 +497,7 @@ begin
     return dropped;
 end $$;
 
+revoke all on function hold_still(integer) from public;
 revoke all on function write_anew(integer) from public;
 grant execute on function write_anew(integer) to peaceriver_runner;
 revoke all on function drop_unreadable(integer, bigint, bigint) from public;
