@@ -100,7 +100,7 @@ async def _morning(client: Client, trading: Trading, day: Day, number: int, tell
 
 async def _evening(client: Client, trading: Trading, day: Day, teller: Teller) -> None:
     await trading.evening(day)
-    late = f"{len(day.cancellations)} orders of the day before cancelled, " if day.cancellations else ""
+    late = f"{len(day.cancellations)} customers want orders of the day before cancelled, " if day.cancellations else ""
     teller.tell(
         f"  Evening: {late}goods for {len(day.replenishments)} articles, payments. Now {await _states(client)}."
     )
