@@ -12,7 +12,7 @@ from tests.faults.cluster import running
 from tests.faults.mutants import MUTANTS, Mutant
 from tests.faults.schedule import Course, run
 
-SCHEDULES_MAX = 12
+SCHEDULES_MAX = 40
 #: A mutant's schedule that takes longer does not come to its end.
 _WITHIN_S = 30.0
 
