@@ -22,6 +22,8 @@ from peaceriver.cli.terminal import (
 from peaceriver.client import DEFAULT_URL, Client
 from peaceriver.limits import VERIFY_TIMEOUT_S
 
+#: What a replica is where nothing is wrong.
+_USUAL = ("leader", "follower", "learner")
 #: What a follower may be behind by while a leader takes messages.
 LAG_USUAL_RECORDS = 1_000
 _CODES_SHOWN = 8
@@ -85,7 +87,7 @@ def troubles(cluster: Mapping[str, Any]) -> list[str]:
     alike: dict[tuple[str, str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     for shard in cluster["shards"]:
         for replica in shard["replicas"]:
-            usual = replica["state"] in ("leader", "follower", "learner")
+            usual = replica["state"] in _USUAL
             is_behind = (replica["lag"] or 0) > LAG_USUAL_RECORDS
             if replica["node"] not in away and (not usual or is_behind or replica.get("why")):
                 key = (replica["node"], replica["state"], replica.get("why") or "")
@@ -96,7 +98,7 @@ def troubles(cluster: Mapping[str, Any]) -> list[str]:
 
 
 def _line(node: str, state: str, why: str, held: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
-    usual = state in ("leader", "follower", "learner")
+    usual = state in _USUAL
     since = min((each["since"] for _, each in held if each.get("since")), default=None)
     lag = max((each["lag"] or 0 for _, each in held), default=0)
     return (

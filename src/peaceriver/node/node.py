@@ -14,7 +14,7 @@ from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
 from peaceriver.errors import Damaged, StartFailed, Withheld
 from peaceriver.evaluation.evaluator import Evaluator
-from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX, ROOM_LOOK_S
+from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.agents import Agents
 from peaceriver.node.agreeing import Agreeing
 from peaceriver.node.background import Background
@@ -366,8 +366,7 @@ class Node:
         """Try, less and less often: what is in the way may be damage that nobody can repair by himself."""
         pause_s, told = _RETRY_PAUSE_S, ""
         while True:
-            while self.room.lack is not None:  # noqa: ASYNC110 - a disk tells nobody when there is room
-                await asyncio.sleep(ROOM_LOOK_S)
+            await self.shards[CONTROL].has_room()
             self._levelling.discard(actor_type)  # a model that comes from here on is for the next one
             try:
                 await self._level_view(actor_type)

@@ -111,10 +111,11 @@ class Puller:
 
     def _missed(self, error: BaseException) -> None:
         self._forget()
+        why = in_words(error)
         if self._away is None:
             self._away_since = datetime.now(UTC)
-            log.warning("a node does not answer", node=self._node, reason=in_words(error))
-        self._away = in_words(error)
+            log.warning("a node does not answer", node=self._node, reason=why)
+        self._away = why
 
     def _forget(self) -> None:
         self._whole = True

@@ -105,22 +105,19 @@ class Verifying:
         self._suspected_at = float("-inf")
         self._suspected = asyncio.Event()
         self._damaged = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
         self._background = Background()
 
     def start(self) -> None:
         """Begin to verify in the background."""
         self._damaged.set()
-        self._tasks = [
-            asyncio.create_task(self._look(), name="verify"),
-            asyncio.create_task(self._repair_again(), name="repair"),
-        ]
+        self._background.begin(self._look(), name="verify")
+        self._background.begin(self._repair_again(), name="repair")
 
     async def stop(self) -> None:
-        tasks = [*self._tasks, *self._doubts.values()]
-        for task in tasks:
+        doubts = list(self._doubts.values())
+        for task in doubts:
             task.cancel()
-        await asyncio.gather(*tasks, self._background.stop(), return_exceptions=True)
+        await asyncio.gather(*doubts, self._background.stop(), return_exceptions=True)
 
     # --- at once
 

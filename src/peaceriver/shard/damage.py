@@ -22,7 +22,7 @@ Part = Literal["journal", "history", "state", "actor", "mark", "timer", "excepti
 STANDING: frozenset[Part] = frozenset(("actor", "mark", "timer", "exception"))
 _DETAIL_LETTERS_MAX = 500
 _RETRY_AFTER_S = 2.0
-_POSITION_MAX = 2**63 - 1
+POSITION_MAX = 2**63 - 1
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -129,6 +129,8 @@ class Damage:
         self.ranges: tuple[Range, ...] = ()
         #: Whether what admission and agents go by, or the place where the journal ends, is not as it must be.
         self.standing = False
+        #: Whether the others have another history: nobody can repair that in place.
+        self.foreign = False
         self._views: frozenset[str] = frozenset()
         self.become(known)
 
@@ -138,11 +140,12 @@ class Damage:
         self.ranges = tuple(sorted(each.range for each in self.known.values() if each.range is not None))
         parts = {each.part for each in self.known.values()}
         self.standing = bool(parts & {*STANDING, "state"})
+        self.foreign = "history" in parts
         self._views = frozenset(each.key for each in self.known.values() if each.part == "view")
 
     def close(self) -> None:
         """Nothing of the journal is served, until it is said anew what is damaged."""
-        self.ranges = (Range(1, _POSITION_MAX),)
+        self.ranges = (Range(1, POSITION_MAX),)
 
     def sound_until(self, after: int, until: int) -> int:
         """How far, up to ``until``, the journal can be served after a position: ``after`` where not even one record."""
@@ -175,8 +178,7 @@ class Damage:
             raise self._withheld("what was folded from its journal is")
 
     def _withheld(self, what: str) -> Withheld:
-        is_foreign = any(each.part == "history" for each in self.known.values())
-        then = "ask another node" if is_foreign else "ask again in a moment, or ask another node"
+        then = "ask another node" if self.foreign else "ask again in a moment, or ask another node"
         return Withheld(
             f"department {self.shard} is damaged on this node: {what} not as recorded, and not served before that is "
             f"repaired; {then}",

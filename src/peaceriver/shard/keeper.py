@@ -251,7 +251,7 @@ class Keeper:
             found_at = min(each.found_at for each in self.shard.damage.known.values())
             ago_s = (datetime.now(UTC) - found_at).total_seconds()
             why = "it is damaged, and being repaired; its incidents say where"
-            if any(each.part == "history" for each in self.shard.damage.known.values()):
+            if self.shard.damage.foreign:
                 why = f"its history is not that of the others: start {self.replica.node} with an empty directory"
             return Trouble(why, self._steady() - ago_s)
         if self._carrying_since is not None and self._steady() - self._carrying_since > self.replica.state.lease_s:

@@ -17,9 +17,9 @@ from peaceriver.postgres import Database, DatabaseCorrupted, Row
 from peaceriver.record import Tip
 from peaceriver.shard import replicas
 from peaceriver.shard.comparing import Rest, compare_folds, compare_told, sql
-from peaceriver.shard.damage import Finding, Range
+from peaceriver.shard.damage import POSITION_MAX, Finding, Range
 from peaceriver.shard.views import Views
-from peaceriver.shard.walking import FINDINGS_MAX, POSITION_MAX, Walk
+from peaceriver.shard.walking import FINDINGS_MAX, Walk
 
 #: Rows of one COPY: few enough for it to end in good time, however large their bodies are.
 _COPIED_ROWS = 10_000

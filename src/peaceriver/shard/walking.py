@@ -10,7 +10,6 @@ from peaceriver.shard.damage import Finding, Range
 from peaceriver.shard.rows import Fault, Incoming, faults, follow, place_of, tip_of
 
 START = Tip(0, 0, 0, CHAIN_START)
-POSITION_MAX = 2**63 - 1
 #: Enough to see what happened; a ruined table must not fill the answer.
 FINDINGS_MAX = 1_000
 
