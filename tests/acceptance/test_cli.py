@@ -60,14 +60,13 @@ class Up:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0, cwd=directory.parent
             )
-        self.word: dict[str, Any] = json.loads(self._first_line())
-        self.url: str = self.word["url"]
-
-    def _first_line(self) -> str:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, self.log.read_text() + self.node_log()
-        return line
+        self.word: dict[str, Any] = json.loads(line or "{}")
+        if "url" not in self.word:
+            self.close()
+            pytest.fail(f"it does not start: {line}{self.log.read_text()}{self.node_log()}")
+        self.url: str = self.word["url"]
 
     def node_log(self) -> str:
         path = self.directory / "n1.log"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import os
+import random
 import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +34,9 @@ STOP_TIMEOUT_S = 45.0
 #: A node's log longer than this is put aside at its next start.
 LOG_BYTES_MAX = 10 * 1024 * 1024
 _LOCK = "up.lock"
+#: Ports for whoever does not care. Not those that the OS gives to outgoing connections: before a node listens, or while
+#: it is started again, one of these might take its port.
+_ANY = range(20_000, 32_000)
 
 
 class _Word(msgspec.Struct):
@@ -232,18 +237,24 @@ class Held:
 
 def free_ports(wanted: int, number: int, host: str = "127.0.0.1") -> list[int]:
     """So many ports from ``wanted`` on, if nobody listens there; any free ones for 0. Raises StartFailed."""
-    found: list[int] = []
-    with ExitStack() as stack:
-        for offset in range(number):
-            probe = stack.enter_context(socket.socket())
-            # As the server will: connections of an earlier run that are still closing are in nobody's way.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            port = wanted + offset if wanted else 0
-            try:
-                probe.bind((host, port))
-            except (OSError, OverflowError) as error:
-                raise StartFailed(
-                    f"port {port} is taken by another program: stop that one, or name another port with --port"
-                ) from error
-            found.append(probe.getsockname()[1])
-    return found
+    if not wanted:
+        free = (port for port in random.sample(_ANY, len(_ANY)) if _is_free(host, port))
+        return list(itertools.islice(free, number))
+    found = range(wanted, wanted + number)
+    for port in found:
+        if not _is_free(host, port):
+            raise StartFailed(
+                f"port {port} is taken by another program: stop that one, or name another port with --port"
+            )
+    return list(found)
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        # As the server will: connections of an earlier run that are still closing are in nobody's way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError):
+            return False
+        return True

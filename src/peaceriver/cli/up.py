@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 from peaceriver.application import is_file
+from peaceriver.cli.patience import patiently
 from peaceriver.cli.supervision import Held, SupervisedNode, end_orphan, free_ports
 from peaceriver.cli.terminal import JsonOption, complain, finish, say, say_json
 from peaceriver.client import Client
@@ -124,14 +126,14 @@ async def _run(data: Path, nodes: int, port: int, app: str | None, *, as_json: b
     cluster = Cluster(data, port=port, app=app, say=tell, nodes=nodes)
     stopping = stop_on_signals(cluster)
     tell(f"starting in {cluster.directory}")
-    starting = asyncio.ensure_future(cluster.start())
+    starting = asyncio.ensure_future(_begin(cluster))
     try:
         await asyncio.wait({starting, asyncio.ensure_future(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if stopping.is_set():
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
             return 0
-        await _introduce(starting.result(), cluster.directory, as_json=as_json)
+        _introduce(*starting.result(), cluster.directory, as_json=as_json)
         await stopping.wait()
         tell("stopping")
     finally:
@@ -139,10 +141,21 @@ async def _run(data: Path, nodes: int, port: int, app: str | None, *, as_json: b
     return 0
 
 
-async def _introduce(urls: list[str], directory: Path, *, as_json: bool) -> None:
+async def _begin(cluster: Cluster) -> tuple[list[str], dict[int, str]]:
+    """Start the nodes; answers their URLs and the departments they serve."""
+    urls = await cluster.start()
+    turns = itertools.cycle(urls)
+
+    async def departments() -> dict[int, str]:
+        # The next one each time, for a node that lost its disk cannot say before it has copied the directory.
+        async with Client(next(turns)) as client:
+            return await client.departments()
+
+    return urls, await patiently(departments)
+
+
+def _introduce(urls: list[str], departments: dict[int, str], directory: Path, *, as_json: bool) -> None:
     """Say where it is, and which departments it serves."""
-    async with Client(urls[0]) as client:
-        departments = await client.departments()
     if as_json:
         say_json({"url": urls[0], "urls": urls, "data": str(directory), "departments": departments})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from peaceriver.directory.directory import Directory
@@ -9,6 +10,9 @@ from peaceriver.errors import NotFound, Offence, Unavailable
 from peaceriver.limits import CONTROL
 from peaceriver.record import Record
 from peaceriver.shard.shard import Shard
+
+#: How often to look whether the copying is over.
+_LOOK_S = 0.02
 
 
 class Departments(dict[int, Shard]):
@@ -41,6 +45,11 @@ class Departments(dict[int, Shard]):
                 "this node does not know all departments yet; ask again in a moment, or ask another node",
                 retry_after_s=1.0,
             )
+
+    async def copied(self) -> None:
+        """Return once nothing is being copied to this node that it may have held before: it answers for all it has."""
+        while any(each.recovering for each in self.values()):  # noqa: ASYNC110 - replicas tell nobody of it
+            await asyncio.sleep(_LOOK_S)
 
     def complete(self) -> dict[int, int]:
         """How far each is complete now, by code. Taken before a look at the journals, it bounds what of that is shown.

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -41,6 +41,9 @@ STOP_TIMEOUT_S = 10.0
 NODE_FILE = "node.json"
 #: Objects that may pile up before the collector looks for cycles among them. Python's own 700 are less than one batch.
 GARBAGE_MAX = 10_000
+#: How long a started node waits for what it lacks before it says that it takes messages. It does take them without
+#: that, and the others answer readers; most often, and in a cluster that begins, it is a matter of a moment.
+COPY_WAIT_S = 5.0
 _SOCKETS_LINK = "sockets"
 
 
@@ -105,6 +108,9 @@ async def _start(
     # Others come in by the door, and without them perhaps nobody leads.
     await publish(node, application, serving.url)
     await node.led()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(COPY_WAIT_S):
+            await node.shards.copied()
     return server, serving
 
 
