@@ -170,10 +170,9 @@ class Followers:
                     continue
                 session.complete[code] = answer.complete
             session.spent[code] = session.served[code] = number
-            bytes_ = sum(map(len, rows))
-            polled.answers.append((code, answer, bytes_))
+            polled.answers.append((code, answer, len(rows)))
             taken += rows
-            size += bytes_
+            size += sum(map(len, rows))
         return polled, taken
 
     async def _answer(

@@ -142,7 +142,7 @@ class Puller:
             self._peers.founders,
         )
 
-    async def _poll(self) -> tuple[Polled, memoryview]:
+    async def _poll(self) -> tuple[Polled, list[bytes]]:
         """Ask, and wait for the answer; ask anew where what is followed has changed meanwhile."""
         while True:
             self._turned.clear()
@@ -151,11 +151,11 @@ class Puller:
             asking = self._peers.post(self._node, PATH, body, timeout_s=None, silence_s=self._silence_s)
             answer = await unless(self._turned.wait(), asking)
             if answer is not None:
-                polled = unframed(answer, Polled)
+                polled, came = unframed(answer, Polled)
                 self._seen = self._number
-                return polled
+                return polled, rows.unpacked(came)
 
-    async def _take_in(self, polled: Polled, taken: memoryview) -> None:
+    async def _take_in(self, polled: Polled, taken: list[bytes]) -> None:
         if polled.restored is not None:
             await self._restored(self._asked_as, polled.restored)
             self._forget()
@@ -169,18 +169,17 @@ class Puller:
             each.heard_leader(self._node)
         answering: list[Awaitable[None]] = []
         start = 0
-        for code, answer, size in polled.answers:
+        for code, answer, count in polled.answers:
             self._pending.discard(code)
             keeper = self._keepers.get(code)
             if keeper is not None:
-                came = rows.split(bytes(taken[start : start + size]))
-                taking = keeper.answered(self._node, answer, came)
+                taking = keeper.answered(self._node, answer, taken[start : start + count])
                 if keeper.busy:
                     # Others do not wait for what is being carried out there; nothing more of it is asked for before.
                     self._late[code] = self._tell(code, taking)
                 else:
                     answering.append(taking)
-            start += size
+            start += count
         if len(answering) == 1:
             await answering[0]
         elif answering:

@@ -150,7 +150,7 @@ class Repairing:
             node, ROWS_PATH, framed(WantedRows(code, extent.first, extent.last))
         )
         given, came = unframed(answer, Given)
-        return rows.split(bytes(came)) if given.sound else []
+        return rows.unpacked(came) if given.sound else []
 
     async def _realign(self, shard: Shard, verdict: Verdict) -> bool:
         """The journal's last row and its state row do not agree: another node's row tells which of them is right."""

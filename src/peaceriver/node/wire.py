@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from peaceriver.errors import Malformed, Offence, Refused, Unavailable
 from peaceriver.protocol.messages import Answer, Fetch, Question, Reply
 from peaceriver.shard.journal import UNREAD
 from peaceriver.shard.proposal import Offered, Outcome, Proposal, Receipt, Wish
+from peaceriver.shard.rows import packed
 from peaceriver.stamp import Stamp
 
 T = TypeVar("T")
@@ -229,14 +231,14 @@ def _refusals() -> dict[str, type[Refused]]:
     return found
 
 
-def framed(head: Any, rows: list[bytes] | None = None) -> bytes:
-    """A message with the rows that belong to it."""
+def framed(head: Any, rows: Sequence[bytes] | None = None) -> bytes:
+    """A message, with the rows that belong to it where there may be some."""
     encoded = _encode(head)
-    return b"".join((len(encoded).to_bytes(_HEAD_BYTES, "big"), encoded, *(rows or ())))
+    return b"".join((len(encoded).to_bytes(_HEAD_BYTES, "big"), encoded, *(() if rows is None else packed(rows))))
 
 
 def unframed(data: bytes, of: type[T]) -> tuple[T, memoryview]:
-    """A message, and the bytes of its rows; raises Malformed."""
+    """A message, and its rows as they are packed; raises Malformed."""
     length = int.from_bytes(data[:_HEAD_BYTES], "big")
     try:
         head = msgspec.msgpack.decode(memoryview(data)[_HEAD_BYTES : _HEAD_BYTES + length], type=of)

@@ -94,7 +94,7 @@ class Carrying:
         async with shard.database.transaction() as tx:
             accepted = await replicas.accept(tx, shard.code, fetched, taken, before, after)
             members = self._replica.members
-            if accepted and replicas.has_members(taken):
+            if accepted and rows.holds(taken, "member"):
                 members = await replicas.members(tx, shard.code, self._founders)
         if not accepted:
             return await self.reread()

@@ -11,7 +11,7 @@ from peaceriver.protocol.members import Members
 from peaceriver.protocol.messages import START, Place, Rows
 from peaceriver.protocol.state import Stored
 from peaceriver.record import Record, Tip
-from peaceriver.shard import journal, rows
+from peaceriver.shard import journal
 
 sql = Statements("peaceriver.shard", "replica")
 
@@ -133,8 +133,3 @@ def members_in(records: Iterable[Record], members: Members) -> Members:
             body = jsontext.read(record.body.encode())
             members = Members(tuple(body["voters"]), tuple(body["learners"]), record.position)
     return members
-
-
-def has_members(taken: Sequence[bytes]) -> bool:
-    """Whether one of the rows says who holds the shard."""
-    return any(rows.kind_of(row) == "member" for row in taken)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from struct import Struct
 from typing import Final, NamedTuple, get_args
 from uuid import UUID
@@ -36,6 +36,7 @@ _CHAIN_LENGTH = _CHAIN_BYTES.to_bytes(4, "big")
 _BEFORE, _AFTER = len(_COUNT), len(_CHAIN_LENGTH) + _CHAIN_BYTES
 #: How a row begins: the number of columns, and the length of the first one.
 _START = _COUNT + b"\x00\x00\x00\x04"
+_LENGTH_BYTES = 4
 #: Rows that are handed to a COPY at a time.
 _PIECE_ROWS = 500
 
@@ -74,7 +75,9 @@ _KIND_AT = _BEFORE + 5 * 4 + 4 + 8 + 8 + 4 + 8
 _SENT = b"\x00\x00\x00\x04sent"
 _RECEIVER = COLUMNS.index("receiver_shard")
 
-_place_of = Struct(">2x4xi4xq4xq4xi4xq").unpack_from
+_places = Struct(">2x4xi4xq4xq4xi4xq")
+_place_of = _places.unpack_from
+_ROW_BYTES_MIN = _places.size + _AFTER
 
 
 class Place(NamedTuple):
@@ -117,6 +120,12 @@ def kind_of(row: bytes) -> str:
     return row[start : start + int.from_bytes(row[_KIND_AT:start], "big")].decode("ascii")
 
 
+def holds(taken: Iterable[bytes], kind: str) -> bool:
+    """Whether one of some rows is of a kind."""
+    written = len(kind).to_bytes(4, "big") + kind.encode("ascii")
+    return any(row.startswith(written, _KIND_AT) for row in taken)
+
+
 def receivers(taken: Iterable[bytes]) -> frozenset[int]:
     """The departments that the records of some rows are sent to."""
     return frozenset(_receiver(row) for row in taken if row.startswith(_SENT, _KIND_AT))
@@ -131,16 +140,29 @@ def _receiver(row: bytes) -> int:
     return int.from_bytes(row[at + 4 : at + 8], "big")
 
 
-def split(data: bytes) -> list[bytes]:
-    """The rows that follow each other in ``data``, which holds nothing else; raises Damaged where that is not so.
+def packed(rows: Sequence[bytes]) -> list[bytes]:
+    """Rows on their way to another node, in parts: how many, the length of each as four bytes, and the rows."""
+    return [len(rows).to_bytes(_LENGTH_BYTES, "big"), Struct(f">{len(rows)}I").pack(*map(len, rows)), *rows]
 
-    Rows are told apart by the form of their columns. Whether a text is as long as its length says is not looked at:
-    where it is not, the chain does not fit.
+
+def unpacked(data: memoryview) -> list[bytes]:
+    """The rows that came so; raises Damaged where they did not.
+
+    A row begins and ends as one does. Whether the columns between are what they should be is for the chain to say.
     """
-    rows = _rows_in(data)
-    found = sum(map(len, rows))
-    if found != len(data):
-        raise _no_row(f"{found:,} of {len(data):,} bytes are whole rows")
+    count, whole = int.from_bytes(data[:_LENGTH_BYTES], "big"), bytes(data)
+    first = _LENGTH_BYTES * (1 + count)
+    if len(whole) < first:
+        raise _no_row(f"it is to hold {count:,} of them, and has {len(whole):,} bytes")
+    lengths = Struct(f">{count}I").unpack_from(data, _LENGTH_BYTES)
+    if first + sum(lengths) != len(whole):
+        raise _no_row(f"its {count:,} rows are to have {sum(lengths):,} bytes, and have {len(whole) - first:,}")
+    rows = [whole[begin:end] for begin, end in pairwise(accumulate(lengths, initial=first))]
+    if lengths and (
+        min(lengths) < _ROW_BYTES_MIN
+        or any(row[: len(_START)] != _START or row[-_AFTER:-_CHAIN_BYTES] != _CHAIN_LENGTH for row in rows)
+    ):
+        raise _no_row("what it holds does not begin and end as rows do")
     return rows
 
 
