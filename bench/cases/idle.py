@@ -12,13 +12,15 @@ from bench.needs import cpu_s, family, memory_mb
 from bench.nodes import Nodes, nodes
 from bench.place import Place
 from bench.rounds import Contestant
+from peaceriver.limits import VERIFY_LOOK_S
 from peaceriver.postgres import CONNECTION_IDLE_S
 
 _FEW, _MANY = 10, 100
 #: Seconds that are watched for each second of a round: what little is done is done in bursts.
 _WATCHED = 20
-#: What follows a start is not what an idle node needs, and the connections that a start needs are given up some time.
-_SETTLE_S = CONNECTION_IDLE_S + 5.0
+#: What follows a start is not what an idle node needs: its connections are given up some time, and what it recorded is
+#: verified at the first look.
+_SETTLE_S = max(CONNECTION_IDLE_S, VERIFY_LOOK_S) + 20.0
 
 
 @asynccontextmanager
