@@ -82,8 +82,10 @@ TICK_INTERVAL_S = 0.05
 DISK_FREE_BYTES_MIN = 256 * 1024 * 1024
 #: How often the free space is looked at, at most.
 ROOM_LOOK_S = 1.0
-#: Departments of one cluster's directory that one read may span.
+#: The largest sharding code: what PostgreSQL's integer holds.
 CODE_MAX = 2**31 - 1
+#: The largest position in a journal: what PostgreSQL's bigint holds.
+POSITION_MAX = 2**63 - 1
 #: The first sharding code of a data shard. 0 is the control shard, 1 to 99 are kept free.
 DATA_CODE_MIN = 100
 CONTROL = 0

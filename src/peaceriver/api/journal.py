@@ -13,10 +13,10 @@ from starlette.responses import Response, StreamingResponse
 from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
-from peaceriver.api.reads import LIMIT, POSITION_MAX
+from peaceriver.api.reads import LIMIT
 from peaceriver.errors import Behind, Invalid, Offence, Withheld
 from peaceriver.jsontext import encode
-from peaceriver.limits import BATCH_BYTES_MAX, PAGE_RECORDS_MAX, READ_TIMEOUT_S
+from peaceriver.limits import BATCH_BYTES_MAX, PAGE_RECORDS_MAX, POSITION_MAX, READ_TIMEOUT_S
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.postgres import Unreachable
 from peaceriver.query.cutoff import Cutoff

@@ -13,13 +13,12 @@ from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.parameters import FRESH
 from peaceriver.errors import Invalid, Offence
-from peaceriver.limits import PAGE_RECORDS_MAX
+from peaceriver.limits import PAGE_RECORDS_MAX, POSITION_MAX
 from peaceriver.message import VERSION_MAX
 from peaceriver.query import lists
 from peaceriver.query.cutoff import Cutoff
 from peaceriver.query.lists import ListQuery
 
-POSITION_MAX = 2**63 - 1
 LIMIT = 100
 
 

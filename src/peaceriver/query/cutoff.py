@@ -9,12 +9,11 @@ from typing import Any
 import msgspec
 
 from peaceriver.errors import Invalid, Offence
-from peaceriver.limits import CODE_MAX
+from peaceriver.limits import CODE_MAX, POSITION_MAX
 from peaceriver.message import moment
 from peaceriver.stamp import Stamp, end_of
 
 _VECTOR = re.compile(r"\d+:\d+(,\d+:\d+)*")
-_POSITION_MAX = 2**63 - 1
 
 
 class AtTime(msgspec.Struct, frozen=True):
@@ -90,7 +89,7 @@ def _positions(text: str, name: str) -> dict[int, int]:
     positions: dict[int, int] = {}
     for pair in text.split(","):
         shard, position = (int(each) for each in pair.split(":"))
-        if shard > CODE_MAX or position > _POSITION_MAX or shard in positions:
+        if shard > CODE_MAX or position > POSITION_MAX or shard in positions:
             raise Invalid(
                 f"{name}: {pair} is out of range or stands twice", errors=(Offence(name, f"{pair} cannot be"),)
             )

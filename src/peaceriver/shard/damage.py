@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from peaceriver.errors import Withheld
+from peaceriver.limits import POSITION_MAX
 from peaceriver.postgres import Row, Statements, Transaction
 
 sql = Statements("peaceriver.shard", "damage")
@@ -22,7 +23,6 @@ Part = Literal["journal", "history", "state", "actor", "mark", "timer", "excepti
 STANDING: frozenset[Part] = frozenset(("actor", "mark", "timer", "exception"))
 _DETAIL_LETTERS_MAX = 500
 _RETRY_AFTER_S = 2.0
-POSITION_MAX = 2**63 - 1
 
 
 class Finding(msgspec.Struct, frozen=True):

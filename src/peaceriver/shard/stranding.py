@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from peaceriver.limits import POSITION_MAX
 from peaceriver.postgres import Transaction
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
@@ -25,7 +26,6 @@ from peaceriver.stamp import OPEN_END
 _ROWS_AT_A_TIME = 2_000
 #: Actors that are folded again at a time: so many documents are in memory.
 _ACTORS_AT_A_TIME = 500
-_ALL = 2**63 - 1
 
 
 class Stranded(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ async def strand(
 
 async def _records(tx: Transaction, shard: int, after: int, until: int) -> AsyncIterator[Record]:
     following = journal.sql.following
-    values = following.bound({"shard": shard, "after": after, "until": until, "records": _ALL})
+    values = following.bound({"shard": shard, "after": after, "until": until, "records": POSITION_MAX})
     async for row in tx.cursor(following.text, *values, prefetch=_ROWS_AT_A_TIME):
         yield from_row(row)
 

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 
 import msgspec
 
+from peaceriver.limits import POSITION_MAX
 from peaceriver.postgres import Database, DatabaseCorrupted, Row
 from peaceriver.record import Tip
 from peaceriver.shard import replicas
 from peaceriver.shard.comparing import Rest, compare_folds, compare_told, sql
-from peaceriver.shard.damage import POSITION_MAX, Finding, Range
+from peaceriver.shard.damage import Finding, Range
 from peaceriver.shard.views import Views
 from peaceriver.shard.walking import FINDINGS_MAX, Walk
 
