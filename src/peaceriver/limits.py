@@ -65,7 +65,7 @@ ACTOR_TYPES_MAX = 1_000
 #: How long views gather records where nobody waits for them, and how long a reader waits for what is complete already.
 FOLD_PAUSE_S = 0.05
 #: The same while a replica pulls what it lacks in whole chunks: its journal counts first.
-FOLD_BEHIND_PAUSE_S = 1.0
+FOLD_BEHIND_PAUSE_S = 5.0
 FOLD_WAIT_S = 0.25
 #: How far ahead of the wall clock a stamp from a client may be.
 STAMP_AHEAD_MAX_S = 60.0

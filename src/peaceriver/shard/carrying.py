@@ -98,7 +98,7 @@ class Carrying:
                 members = await replicas.members(tx, shard.code, self._founders)
         if not accepted:
             return await self.reread()
-        shard.copied(after, taken)
+        shard.copied(after, taken, fetched.complete)
         return self._replica.applied(fetched, members, self._steady())
 
     async def _strand(self, effect: Strand) -> list[Effect]:

@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 
 from peaceriver.errors import Damaged
-from peaceriver.limits import CHUNK_BYTES_MAX
+from peaceriver.limits import CHUNK_BYTES_MAX, PULL_RECORDS_MAX
 from peaceriver.record import COLUMNS, Record, Tip, canonical, chain_after
 
 #: What stands before the rows of a COPY: its signature, no flags, no extension.
@@ -214,7 +214,7 @@ def cut(rows: Sequence[bytes], bytes_max: int) -> int:
 
 def fill_a_chunk(rows: Sequence[bytes]) -> bool:
     """Whether they are about as many as are sent at a time: then more are likely to follow."""
-    return sum(map(len, rows)) > CHUNK_BYTES_MAX // 2
+    return len(rows) > PULL_RECORDS_MAX // 2 or sum(map(len, rows)) > CHUNK_BYTES_MAX // 2
 
 
 def _ends_group(row: bytes) -> bool:
