@@ -239,12 +239,8 @@ async def test_a_wiped_disk_is_filled_again_before_it_counts(three: Trio) -> Non
         else:
             assert found.version == 1
     await three.level(code)
-    await until(
-        lambda: all(not each.replica.recovering for each in three.nodes["n2"].replication.keepers.values()),
-        "replicas that count again",
-    )
-    # It has shard 0, and reads in it what departments there are.
-    await until(lambda: again.directory.applied.value >= again.shards[0].complete.value, "directory")
+    await again.shards.copied()
+    assert not any(each.replica.recovering for each in again.replication.keepers.values())
     with pytest.raises(NotFound):
         again.shards.at(9_999)
     assert (await three.receipt(create(code, "Order/after"), by="n2")).complete

@@ -37,9 +37,7 @@ class Departments(dict[int, Shard]):
 
     def _check_known(self) -> None:
         """Raise Unavailable where there may be departments that this node does not know of: it lost its disk, say."""
-        control = self.get(CONTROL)
-        if not self._is_known and control is not None and not control.recovering:
-            self._is_known = self._directory.applied.value >= control.complete.value
+        self._is_known = self._is_known or self._is_applied()
         if not self._is_known:
             raise Unavailable(
                 "this node does not know all departments yet; ask again in a moment, or ask another node",
@@ -48,8 +46,19 @@ class Departments(dict[int, Shard]):
 
     async def copied(self) -> None:
         """Return once nothing is being copied to this node that it may have held before: it answers for all it has."""
-        while any(each.recovering for each in self.values()):  # noqa: ASYNC110 - replicas tell nobody of it
+        while not self._is_whole():  # noqa: ASYNC110 - replicas tell nobody of it
             await asyncio.sleep(_LOOK_S)
+
+    def _is_whole(self) -> bool:
+        is_copied = not any(each.recovering for each in self.values())
+        return is_copied and self._is_applied() and self._directory.departments.keys() <= self.keys()
+
+    def _is_applied(self) -> bool:
+        """Whether the directory is what shard 0 makes of it, as far as that is known here."""
+        control = self.get(CONTROL)
+        return (
+            control is not None and not control.recovering and self._directory.applied.value >= control.complete.value
+        )
 
     def complete(self) -> dict[int, int]:
         """How far each is complete now, by code. Taken before a look at the journals, it bounds what of that is shown.
