@@ -94,6 +94,8 @@ FRESH_BYTES_MAX = 8 * 1024 * 1024
 #: Rows of one department, and of all, that one answer to a poll holds, roughly, but for a group of more.
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
 POLL_BYTES_MAX = 8 * 1024 * 1024
+#: What share of the time a follower that lacks whole chunks takes them in, while others wait for appends.
+CATCH_UP_SHARE = 0.7
 #: How long a follower goes on without hearing from its leader, and a leader without hearing from a majority.
 LEASE_S = 1.5
 #: How long a message waits at its first node for its department to be led by somebody.

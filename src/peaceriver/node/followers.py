@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import structlog
 
 from peaceriver.errors import Damaged
-from peaceriver.limits import POLL_BYTES_MAX
+from peaceriver.limits import CATCH_UP_SHARE, POLL_BYTES_MAX
+from peaceriver.node.pace import Sparing
 from peaceriver.node.wire import Poll, Polled
 from peaceriver.postgres import DatabaseError, Unreachable
 from peaceriver.protocol.messages import Answer, Fetch, NotLeading, Rows
 from peaceriver.shard.ahead import ReadAhead
 from peaceriver.shard.keeper import Keeper
+from peaceriver.shard.rows import fill_a_chunk
 
 log = structlog.get_logger()
 #: Before rows are read again that could not be.
@@ -44,6 +47,10 @@ class _Session:
         self.leads_told = 0
         self.news = asyncio.Event()
         self.ahead = ReadAhead()
+        #: Departments of which the follower lacks whole chunks.
+        self.sparing: defaultdict[int, Sparing] = defaultdict(lambda: Sparing(CATCH_UP_SHARE))
+        #: Those of them that get no rows for a moment.
+        self.resting: set[int] = set()
 
     def lost(self, is_lost: Callable[[int], bool]) -> None:
         """Answers to some polls do not arrive: what they told is told again."""
@@ -62,6 +69,17 @@ class _Session:
         self.news.set()
 
 
+def _stir(session: _Session, code: int) -> None:
+    if code in session.fetches:
+        session.stirred.add(code)
+        session.news.set()
+
+
+def _rested(session: _Session, code: int) -> None:
+    session.resting.discard(code)
+    _stir(session, code)
+
+
 class Followers:
     """Answers the polls of other nodes."""
 
@@ -69,13 +87,14 @@ class Followers:
         self._keepers = keepers
         self._sessions: dict[str, _Session] = {}
         self._leads_version = 0
+        #: How often there was news: somebody was waiting for most of it.
+        self._stirs = 0
 
     def stirred(self, code: int) -> None:
         """There may be news of a department."""
+        self._stirs += 1
         for session in self._sessions.values():
-            if code in session.fetches:
-                session.stirred.add(code)
-                session.news.set()
+            _stir(session, code)
 
     def led(self) -> None:
         """What this node leads has changed."""
@@ -137,8 +156,11 @@ class Followers:
             if keeper is not None:
                 keeper.heard_follower(node)
         session.fetches |= poll.fetches
+        now = asyncio.get_running_loop().time()
         for code in poll.fetches:
             session.spent.pop(code, None)
+            if code in session.sparing:
+                session.sparing[code].asked(now)
         return set(poll.fetches)
 
     async def _news(self, session: _Session, node: str, number: int, looked: set[int]) -> tuple[Polled, list[bytes]]:
@@ -150,7 +172,7 @@ class Followers:
         # Who has waited longest comes first: departments that lack much must not keep the others from their majority.
         for code in sorted(looked, key=lambda each: session.served.get(each, 0)):
             fetch = session.fetches.get(code)
-            if fetch is None or code in session.spent:
+            if fetch is None or code in session.spent or self._rests(session, code):
                 continue
             try:
                 answer, rows = await self._answer(session, node, code, fetch, is_full=size >= POLL_BYTES_MAX)
@@ -159,7 +181,7 @@ class Followers:
             except (DatabaseError, Damaged) as error:
                 # Of this department it gets nothing for a while; the others go on.
                 log.warning("rows cannot be given to a node", shard=code, node=node, reason=str(error))
-                asyncio.get_running_loop().call_later(_FAILED_PAUSE_S, self.stirred, code)
+                asyncio.get_running_loop().call_later(_FAILED_PAUSE_S, _stir, session, code)
                 continue
             if answer is None:
                 session.stirred.add(code)
@@ -170,10 +192,24 @@ class Followers:
                     continue
                 session.complete[code] = answer.complete
             session.spent[code] = session.served[code] = number
+            if fill_a_chunk(rows):
+                session.sparing[code].given(asyncio.get_running_loop().time(), self._stirs)
+            else:
+                session.sparing.pop(code, None)
             polled.answers.append((code, answer, len(rows)))
             taken += rows
             size += sum(map(len, rows))
         return polled, taken
+
+    def _rests(self, session: _Session, code: int) -> bool:
+        """Whether a department is not to be looked at for a moment: those who wait for appends come first."""
+        if code in session.sparing and code not in session.resting:
+            loop = asyncio.get_running_loop()
+            rest_s = session.sparing[code].rest_s(loop.time(), self._stirs)
+            if rest_s > 0:
+                session.resting.add(code)
+                loop.call_later(rest_s, _rested, session, code)
+        return code in session.resting
 
     async def _answer(
         self, session: _Session, node: str, code: int, fetch: Fetch, *, is_full: bool
