@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from asyncpg.exceptions import DataCorruptedError
 
-from peaceriver.limits import POLL_BYTES_MAX
+from peaceriver.limits import CATCH_UP_SHARE, CHUNK_BYTES_MAX, POLL_BYTES_MAX
 from peaceriver.node.followers import Followers
 from peaceriver.node.wire import Identity, Poll
 from peaceriver.protocol.messages import Answer, Diverged, Fetch, Place, Rows
@@ -18,6 +18,9 @@ from peaceriver.shard.ahead import ReadAhead
 from peaceriver.shard.keeper import Keeper
 
 CODE = 100
+#: How long a follower is busy with a chunk, and how long it has to rest then.
+TAKES_S = 0.4
+REST_S = TAKES_S * (1 - CATCH_UP_SHARE) / CATCH_UP_SHARE
 IDENTITY = Identity("n2", UUID(int=1), 1, UUID(int=2))
 
 
@@ -157,3 +160,32 @@ async def test_what_a_poll_that_failed_was_to_tell_a_younger_one_tells(monkeypat
         await first
     polled, rows = await asyncio.wait_for(third, 1)
     assert ([code for code, _, _ in polled.answers], rows) == ([CODE], [b"row"])
+
+
+async def chunk_by_chunk(told: Followers, *, meanwhile: bool) -> list[float]:
+    """How long each of three chunks was waited for that were each taken in for TAKES_S, with or without other news."""
+    waited, loop = [], asyncio.get_running_loop()
+    for number in range(1, 4):
+        began = loop.time()
+        fetch = {CODE: Fetch(number=number, promised=7, after=Place(7, 1))}
+        polled, _ = await told.poll(Poll(IDENTITY, number, number - 1, number == 1, fetch, [], 1.0))
+        assert [code for code, _, _ in polled.answers] == [CODE]
+        waited.append(loop.time() - began)
+        await asyncio.sleep(TAKES_S)
+        if meanwhile:
+            told.stirred(110)
+    return waited
+
+
+async def test_a_follower_that_lacks_chunks_rests_between_them_while_others_append() -> None:
+    told = followers(Leader(bytes(CHUNK_BYTES_MAX)))
+    first, *others = await chunk_by_chunk(told, meanwhile=True)
+    assert first < REST_S <= min(others)
+
+
+async def test_a_follower_that_lacks_chunks_gets_them_at_once_where_nobody_appends() -> None:
+    assert max(await chunk_by_chunk(followers(Leader(bytes(CHUNK_BYTES_MAX))), meanwhile=False)) < REST_S / 2
+
+
+async def test_a_follower_that_keeps_up_never_rests() -> None:
+    assert max(await chunk_by_chunk(followers(), meanwhile=True)) < REST_S / 2
