@@ -151,6 +151,7 @@ class Followers:
         session.lost(lambda number: number > poll.seen)
         for code in poll.dropped:
             session.fetches.pop(code, None)
+            session.sparing.pop(code, None)
         for code in session.fetches:
             keeper = self._keepers.get(code)
             if keeper is not None:
