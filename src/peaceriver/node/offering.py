@@ -49,14 +49,16 @@ class Offering:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         #: Departments that something came for since their tasks last looked.
         self._woken: set[int] = set()
+        self._stopped = False
 
     def wake(self, code: int) -> None:
-        """There may be something pending for a department."""
+        """There may be something pending for a department; a node that stops leaves it for its next start."""
         self._woken.add(code)
-        if code not in self._tasks:
+        if code not in self._tasks and not self._stopped:
             self._tasks[code] = asyncio.create_task(self._run(code), name=f"offer to {code}")
 
     async def stop(self) -> None:
+        self._stopped = True
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
