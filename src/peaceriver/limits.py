@@ -64,7 +64,8 @@ ACTORS_CACHED_BYTES_MAX = 32 * 1024 * 1024
 ACTOR_TYPES_MAX = 1_000
 #: How long views gather records where nobody waits for them, and how long a reader waits for what is complete already.
 FOLD_PAUSE_S = 0.05
-#: The same while a replica pulls what it lacks in whole chunks: its journal counts first.
+#: The same while a replica pulls what it lacks in whole chunks: its journal counts first. Once somebody waits for its
+#: views, they are brought level without a pause all the same.
 FOLD_BEHIND_PAUSE_S = 5.0
 FOLD_WAIT_S = 0.25
 #: How far ahead of the wall clock a stamp from a client may be.
@@ -94,7 +95,7 @@ FRESH_BYTES_MAX = 8 * 1024 * 1024
 #: Rows of one department, and of all, that one answer to a poll holds, roughly, but for a group of more.
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
 POLL_BYTES_MAX = 8 * 1024 * 1024
-#: What share of the time a follower that lacks whole chunks takes them in, while others wait for appends.
+#: What share of the time a follower that lacks much takes rows in, while others wait for appends.
 CATCH_UP_SHARE = 0.7
 #: How long a follower goes on without hearing from its leader, and a leader without hearing from a majority.
 LEASE_S = 1.5

@@ -18,12 +18,13 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
 from peaceriver.cli import demo, story
+from peaceriver.cli.up import Cluster, begin
 from peaceriver.embedded import Server
 from peaceriver.embedded.processes import look
 from peaceriver.node import process
@@ -279,6 +280,17 @@ def test_a_cluster_grows_moves_to_other_ports_and_does_without_no_founder(tmp_pa
     )
     assert refused.returncode == 1
     assert "founded by 3 nodes" in refused.stderr
+
+
+def test_up_asks_another_node_where_the_first_cannot_say_which_departments_there_are(running: Up) -> None:
+    class Started:
+        """A cluster whose first node has come to harm."""
+
+        async def start(self) -> list[str]:
+            return ["http://127.0.0.1:9", running.url]
+
+    _, departments = asyncio.run(begin(cast(Cluster, Started())))
+    assert departments[110] == "Billing"
 
 
 def test_a_second_ctrl_c_ends_up_at_once_also_where_its_node_does_not_stop(tmp_path: Path) -> None:

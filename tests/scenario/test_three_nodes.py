@@ -23,6 +23,7 @@ from peaceriver.protocol.members import Members
 from peaceriver.protocol.messages import Answer
 from peaceriver.query.cutoff import AtTime
 from peaceriver.query.lists import ListQuery
+from peaceriver.shard import ahead, rows, views
 from peaceriver.shard.keeper import Keeper
 from peaceriver.shard.proposal import Outcome, Receipt
 from peaceriver.shard.shard import Shard
@@ -239,11 +240,42 @@ async def test_a_wiped_disk_is_filled_again_before_it_counts(three: Trio) -> Non
         else:
             assert found.version == 1
     await three.level(code)
-    await again.shards.copied()
+    await again.shards.whole()
     assert not any(each.replica.recovering for each in again.replication.keepers.values())
     with pytest.raises(NotFound):
         again.shards.at(9_999)
     assert (await three.receipt(create(code, "Order/after"), by="n2")).complete
+
+
+async def test_the_views_of_a_replica_that_was_far_behind_go_on_as_soon_as_its_journal_is_level(
+    three: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "CHUNK_BYTES_MAX", 2_000)
+    monkeypatch.setattr(rows, "PULL_RECORDS_MAX", 4)
+    monkeypatch.setattr(views, "FOLD_BEHIND_PAUSE_S", 600.0)
+    fell: list[bool] = []
+    fall_behind = Shard._fall_behind
+
+    def falling(shard: Shard, behind: bool) -> None:
+        fell.append(behind)
+        fall_behind(shard, behind)
+
+    code = await three.department()
+    follower, _ = await three.followers(code)
+    await three.stop(follower)
+    for number in range(20):
+        await three.receipt(create(code, f"Order/{number}"))
+    monkeypatch.setattr(Shard, "_fall_behind", falling)
+    await three.start(follower)
+    await three.level(code)
+    assert True in fell
+    # Whether its views had begun to rest by then is chance; where they had, this ends it.
+    shard = three[follower].shards[code]
+    shard.folded.wanted.clear()
+    shard._fall_behind(True)
+    assert not shard.folded.wanted.is_set()
+    shard._fall_behind(False)
+    assert shard.folded.wanted.is_set()
 
 
 def copied(source: Path, to: Path) -> None:

@@ -58,6 +58,8 @@ def test_a_port_is_free_or_the_nodes_or_somebody_elses() -> None:
     assert check_port(url, served=False).detail == f"{port} is free"
     assert free_ports(port, 1) == [port]
     assert len(set(free_ports(0, 3))) == 3
+    with pytest.raises(StartFailed, match="3 ports from 65534 on go beyond 65535"):
+        free_ports(65_534, 3)
 
 
 def test_programs_are_found_or_it_is_said_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from asyncpg.exceptions import DataCorruptedError
 
-from peaceriver.limits import CATCH_UP_SHARE, CHUNK_BYTES_MAX, POLL_BYTES_MAX
+from peaceriver.limits import CATCH_UP_SHARE, CHUNK_BYTES_MAX, POLL_BYTES_MAX, PULL_RECORDS_MAX
 from peaceriver.node.followers import Followers
 from peaceriver.node.wire import Identity, Poll
 from peaceriver.protocol.messages import Answer, Diverged, Fetch, Place, Rows
@@ -29,6 +29,7 @@ class Leader:
 
     def __init__(self, row: bytes = b"row") -> None:
         self.replica = SimpleNamespace(leads=7)
+        self.shard = SimpleNamespace(complete=SimpleNamespace(value=1))
         self.end = Place(7, 2)
         self.row = row
         self.fails = False
@@ -162,13 +163,18 @@ async def test_what_a_poll_that_failed_was_to_tell_a_younger_one_tells(monkeypat
     assert ([code for code, _, _ in polled.answers], rows) == ([CODE], [b"row"])
 
 
-async def chunk_by_chunk(told: Followers, *, meanwhile: bool) -> list[float]:
+async def chunk_by_chunk(leader: Leader, *, meanwhile: bool) -> list[float]:
     """How long each of three chunks was waited for that were each taken in for TAKES_S, with or without other news."""
-    waited, loop = [], asyncio.get_running_loop()
+    told, waited, loop = followers(leader), [], asyncio.get_running_loop()
     for number in range(1, 4):
         began = loop.time()
         fetch = {CODE: Fetch(number=number, promised=7, after=Place(7, 1))}
-        polled, _ = await told.poll(Poll(IDENTITY, number, number - 1, number == 1, fetch, [], 1.0))
+        polling = asyncio.create_task(
+            told.poll(Poll(IDENTITY, number, number - 1, number == 1, fetch, [], 1.0)), name="poll"
+        )
+        await asyncio.sleep(0.01)
+        assert number in leader.acknowledged, "also of one that is to rest"
+        polled, _ = await polling
         assert [code for code, _, _ in polled.answers] == [CODE]
         waited.append(loop.time() - began)
         await asyncio.sleep(TAKES_S)
@@ -177,15 +183,27 @@ async def chunk_by_chunk(told: Followers, *, meanwhile: bool) -> list[float]:
     return waited
 
 
-async def test_a_follower_that_lacks_chunks_rests_between_them_while_others_append() -> None:
-    told = followers(Leader(bytes(CHUNK_BYTES_MAX)))
-    first, *others = await chunk_by_chunk(told, meanwhile=True)
+def far_ahead() -> Leader:
+    """A leader of whose journal the follower lacks much, though all of it is complete."""
+    leader = Leader()
+    leader.shard.complete.value = 10 * PULL_RECORDS_MAX
+    return leader
+
+
+async def test_a_follower_that_lacks_much_rests_while_others_append() -> None:
+    first, *others = await chunk_by_chunk(far_ahead(), meanwhile=True)
     assert first < REST_S <= min(others)
 
 
-async def test_a_follower_that_lacks_chunks_gets_them_at_once_where_nobody_appends() -> None:
-    assert max(await chunk_by_chunk(followers(Leader(bytes(CHUNK_BYTES_MAX))), meanwhile=False)) < REST_S / 2
+async def test_a_follower_that_lacks_much_gets_it_at_once_where_nobody_appends() -> None:
+    assert max(await chunk_by_chunk(far_ahead(), meanwhile=False)) < REST_S
 
 
-async def test_a_follower_that_keeps_up_never_rests() -> None:
-    assert max(await chunk_by_chunk(followers(), meanwhile=True)) < REST_S / 2
+async def test_a_follower_that_keeps_up_never_rests_however_much_is_appended() -> None:
+    assert max(await chunk_by_chunk(Leader(bytes(CHUNK_BYTES_MAX)), meanwhile=True)) < REST_S
+
+
+async def test_a_follower_that_the_majority_needs_never_rests() -> None:
+    leader = far_ahead()
+    leader.shard.complete.value = 2  # nothing of what it lacks is complete before it has it
+    assert max(await chunk_by_chunk(leader, meanwhile=True)) < REST_S

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
+from typing import get_args
 from uuid import UUID
 
 import msgspec
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peaceriver.errors import Damaged
-from peaceriver.record import COLUMNS, Record, Tip, chained
+from peaceriver.limits import CHUNK_BYTES_MAX, PULL_RECORDS_MAX
+from peaceriver.record import COLUMNS, Kind, Record, Tip, chained
 from peaceriver.shard.rows import (
     HEADER,
     ROW_BYTES_MAX,
@@ -23,7 +25,9 @@ from peaceriver.shard.rows import (
     checked,
     cut,
     faults,
+    fill_a_chunk,
     follow,
+    holds,
     packed,
     place_of,
     row_of,
@@ -115,6 +119,19 @@ def test_a_copy_of_many_rows_comes_in_pieces_that_make_it_up() -> None:
 
 def test_a_row_has_as_many_columns_as_the_journal() -> None:
     assert struct.unpack_from(">h", ROWS[0]) == (len(COLUMNS) + 1,)
+
+
+def test_a_chunk_is_full_of_few_large_rows_and_of_many_small_ones() -> None:
+    assert not fill_a_chunk(ROWS)
+    assert fill_a_chunk([bytes(CHUNK_BYTES_MAX)])
+    assert fill_a_chunk([b"row"] * PULL_RECORDS_MAX)
+
+
+def test_kinds_are_found_among_rows() -> None:
+    kinds = {each.kind for each in RECORDS}
+    for kind in get_args(Kind):
+        assert holds(ROWS, kind) == (kind in kinds)
+    assert not holds([], "member")
 
 
 def test_the_place_of_a_row_is_read_from_it() -> None:

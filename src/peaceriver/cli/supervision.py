@@ -33,9 +33,12 @@ STEADY_S = 30.0
 STOP_TIMEOUT_S = 45.0
 #: A node's log longer than this is put aside at its next start.
 LOG_BYTES_MAX = 10 * 1024 * 1024
+#: How long a process may take to end that has said its last word.
+_ENDING_S = 2.0
 _LOCK = "up.lock"
-#: Ports for whoever does not care. Not those that the OS gives to outgoing connections: before a node listens, or while
-#: it is started again, one of these might take its port.
+_PORT_MAX = 65_535
+#: Ports for whoever does not care. Not those that the OS gives to outgoing connections, where nobody has changed that:
+#: before a node listens, or while it is started again, one of these might take its port.
 _ANY = range(20_000, 32_000)
 
 
@@ -131,11 +134,21 @@ class SupervisedNode:
             await self._end(signal.SIGINT)
             raise
         if word.url is None:
-            await self._end(signal.SIGKILL)
-            reason = word.detail or f"it ended without a word; the end of {self._log} may say why"
+            ended = await self._ended()
+            reason = word.detail or f"it ended without a word ({ended}); the end of {self._log} may say why"
             raise StartFailed(f"{self.name} cannot be started: {reason}")
         self.url = word.url
         return word.url
+
+    async def _ended(self) -> str:
+        """Wait until a process that is ending has ended, and end it if it does not; answers what it died of."""
+        assert self._process is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ENDING_S):
+                await self._process.wait()
+        await self._end(signal.SIGKILL)
+        assert self._process.returncode is not None
+        return _cause_of_death(self._process.returncode)
 
     async def _end(self, how: signal.Signals) -> None:
         process = self._process
@@ -239,7 +252,12 @@ def free_ports(wanted: int, number: int, host: str = "127.0.0.1") -> list[int]:
     """So many ports from ``wanted`` on, if nobody listens there; any free ones for 0. Raises StartFailed."""
     if not wanted:
         free = (port for port in random.sample(_ANY, len(_ANY)) if _is_free(host, port))
-        return list(itertools.islice(free, number))
+        chosen = list(itertools.islice(free, number))
+        if len(chosen) < number:
+            raise StartFailed(f"no {number} ports of {_ANY.start} to {_ANY.stop - 1} are free: name one with --port")
+        return chosen
+    if wanted + number - 1 > _PORT_MAX:
+        raise StartFailed(f"{number} ports from {wanted} on go beyond {_PORT_MAX}: name a smaller one with --port")
     found = range(wanted, wanted + number)
     for port in found:
         if not _is_free(host, port):

@@ -126,7 +126,7 @@ async def _run(data: Path, nodes: int, port: int, app: str | None, *, as_json: b
     cluster = Cluster(data, port=port, app=app, say=tell, nodes=nodes)
     stopping = stop_on_signals(cluster)
     tell(f"starting in {cluster.directory}")
-    starting = asyncio.ensure_future(_begin(cluster))
+    starting = asyncio.ensure_future(begin(cluster))
     try:
         await asyncio.wait({starting, asyncio.ensure_future(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if stopping.is_set():
@@ -141,7 +141,7 @@ async def _run(data: Path, nodes: int, port: int, app: str | None, *, as_json: b
     return 0
 
 
-async def _begin(cluster: Cluster) -> tuple[list[str], dict[int, str]]:
+async def begin(cluster: Cluster) -> tuple[list[str], dict[int, str]]:
     """Start the nodes; answers their URLs and the departments they serve."""
     urls = await cluster.start()
     turns = itertools.cycle(urls)

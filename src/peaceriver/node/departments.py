@@ -44,7 +44,7 @@ class Departments(dict[int, Shard]):
                 retry_after_s=1.0,
             )
 
-    async def copied(self) -> None:
+    async def whole(self) -> None:
         """Return once nothing is being copied to this node that it may have held before: it answers for all it has."""
         while not self._is_whole():  # noqa: ASYNC110 - replicas tell nobody of it
             await asyncio.sleep(_LOOK_S)

@@ -10,14 +10,13 @@ from uuid import UUID
 import structlog
 
 from peaceriver.errors import Damaged
-from peaceriver.limits import CATCH_UP_SHARE, POLL_BYTES_MAX
+from peaceriver.limits import CATCH_UP_SHARE, POLL_BYTES_MAX, PULL_RECORDS_MAX
 from peaceriver.node.pace import Sparing
 from peaceriver.node.wire import Poll, Polled
 from peaceriver.postgres import DatabaseError, Unreachable
-from peaceriver.protocol.messages import Answer, Fetch, NotLeading, Rows
+from peaceriver.protocol.messages import Answer, Fetch, NotLeading, Place, Rows
 from peaceriver.shard.ahead import ReadAhead
 from peaceriver.shard.keeper import Keeper
-from peaceriver.shard.rows import fill_a_chunk
 
 log = structlog.get_logger()
 #: Before rows are read again that could not be.
@@ -47,7 +46,7 @@ class _Session:
         self.leads_told = 0
         self.news = asyncio.Event()
         self.ahead = ReadAhead()
-        #: Departments of which the follower lacks whole chunks.
+        #: Departments of which the follower lacks much that is complete without it.
         self.sparing: defaultdict[int, Sparing] = defaultdict(lambda: Sparing(CATCH_UP_SHARE))
         #: Those of them that get no rows for a moment.
         self.resting: set[int] = set()
@@ -173,7 +172,7 @@ class Followers:
         # Who has waited longest comes first: departments that lack much must not keep the others from their majority.
         for code in sorted(looked, key=lambda each: session.served.get(each, 0)):
             fetch = session.fetches.get(code)
-            if fetch is None or code in session.spent or self._rests(session, code):
+            if fetch is None or code in session.spent or code in session.resting:
                 continue
             try:
                 answer, rows = await self._answer(session, node, code, fetch, is_full=size >= POLL_BYTES_MAX)
@@ -185,15 +184,15 @@ class Followers:
                 asyncio.get_running_loop().call_later(_FAILED_PAUSE_S, _stir, session, code)
                 continue
             if answer is None:
-                session.stirred.add(code)
-                session.news.set()
+                if code not in session.resting:
+                    _stir(session, code)
                 continue
             if isinstance(answer, Rows):
                 if not rows and session.complete.get(code, -1) >= answer.complete and answer.end == fetch.after:
                     continue
                 session.complete[code] = answer.complete
             session.spent[code] = session.served[code] = number
-            if fill_a_chunk(rows):
+            if isinstance(answer, Rows) and self._lacks_much(code, answer.end):
                 session.sparing[code].given(asyncio.get_running_loop().time(), self._stirs)
             else:
                 session.sparing.pop(code, None)
@@ -202,9 +201,13 @@ class Followers:
             size += sum(map(len, rows))
         return polled, taken
 
+    def _lacks_much(self, code: int, end: Place) -> bool:
+        """Whether who has a department up to a place lacks many records that are complete without it."""
+        return self._keepers[code].shard.complete.value - end.position > PULL_RECORDS_MAX
+
     def _rests(self, session: _Session, code: int) -> bool:
-        """Whether a department is not to be looked at for a moment: those who wait for appends come first."""
-        if code in session.sparing and code not in session.resting:
+        """Whether the follower gets no rows of a department for a moment: those who wait for appends come first."""
+        if code in session.sparing:
             loop = asyncio.get_running_loop()
             rest_s = session.sparing[code].rest_s(loop.time(), self._stirs)
             if rest_s > 0:
@@ -217,13 +220,16 @@ class Followers:
     ) -> tuple[Answer | None, list[bytes]]:
         """The answer as of now: a fetch may be answered long after it came, or again, and the journal be another.
 
-        None where there are rows to give, and the answer to the poll is full: what they acknowledge counts already.
+        None where there are rows to give, and the answer to the poll is full, or the follower is to rest: what it
+        acknowledges counts already.
         """
         keeper = self._keepers.get(code)
         if keeper is None:
             return NotLeading(0), []
         answer = await keeper.fetched(node, fetch)
-        return (answer, []) if answer is not None or is_full else await keeper.following(fetch.after, session.ahead)
+        if answer is not None or is_full or self._rests(session, code):
+            return answer, []
+        return await keeper.following(fetch.after, session.ahead)
 
     def close(self) -> None:
         """Read for nobody any further."""

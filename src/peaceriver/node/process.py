@@ -110,7 +110,7 @@ async def _start(
     await node.led()
     with suppress(TimeoutError):
         async with asyncio.timeout(COPY_WAIT_S):
-            await node.shards.copied()
+            await node.shards.whole()
     return server, serving
 
 

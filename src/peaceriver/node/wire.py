@@ -57,7 +57,7 @@ class Poll(msgspec.Struct, array_like=True):
 
 
 class Polled(msgspec.Struct, array_like=True):
-    """The answer. The rows follow it, in the order of ``answers``, each with so many bytes."""
+    """The answer. The rows follow it, in the order of ``answers``, so many of each."""
 
     #: The node does not remember the rest: ask again, for everything.
     again: bool = False

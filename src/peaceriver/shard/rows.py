@@ -72,7 +72,6 @@ _rows_in = re.compile(_row_pattern, re.DOTALL).findall
 
 #: Where the length of the sixth column stands, the kind: those before it have fixed lengths.
 _KIND_AT = _BEFORE + 5 * 4 + 4 + 8 + 8 + 4 + 8
-_SENT = b"\x00\x00\x00\x04sent"
 _RECEIVER = COLUMNS.index("receiver_shard")
 
 _places = Struct(">2x4xi4xq4xq4xi4xq")
@@ -96,6 +95,14 @@ class Fault(NamedTuple):
 
     position: int
     detail: str
+
+
+def _written(kind: str) -> bytes:
+    """A kind as a row has it."""
+    return len(kind).to_bytes(4, "big") + kind.encode("ascii")
+
+
+_SENT = _written("sent")
 
 
 def row_of(record: Record, chain: bytes) -> bytes:
@@ -122,7 +129,7 @@ def kind_of(row: bytes) -> str:
 
 def holds(taken: Iterable[bytes], kind: str) -> bool:
     """Whether one of some rows is of a kind."""
-    written = len(kind).to_bytes(4, "big") + kind.encode("ascii")
+    written = _written(kind)
     return any(row.startswith(written, _KIND_AT) for row in taken)
 
 

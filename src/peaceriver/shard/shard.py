@@ -208,15 +208,16 @@ class Shard:
         last = rows.place_of(found[-1])
         return found, Place(last.epoch, last.position)
 
-    def copied(self, tip: Tip, taken: Sequence[bytes], until: int) -> None:
-        """The journal has grown by rows of another node's, whose journal is known to go until a position."""
+    def copied(self, tip: Tip, taken: Sequence[bytes], complete: int) -> None:
+        """The journal has grown by rows of the leader's, which is complete up to a position."""
         self.tip = tip
-        self._is_behind(rows.fill_a_chunk(taken) and tip.position < until)
+        self._fall_behind(rows.fill_a_chunk(taken) and tip.position < complete)
         self._fresh.forget()
         newest = next((rows.place_of(row).stamp for row in reversed(taken) if rows.kind_of(row) != "tick"), 0)
         self._ahead.append(_Ahead(tip.position, tip.stamp, newest, rows.receivers(taken)))
 
-    def _is_behind(self, behind: bool) -> None:
+    def _fall_behind(self, behind: bool) -> None:
+        """It is behind from now on, or no longer."""
         if self.behind and not behind:
             self.folded.wanted.set()  # the views have waited for that
         self.behind = behind
@@ -230,7 +231,7 @@ class Shard:
     async def moved(self, tip: Tip) -> None:
         """The journal stands elsewhere than was known: part of it was taken back, or a commit went unnoticed."""
         self.tip = tip
-        self._is_behind(False)
+        self._fall_behind(False)
         self.standing = min(self.standing, tip.position)
         self._void()
         async with self.database.connection() as tx:
@@ -287,7 +288,7 @@ class Shard:
             async with self.database.connection() as tx:
                 await self.load_marks(tx)
         self.tip = tip
-        self._is_behind(False)
+        self._fall_behind(False)
         self._void()
         self.reign, self.held_by_all = Watermark(self.complete.value), Watermark()
         self._appender = Appender(
