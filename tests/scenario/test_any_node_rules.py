@@ -68,3 +68,32 @@ async def test_a_rule_acts_anew_asked_at_any_node(cluster: Trio) -> None:
             assert (replayed.status_code, replayed.json()["from"]) == (200, 0), replayed.text
             missing = await door.post("/directory/rules/nobody/replay", json={"from": "start"})
             assert missing.status_code == 404
+
+
+async def test_a_rule_acts_on_what_came_while_another_node_led_however_its_last_reign_ended(
+    cluster: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that outlived its reign was not told of it, and took what it was told of later for all there was."""
+
+    async def nothing(*_: object) -> None:
+        """As where a reign was over before its end was seen to."""
+
+    here = await cluster.leader(sales.code)
+    there, _ = await cluster.followers(sales.code)
+    monkeypatch.setattr(cluster[here].agents, "leave", nothing)
+    monkeypatch.setattr(cluster[there].agents, "level", nothing)  # nobody acts while that one leads
+    await lead(cluster, there)
+    missed = await Inside(cluster[there]).send([sales.create(Order(total=1), id="M-1")])
+    await lead(cluster, here)
+    later = await Inside(cluster[here]).send([sales.create(Order(total=2), id="M-2")])
+    for (receipt,) in (later, missed):
+        assert isinstance(receipt, Receipt)
+        settled = await Inside(cluster[here]).settled(receipt.id, timeout_s=20)
+        assert (settled.settled, settled.records) == (True, 3), settled
+
+
+async def lead(cluster: Trio, name: str) -> None:
+    """Have a node lead the department where the rules are."""
+    leader = await cluster.leader(sales.code)
+    await cluster[leader].membership.transfer(sales.code, name, 10.0)
+    await until(lambda: cluster[name].shards[sales.code].serving, f"{name} to lead")

@@ -131,7 +131,7 @@ class Agents:
     async def _level_once(self, page: RulePage) -> None:
         running = self.of(page.name)
         wanted = page.kind == "follow-up" and self.runs(page)
-        if running is not None and not (wanted and running.shard.code == page.at and running.subscription == page.on):
+        if running is not None and not (wanted and _suits(running, page)):
             self._drop(running)
             await running.stop()
             running = None
@@ -169,9 +169,13 @@ class Agents:
             # It does not act, so it must not be taken for one that does.
             self._drop(agent)
             raise
+        if self.of(page.name) is not agent:
+            await agent.stop()  # the reign ended meanwhile, and it was left
 
     def _drop(self, agent: Agent) -> None:
-        del self._agents[agent.shard.code][agent.rule]
+        acting = self._agents.get(agent.shard.code, {})
+        if acting.get(agent.rule) is agent:
+            del acting[agent.rule]
         agent.replaced()
 
     def _follow(self, shard: Shard, batch: Batch) -> None:
@@ -252,6 +256,11 @@ class Agents:
     def close(self) -> None:
         """End the processes that rules run in."""
         self._evaluator.close()
+
+
+def _suits(agent: Agent, page: RulePage) -> bool:
+    """Whether an agent does what a page says, in the reign that there is."""
+    return agent.is_current and agent.shard.code == page.at and agent.subscription == page.on
 
 
 async def _move(agent: Agent, start: Start) -> int:

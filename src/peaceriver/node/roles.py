@@ -92,6 +92,9 @@ class Roles:
             await self._agents.leave(shard)
             await role.stop()
             role = None
+        if role is None and not shard.serving:
+            # Its rules may have begun though nothing else had: in a reign that was over before it came to that.
+            await self._agents.leave(shard)
         if role is None and shard.serving:
             role = Role(shard, shard.epoch, self._shards)
             try:

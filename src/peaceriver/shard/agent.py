@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from peaceriver.errors import Refused
+from peaceriver.errors import LedElsewhere, Refused
 from peaceriver.event import Resolve, Trigger
 from peaceriver.limits import MARK_PAUSE_S, MARK_RECORDS_MAX, STEP_RECORDS_MAX
 from peaceriver.postgres import Unreachable
@@ -65,6 +65,8 @@ class Agent:
         departments: Container[int],
     ) -> None:
         self.shard = shard
+        #: The reign that it acts in. It was not told what others have recorded since, and must not act in a later one.
+        self.epoch = shard.epoch
         self.rule = rule
         #: A new version goes on from the old one's mark.
         self.version = version
@@ -84,6 +86,11 @@ class Agent:
         self.changes = Watermark()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this node still leads the department in the reign that the agent was made for."""
+        return self.shard.serving and self.shard.epoch == self.epoch
 
     @property
     def mark(self) -> int:
@@ -118,10 +125,8 @@ class Agent:
         return parked.exception.id
 
     async def progress(self, record: Record) -> None:
-        """Wait until something has come of a record that was not acted on, or of what holds it up.
-
-        Or until another agent acts in this one's place: look again which one it is.
-        """
+        """Wait until something has come of a record that was not acted on, or of what holds it up; or until another
+        agent acts in this one's place: look again which one it is."""
         if record.position > self.acted.value:
             await self.acted.reached(record.position)
         else:
@@ -160,7 +165,7 @@ class Agent:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
-        while self.shard.serving and self.acted.value > self.mark:
+        while self.is_current and self.acted.value > self.mark:
             try:
                 await self._write_mark(self.acted.value)
             except MarkMoved:
@@ -234,7 +239,7 @@ class Agent:
                     # An append that nobody waited for any more came through after all.
                     raise MarkMoved(f"{self.rule} has acted up to {self.mark} already, and not to {position}")
                 plan = await self._plan(triggers, asked, verdicts, {})
-                position = passed if not triggers or plan.last is triggers[-1] else _last(plan)
+                position = plan.reached(triggers, passed)
                 appending = self._append_step(plan, position, triggers, asked, verdicts)
                 if self._triggers.waiting(position):
                     # The question goes out first, so that the rule's process is at work meanwhile.
@@ -369,6 +374,8 @@ class Agent:
         return resolution.by_rule(entries, self.stand, self.shard.marks, datetime.now(UTC))
 
     async def _append(self, plan: Plan, expecting: tuple[str, int, int]) -> None:
+        if not self.is_current:
+            raise LedElsewhere(f"{self.rule} acted in a reign that is over", shard=self.shard.code)
         await self.shard.append(plan.proposal(expecting), bounded=False)
 
     async def _mark_at(self, position: int) -> Mark:
@@ -391,9 +398,3 @@ class Agent:
         async with self.shard.database.connection() as tx:
             opening = await journal.recorded(tx, self.shard.code, [state.id])
         return entry_of(opening[state.id], state)
-
-
-def _last(plan: Plan) -> int:
-    """Where a step ended that did not get to its end: the rule is always asked about its first record."""
-    assert plan.last is not None
-    return plan.last.position

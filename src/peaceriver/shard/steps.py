@@ -89,6 +89,13 @@ class Plan(msgspec.Struct, kw_only=True):
         """Whether nothing comes of it but that the rule's own mark may move."""
         return not (self.wishes or self.exceptions or len(self.marks) > 1)
 
+    def reached(self, triggers: Sequence[Trigger], passed: int) -> int:
+        """Up to where nothing is left to do: ``passed``, unless the step got no further than one of the triggers."""
+        if not triggers or self.last is triggers[-1]:
+            return passed
+        assert self.last is not None, "a rule is always asked about its first record"
+        return self.last.position
+
     def add(self, part: Proposal | None) -> None:
         """Take in what resolves an exception."""
         if part is not None:
