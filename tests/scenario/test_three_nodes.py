@@ -278,6 +278,17 @@ async def test_the_views_of_a_replica_that_was_far_behind_go_on_as_soon_as_its_j
     assert shard.folded.wanted.is_set()
 
 
+async def test_a_leader_does_not_call_a_receipt_void_that_another_leader_may_have_given(three: Trio) -> None:
+    code = await three.department()
+    await three.receipt(create(code, "Order/1"))
+    node = three[await three.leader(code)]
+    unknown = Stamp(node.shards[code].tip.stamp + 1, code)
+    assert (await node.stamps.find([unknown], 0.0)).behind == {unknown}
+    # A later record that a majority has proves that there is none.
+    found = await node.stamps.find([unknown], 5.0)
+    assert (found.records, found.behind) == ({}, frozenset())
+
+
 def copied(source: Path, to: Path) -> None:
     """A copy of a directory, with whom its files belong to."""
     subprocess.run(["cp", "-a", str(source), str(to)], check=True)
