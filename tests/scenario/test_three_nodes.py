@@ -20,7 +20,7 @@ from peaceriver.node.publishing import Publishing
 from peaceriver.node.replication import Company, Replication
 from peaceriver.node.sending import Sender
 from peaceriver.protocol.members import Members
-from peaceriver.protocol.messages import Answer
+from peaceriver.protocol.messages import Answer, Standing
 from peaceriver.query.cutoff import AtTime
 from peaceriver.query.lists import ListQuery
 from peaceriver.shard import ahead, rows, views
@@ -84,6 +84,25 @@ async def test_a_receipt_of_a_clock_that_is_ahead_is_read_where_it_has_not_come_
     made_up = Stamp(receipt.stamp.time + 1_000_000, code)
     with pytest.raises(Invalid, match="future"):
         await three[follower].reading.actor(code, "Order", "1", Freshness(after=(made_up,), timeout_s=10))
+
+
+async def test_a_leader_whom_nobody_confirms_does_not_say_that_a_receipt_lies_in_the_future(
+    three: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = await three.department()
+    await three.receipt(create(code, "Order/1"))
+    node = three[await three.leader(code)]
+    ahead_of_all = Stamp(logical(datetime.now(UTC) + timedelta(hours=1)), code)
+    with pytest.raises(Invalid, match="future"):
+        await node.reading.actor(code, "Order", "1", Freshness(after=(ahead_of_all,), timeout_s=10))
+
+    async def silent(name: str, codes: list[int]) -> tuple[str, dict[int, Standing]]:
+        return name, {}
+
+    # As long as it does not know, another node may lead, and have a clock that is an hour ahead.
+    monkeypatch.setattr(node.latest, "_look", silent)
+    with pytest.raises(Unavailable, match=f"{code}.* have no leader that a majority confirms"):
+        await node.reading.actor(code, "Order", "1", Freshness(after=(ahead_of_all,), timeout_s=0.5))
 
 
 async def test_leaders_are_spread_over_the_nodes(three: Trio, monkeypatch: pytest.MonkeyPatch) -> None:

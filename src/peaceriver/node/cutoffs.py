@@ -35,6 +35,11 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     latest: bool = False
     timeout_s: float = READ_TIMEOUT_S
 
+    @property
+    def receipts(self) -> list[Stamp]:
+        """The stamps among what the answer must come after."""
+        return [each for each in self.after if isinstance(each, Stamp)]
+
 
 class Cutoffs:
     """Finds the place of each shard for a read. A place, once given, never changes its answer."""
@@ -69,11 +74,10 @@ class Cutoffs:
         for code in wanted or ():
             self._shards.at(code)
         deadline = asyncio.get_running_loop().time() + freshness.timeout_s
-        newest: dict[int, int] = {}
+        unsure = {each.shard for each in freshness.receipts if self._is_ahead(each)}
         if freshness.latest:
-            newest = await self._latest.positions(
-                self._shards.data() if wanted is None else wanted, freshness.timeout_s
-            )
+            unsure |= set(self._shards.data() if wanted is None else wanted)
+        newest = await self._latest.positions(unsure, freshness.timeout_s)
         try:
             async with asyncio.timeout_at(deadline):
                 for code, position in newest.items():
@@ -98,6 +102,8 @@ class Cutoffs:
             self._shards[code].damage.check_cutoff(place.position)
 
     async def _resolved(self, codes: list[int] | None, freshness: Freshness) -> Cutoff:
+        for receipt in freshness.receipts:
+            self._check_moment(receipt)
         for each in freshness.after:
             await self._pass(each, freshness.timeout_s)
         match freshness.as_of:
@@ -108,6 +114,19 @@ class Cutoffs:
             case None:
                 return await self._now(self._shards.data() if codes is None else codes)
 
+    def _is_ahead(self, receipt: Stamp) -> bool:
+        """Whether a receipt is of a clock that is far ahead of this node's, or made up: whoever leads can tell.
+
+        A node that leads in its own eyes is no exception: it may have been replaced by one with such a clock.
+        """
+        shard = self._shards.at(receipt.shard, "after")
+        return receipt.time > max(shard.complete_stamp, wall_clock() + STAMP_AHEAD_MAX)
+
+    def _check_moment(self, receipt: Stamp) -> None:
+        """Raise Invalid for a receipt from the future; this node has by now what was newest when the read began."""
+        if receipt.time > max(self._shards[receipt.shard].tip.stamp, wall_clock() + STAMP_AHEAD_MAX):
+            raise Invalid(f"after={receipt} lies in the future", errors=(Offence("after", "lies in the future"),))
+
     async def _pass(self, after: Stamp | AtPositions, timeout_s: float) -> None:
         """Wait until the views have passed a receipt, or a vector; raises Conflict for a receipt that is void."""
         if isinstance(after, AtPositions):
@@ -115,12 +134,6 @@ class Cutoffs:
                 await self._shards.at(code, "after").folded.reached(position)
             return
         shard = self._shards.at(after.shard, "after")
-        if after.time > max(shard.complete_stamp, wall_clock() + STAMP_AHEAD_MAX) and not shard.serving:
-            # The clock of whoever leads may be ahead, and this replica behind: then it has the record soon.
-            newest = await self._latest.positions([shard.code], timeout_s)
-            await shard.folded.reached(newest[shard.code])
-        if after.time > max(shard.tip.stamp, wall_clock() + STAMP_AHEAD_MAX):
-            raise Invalid(f"after={after} lies in the future", errors=(Offence("after", "lies in the future"),))
         voids = shard.voids
         found = await self._stamps.find([after], timeout_s)
         record = found.records.get(after)
