@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from statistics import median
 from types import ModuleType
 
 from peaceriver import Actor, Cluster, Department, Event, rule
@@ -16,6 +17,13 @@ class Order(Actor):
 
 def look(event: Event) -> None:
     """A rule that nothing comes of."""
+
+
+async def used() -> float:
+    """Which part of a core this process needs while nobody asks it for anything."""
+    busy_s, began = time.process_time(), time.monotonic()
+    await asyncio.sleep(0.5)
+    return (time.process_time() - busy_s) / (time.monotonic() - began)
 
 
 async def test_a_hundred_idle_departments_cost_next_to_nothing_and_wake_for_a_record() -> None:
@@ -31,9 +39,8 @@ async def test_a_hundred_idle_departments_cost_next_to_nothing_and_wake_for_a_re
         # What follows a start and a record, the rule's mark among it, is not what an idle department costs.
         await asyncio.sleep(MARK_PAUSE_S + 0.5)
         ends = {code: shard.tip.position for code, shard in cluster.node.shards.items()}
-        used, began = time.process_time(), time.monotonic()
-        await asyncio.sleep(2)
-        assert (time.process_time() - used) / (time.monotonic() - began) < 0.02
+        # The median: what else this process has to do now and then, garbage to collect above all, is not theirs.
+        assert median([await used() for _ in range(5)]) < 0.02
         assert ends == {code: shard.tip.position for code, shard in cluster.node.shards.items()}
         receipt = await cluster.send(departments[99].create(Order(total=1), id="b"))
         assert (await cluster.settled(receipt)).settled
