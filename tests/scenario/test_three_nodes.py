@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from peaceriver.node.publishing import Publishing
 from peaceriver.node.replication import Company, Replication
 from peaceriver.node.sending import Sender
 from peaceriver.protocol.members import Members
-from peaceriver.protocol.messages import Answer, Standing
+from peaceriver.protocol.messages import Answer, Reply, Standing
 from peaceriver.query.cutoff import AtTime
 from peaceriver.query.lists import ListQuery
 from peaceriver.shard import ahead, rows, views
@@ -264,6 +265,33 @@ async def test_a_wiped_disk_is_filled_again_before_it_counts(three: Trio) -> Non
     with pytest.raises(NotFound):
         again.shards.at(9_999)
     assert (await three.receipt(create(code, "Order/after"), by="n2")).complete
+
+
+async def test_a_replica_that_counts_again_acknowledges_what_it_has_though_nothing_new_is_recorded(
+    three: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = await three.department()
+    await three.receipt(create(code, "Order/1"))
+    await three.level(code)
+    lost = (await three.followers(code))[0]
+    await three.stop(lost)
+    three.wipe(lost)
+    replied, has_copied = Keeper.replied, asyncio.Event()
+
+    async def late(self: Keeper, node: str, reply: Reply) -> None:
+        if self.shard.code != code or has_copied.is_set():
+            await replied(self, node, reply)
+        elif isinstance(reply, Standing) and reply.leads is not None:
+            await self.announced(node, reply.leads)
+
+    monkeypatch.setattr(Keeper, "replied", late)
+    await three.start(lost)
+    await three.level(code)
+    await asyncio.sleep(LEASE_S / 2)  # by then it waits for more
+    assert three[lost].replication.keepers[code].replica.recovering
+    has_copied.set()
+    leader = three[await three.leader(code)].replication.keepers[code]
+    await until(lambda: lost in leader.replica.level(time.monotonic()), f"{lost} among the replicas that are level")
 
 
 async def test_the_views_of_a_replica_that_was_far_behind_go_on_as_soon_as_its_journal_is_level(

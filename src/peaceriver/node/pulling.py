@@ -55,8 +55,8 @@ class Puller:
         self._number = 0
         #: The last poll whose answer came.
         self._seen = 0
-        #: Departments that the other node remembers a fetch of, which it has not answered yet.
-        self._pending: set[int] = set()
+        #: Departments that the other node remembers a fetch of, which it has not answered yet, as ``_followed`` was.
+        self._pending: dict[int, bool] = {}
         #: What the other node leads, as it said last.
         self.leads: dict[int, int] = {}
         self._whole = True
@@ -74,9 +74,16 @@ class Puller:
         if self._followed() != self._pending:
             self._turned.set()
 
-    def _followed(self) -> set[int]:
-        """The departments to pull from there now."""
-        return {code for code, each in self._keepers.items() if each.source == self._node and code not in self._late}
+    def _followed(self) -> dict[int, bool]:
+        """The departments to pull from there now, and whether each is recovering: then no fetch acknowledges anything.
+
+        So one that counts again asks anew, for there may be no news for long that would have it do so.
+        """
+        return {
+            code: each.replica.recovering
+            for code, each in self._keepers.items()
+            if each.source == self._node and code not in self._late
+        }
 
     def trouble(self) -> dict[str, str]:
         """Why the other node does not answer, and since when; nothing where it does."""
@@ -124,9 +131,9 @@ class Puller:
 
     def _next(self) -> Poll:
         followed = self._followed()
-        dropped = [] if self._whole else sorted(self._pending - followed)
+        dropped = [] if self._whole else sorted(self._pending.keys() - followed.keys())
         fetches: dict[int, Fetch] = {
-            code: self._keepers[code].replica.fetch() for code in sorted(followed - self._pending)
+            code: self._keepers[code].replica.fetch() for code, _ in sorted(followed.items() - self._pending.items())
         }
         self._pending = followed
         self._number += 1
@@ -170,7 +177,7 @@ class Puller:
         answering: list[Awaitable[None]] = []
         start = 0
         for code, answer, count in polled.answers:
-            self._pending.discard(code)
+            self._pending.pop(code, None)
             keeper = self._keepers.get(code)
             if keeper is not None:
                 taking = keeper.answered(self._node, answer, taken[start : start + count])

@@ -80,7 +80,7 @@ class Keeper:
         self._lock = asyncio.Lock()
         #: What came of something is not known: look before anything else is done.
         self._unsure = False
-        self._source: str | None = None
+        self._pulls: tuple[str | None, bool] = (None, replica.recovering)
         #: What it was when it was looked at last, and since when, by the steady clock.
         self._state = ""
         self.state_since = steady()
@@ -267,16 +267,16 @@ class Keeper:
         return Trouble("it hears from no leader", self.state_since) if self.state == "waiting" else None
 
     def _look(self) -> None:
-        """Let others know where leadership, or what is pulled from, has changed, and how far all voters hold it."""
+        """Let others know where leadership, or how it pulls, has changed, and how far all voters hold it."""
         self._awake(self)
         self.shard.recovering = self.replica.recovering
         if self.replica.leads is not None:
             self.shard.held_by_all.advance(min(self.replica.held_by_all(), self.shard.complete.value))
         if self.state != self._state:
             self._state, self.state_since = self.state, self._steady()
-        leader, source = self.replica.known_leader(self._steady()), self.replica.source
-        if leader != self.shard.leader or source != self._source:
-            self._source = source
+        leader, pulls = self.replica.known_leader(self._steady()), (self.replica.source, self.replica.recovering)
+        if leader != self.shard.leader or pulls != self._pulls:
+            self._pulls = pulls
             self.shard.turn(leader)
             self._turned(self.shard)
 
