@@ -10,7 +10,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from peaceriver.errors import Invalid, Unavailable
+from peaceriver.errors import Invalid, OutcomeUnknown, Unavailable
+from peaceriver.node import routing
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.identity import wall_clock
 from peaceriver.query import lists
@@ -61,6 +62,32 @@ async def test_after_a_fail_over_the_old_leader_confirms_nothing(cluster: Trio) 
         cluster.heal()
     await cluster.leader(code)
     assert (await cluster[old].reading.actor(code, "Order", "1", LATEST))[1].version == 2
+
+
+async def test_what_may_be_recorded_is_not_told_to_be_refused_for_want_of_room(
+    cluster: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = await cluster.department()
+    sender = (await cluster.followers(code))[0]
+    peers, message = cluster[sender].replication.peers, create(code, "Order/1", id=uuid4())
+    post = peers.post
+    with monkeypatch.context() as full:
+
+        async def answer_is_lost(node: str, path: str, body: bytes, **limits: float | None) -> bytes:
+            answer = await post(node, path, body, **limits)
+            if path != routing.PATH:
+                return answer
+            full.setattr(peers, "post", post)
+            for each in cluster.nodes.values():
+                full.setattr(each.room, "free_bytes_min", 2**62)
+            raise TimeoutError
+
+        full.setattr(peers, "post", answer_is_lost)
+        (outcome,) = await cluster.send(message, by=sender)
+        assert isinstance(outcome, OutcomeUnknown), outcome
+        assert outcome.message_id == str(message.id)
+        assert "bytes left" in outcome.detail
+    assert (await cluster.receipt(message, by=sender)).duplicate
 
 
 async def test_leadership_is_handed_over_at_any_node(cluster: Trio) -> None:
