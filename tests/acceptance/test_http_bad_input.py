@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -896,10 +897,39 @@ def test_what_is_not_http_is_answered_with_a_problem(served: Served) -> None:
         assert b"/problems/malformed" in answer
 
 
-def test_a_head_without_end_is_cut_off(served: Served) -> None:
+@pytest.mark.parametrize("lines", [70, 5_000])
+def test_a_head_without_end_is_cut_off(served: Served, lines: int) -> None:
     line = b"X-A: " + b"a" * 1_000 + b"\r\n"
-    answer = spoken(served, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", line * 70)
+    answer = spoken(served, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", *[line] * lines)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
+
+
+def test_whoever_reads_no_refusal_and_sends_on_is_not_listened_to_for_ever(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.3)
+    host, port = served.url.removeprefix("http://").split(":")
+    began = time.monotonic()
+
+    def send_on(wire: socket.socket) -> None:
+        while time.monotonic() - began < 20:
+            wire.sendall(b"HELLO\r\n\r\n")
+            time.sleep(0.01)
+
+    with socket.create_connection((host, int(port)), timeout=30) as wire, pytest.raises(ConnectionError):
+        send_on(wire)
+    assert time.monotonic() - began >= 0.3
+
+
+def test_what_comes_after_a_refusal_is_not_taken_for_a_request(served: Served, door: Door) -> None:
+    code = door.department()
+    body = json.dumps(message(code)).encode()
+    send = b"POST /messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    before = door.history(code)
+    answer = spoken(served, b"HELLO\r\n\r\n" + send, send)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert answer.count(b"content-type") == 1
+    assert door.history(code) == before
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,9 @@ from peaceriver.jsontext import encode
 HEAD_TIMEOUT_S = 10.0
 #: From the end of the headers to the end of the body.
 BODY_TIMEOUT_S = 30.0
+#: How long what still comes is thrown away after a refusal: a connection that is closed while there is more to read is
+#: reset, and whoever is still sending would never see the answer (RFC 9112, 9.6).
+LINGER_S = 2.0
 HEAD_BYTES_MAX = 64 * 1024
 CONNECTIONS_MAX = 1_000
 #: So many more, for the other nodes alone: clients must not keep them from each other.
@@ -41,7 +44,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         #: Whether it is one of those that are there for the other nodes.
         self._is_spare = False
-        #: Runs while a head, or a body, is being waited for.
+        self._is_refused = False
+        #: Runs while a head, or a body, is being waited for; or the end, after a refusal.
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
@@ -57,6 +61,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
         if not self._in_body:
             self._head_bytes += len(data)
             data = without_upgrade(data)
@@ -72,6 +78,8 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self._is_refused:
+            return
         self._stop_timer()
         self._in_head, self._in_body, self._head_bytes = False, True, 0
         if self._is_spare and not self.url.startswith(_BETWEEN_NODES):
@@ -80,14 +88,15 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if not self.transport.is_closing():  # of what is refused already nothing is taken in
+        if not self._is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._is_refused:
+            return
         self._stop_timer()
         self._in_body = False
-        if not self.transport.is_closing():
-            super().on_message_complete()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Malformed(f"this is not an HTTP/1.1 request: {msg}"))
@@ -99,6 +108,7 @@ class Connection(HttpToolsProtocol):
 
     def _too_many(self) -> None:
         self._refuse(Unavailable(f"{CONNECTIONS_MAX} connections are open; close some, or try again later"))
+        self.transport.close()  # it does not linger, in a place that others need
 
     def _too_slow(self) -> None:
         if not self._in_body:
@@ -109,16 +119,25 @@ class Connection(HttpToolsProtocol):
             self._refuse(Malformed(f"the body did not arrive within {BODY_TIMEOUT_S:g} s; send it again"))
 
     def _refuse(self, refusal: Refused) -> None:
-        """Answer without asking the application, and close."""
+        """Answer without asking the application, and close, once the other side has, or has had the time to."""
         self._stop_timer()
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
+        self._is_refused = True
         body = encode(refusal.problem())
         self.transport.write(
             b"HTTP/1.1 %d Refused\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
             b"connection: close\r\n\r\n%b" % (refusal.status, len(body), body)
         )
-        self.transport.close()
+        if self.pipeline:  # an answer to an earlier request may still be written
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)
+        self.flow.resume_reading()
+        if self.cycle is not None:
+            self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
+            self.cycle.message_event.set()
 
 
 def without_upgrade(data: bytes) -> bytes:
