@@ -348,7 +348,8 @@ class Client:
                 f"the node at {self.url} takes the connection and says nothing: its process or its machine hangs; "
                 "name another one with --url"
             ) from error
-        except httpx.TransportError as error:
+        # AttributeError: httpcore 1.0 asks a connection that broke off when it was just made for its socket.
+        except (httpx.TransportError, AttributeError) as error:
             raise Unreachable(
                 f"no node answers at {self.url} ({str(error) or type(error).__name__}); "
                 "start one with `peaceriver up`, or name another with --url"

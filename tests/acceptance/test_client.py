@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
 import msgspec
 import pytest
 
@@ -217,6 +218,22 @@ async def test_where_nobody_answers_it_says_so_and_names_the_message() -> None:
             with pytest.raises(Unreachable, match="send it again under this id") as caught:
                 await client.send(message)
             assert caught.value.message_id == str(message.id)
+
+
+async def test_a_connection_that_breaks_off_when_it_was_just_made_is_no_answer(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = anyio.connect_tcp
+
+    async def broken(*where: Any, **how: Any) -> Any:
+        stream = await connect(*where, **how)
+        await stream.aclose()
+        return stream
+
+    monkeypatch.setattr(anyio, "connect_tcp", broken)
+    async with Client(door.url) as client:
+        with pytest.raises(Unreachable, match="send it again under this id"):
+            await client.send(create(100, "A"))
 
 
 async def test_an_answer_of_something_else_is_no_answer() -> None:
