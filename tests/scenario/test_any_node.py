@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from peaceriver.errors import Invalid, OutcomeUnknown, Unavailable
+from peaceriver.errors import Conflict, Invalid, OutcomeUnknown, Unavailable
 from peaceriver.node import routing
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.identity import wall_clock
+from peaceriver.node.peers import Peers
 from peaceriver.query import lists
 from peaceriver.stamp import Stamp
 from tests.scenario.trio import NAMES, Trio, trio, until
@@ -64,30 +65,54 @@ async def test_after_a_fail_over_the_old_leader_confirms_nothing(cluster: Trio) 
     assert (await cluster[old].reading.actor(code, "Order", "1", LATEST))[1].version == 2
 
 
+def lose_next(patch: pytest.MonkeyPatch, peers: Peers, *, arrives: bool, then: Callable[[], object] = list) -> None:
+    """Have the answer to the next messages that a node passes on be lost, after or without their arriving."""
+    post = peers.post
+
+    async def lost(node: str, path: str, body: bytes, **limits: float | None) -> bytes:
+        answer = await post(node, path, body, **limits) if arrives or path != routing.PATH else b""
+        if path != routing.PATH:
+            return answer
+        patch.setattr(peers, "post", post)
+        then()
+        raise TimeoutError
+
+    patch.setattr(peers, "post", lost)
+
+
 async def test_what_may_be_recorded_is_not_told_to_be_refused_for_want_of_room(
     cluster: Trio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = await cluster.department()
     sender = (await cluster.followers(code))[0]
-    peers, message = cluster[sender].replication.peers, create(code, "Order/1", id=uuid4())
-    post = peers.post
-    with monkeypatch.context() as full:
+    message = create(code, "Order/1", id=uuid4())
+    with monkeypatch.context() as patch:
 
-        async def answer_is_lost(node: str, path: str, body: bytes, **limits: float | None) -> bytes:
-            answer = await post(node, path, body, **limits)
-            if path != routing.PATH:
-                return answer
-            full.setattr(peers, "post", post)
+        def fill() -> None:
             for each in cluster.nodes.values():
-                full.setattr(each.room, "free_bytes_min", 2**62)
-            raise TimeoutError
+                patch.setattr(each.room, "free_bytes_min", 2**62)
 
-        full.setattr(peers, "post", answer_is_lost)
+        lose_next(patch, cluster[sender].replication.peers, arrives=True, then=fill)
         (outcome,) = await cluster.send(message, by=sender)
-        assert isinstance(outcome, OutcomeUnknown), outcome
-        assert outcome.message_id == str(message.id)
-        assert "bytes left" in outcome.detail
+    assert isinstance(outcome, OutcomeUnknown), outcome
+    assert outcome.message_id == str(message.id)
+    assert "bytes left" in outcome.detail
     assert (await cluster.receipt(message, by=sender)).duplicate
+
+
+async def test_what_may_be_recorded_is_not_told_to_be_refused_by_whoever_leads_next(
+    cluster: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = await cluster.department()
+    sender = (await cluster.followers(code))[0]
+    message = modify(code, "Order/1", id=uuid4())
+    lose_next(monkeypatch, cluster[sender].replication.peers, arrives=False)
+    (outcome,) = await cluster.send(message, by=sender)
+    assert isinstance(outcome, OutcomeUnknown), outcome
+    assert outcome.message_id == str(message.id)
+    assert "Order/1 does not exist" in outcome.detail
+    (again,) = await cluster.send(message, by=sender)
+    assert isinstance(again, Conflict), again
 
 
 async def test_leadership_is_handed_over_at_any_node(cluster: Trio) -> None:

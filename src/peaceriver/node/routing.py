@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from peaceriver.errors import Busy, DiskFull, LedElsewhere, OutcomeUnknown, PeaceRiverError, Refused, Unavailable
+from peaceriver.errors import LedElsewhere, OutcomeUnknown, PeaceRiverError, Refused, Unavailable
 from peaceriver.limits import LEADER_WAIT_S
 from peaceriver.node.departments import Departments
 from peaceriver.node.peers import Away, NotReached, Peers
@@ -29,8 +29,6 @@ TICK_PATH = "/replication/tick"
 #: What a forwarded message may take longer on its way than its sender waits.
 _ON_THE_WAY_S = 1.0
 _RETRY_PAUSE_S = 0.05
-#: Who refuses for these reasons has not looked whether the message is recorded.
-_UNJUDGED = (Unavailable, DiskFull, Busy)
 
 #: What becomes of proposals that go together, each with an outcome per wish.
 Results: TypeAlias = list[list[Outcome]]
@@ -211,12 +209,15 @@ def _may_be_sent_again(outcomes: list[Outcome] | None) -> bool:
 
 
 def _final(outcomes: list[Outcome], proposal: Proposal, is_uncertain: bool) -> list[Outcome]:
-    """What the sender is told: of a message that may be recorded never that it is not."""
+    """What the sender is told: of a message that may be recorded never that it is not.
+
+    Whoever refuses it after that may lack it, and what it rests on, which are both about to be offered again.
+    """
     final: list[Outcome] = []
     for outcome, wish in zip(outcomes, proposal.wishes, strict=True):
         if isinstance(outcome, Receipt):
             final.append(outcome)
-        elif isinstance(outcome, OutcomeUnknown) or (is_uncertain and isinstance(outcome, _UNJUDGED)):
+        elif is_uncertain or isinstance(outcome, OutcomeUnknown):
             final.append(
                 OutcomeUnknown(
                     f"{outcome.detail}; it may or may not be recorded for good: ask for {wish.id}, or send it again "
