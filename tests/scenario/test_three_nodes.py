@@ -80,11 +80,16 @@ async def test_a_receipt_of_a_clock_that_is_ahead_is_read_where_it_has_not_come_
     await three[leader].shards[code].tick(hour)
     receipt = await three.receipt(create(code, "Order/1"), by=leader)
     assert receipt.stamp.time > hour
+    caused = await three.receipt(create(code, "Order/2", cause=receipt.stamp), by=follower)
+    assert caused.stamp > receipt.stamp
     _, found = await three[follower].reading.actor(code, "Order", "1", Freshness(after=(receipt.stamp,), timeout_s=10))
     assert found.version == 1
     made_up = Stamp(receipt.stamp.time + 1_000_000, code)
     with pytest.raises(Invalid, match="future"):
         await three[follower].reading.actor(code, "Order", "1", Freshness(after=(made_up,), timeout_s=10))
+    (refused,) = await three.send(create(code, "Order/3", cause=made_up), by=follower)
+    assert isinstance(refused, Invalid), refused
+    assert "far in the future" in refused.detail
 
 
 async def test_a_leader_whom_nobody_confirms_does_not_say_that_a_receipt_lies_in_the_future(
@@ -104,6 +109,7 @@ async def test_a_leader_whom_nobody_confirms_does_not_say_that_a_receipt_lies_in
     monkeypatch.setattr(node.latest, "_look", silent)
     with pytest.raises(Unavailable, match=f"{code}.* have no leader that a majority confirms"):
         await node.reading.actor(code, "Order", "1", Freshness(after=(ahead_of_all,), timeout_s=0.5))
+    assert (await node.stamps.find([ahead_of_all], 0.5)).behind == {ahead_of_all}
 
 
 async def test_leaders_are_spread_over_the_nodes(three: Trio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from peaceriver.node.departments import Departments
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.latest import Latest
 from peaceriver.node.receipts import Receipts
-from peaceriver.node.stamps import STAMP_AHEAD_MAX, Stamps
+from peaceriver.node.stamps import Stamps, is_far_ahead
 from peaceriver.postgres import Database, Transaction
 from peaceriver.query.cutoff import AsOf, AtPositions, AtTime, Cutoff, Place
 from peaceriver.shard import journal
@@ -74,10 +74,15 @@ class Cutoffs:
         for code in wanted or ():
             self._shards.at(code)
         deadline = asyncio.get_running_loop().time() + freshness.timeout_s
-        unsure = {each.shard for each in freshness.receipts if self._is_ahead(each)}
+        # A node that leads in its own eyes is no exception: it may have been replaced by one with such a clock.
+        unsure = {
+            each.shard
+            for each in freshness.receipts
+            if is_far_ahead(each, self._shards.at(each.shard, "after").complete_stamp)
+        }
         if freshness.latest:
             unsure |= set(self._shards.data() if wanted is None else wanted)
-        newest = await self._latest.positions(unsure, freshness.timeout_s)
+        newest = await self._latest.positions(unsure, freshness.timeout_s) if unsure else {}
         try:
             async with asyncio.timeout_at(deadline):
                 for code, position in newest.items():
@@ -114,17 +119,9 @@ class Cutoffs:
             case None:
                 return await self._now(self._shards.data() if codes is None else codes)
 
-    def _is_ahead(self, receipt: Stamp) -> bool:
-        """Whether a receipt is of a clock that is far ahead of this node's, or made up: whoever leads can tell.
-
-        A node that leads in its own eyes is no exception: it may have been replaced by one with such a clock.
-        """
-        shard = self._shards.at(receipt.shard, "after")
-        return receipt.time > max(shard.complete_stamp, wall_clock() + STAMP_AHEAD_MAX)
-
     def _check_moment(self, receipt: Stamp) -> None:
         """Raise Invalid for a receipt from the future; this node has by now what was newest when the read began."""
-        if receipt.time > max(self._shards[receipt.shard].tip.stamp, wall_clock() + STAMP_AHEAD_MAX):
+        if is_far_ahead(receipt, self._shards[receipt.shard].tip.stamp):
             raise Invalid(f"after={receipt} lies in the future", errors=(Offence("after", "lies in the future"),))
 
     async def _pass(self, after: Stamp | AtPositions, timeout_s: float) -> None:

@@ -101,9 +101,9 @@ class Node:
             name, self.directory, keepers, self.room, folded=self.overview.folded, lease_s=self.company.lease_s
         )
         self.routing = Routing(name, self.shards, peers, self.room)
-        self.stamps = Stamps(database, self.shards, self.routing.tick)
-        self.receipts = Receipts(database, self.shards, peers)
         self.latest = Latest(name, database, self.shards, keepers, peers)
+        self.stamps = Stamps(database, self.shards, self.routing.tick, self.latest.positions)
+        self.receipts = Receipts(database, self.shards, peers)
         self.cutoffs = Cutoffs(
             database, self.directory, self.shards, self.folders, self.stamps, self.latest, self.receipts
         )

@@ -29,9 +29,9 @@ from peaceriver.limits import (
 )
 from peaceriver.message import Envelope, body_value, offences
 from peaceriver.node.departments import Departments
-from peaceriver.node.identity import new_id, wall_clock
+from peaceriver.node.identity import new_id
 from peaceriver.node.routing import Routing
-from peaceriver.node.stamps import STAMP_AHEAD_MAX, Stamps
+from peaceriver.node.stamps import Stamps, is_far_ahead
 from peaceriver.shard.causes import Cause
 from peaceriver.shard.pending import Kept
 from peaceriver.shard.proposal import Concern, Outcome, Proposal, Wish, kind_of
@@ -285,11 +285,7 @@ class Sending:
                 "message again in a moment, or to another node",
                 errors=(Offence("/cause", "is not known here yet"),),
             )
-        reason = (
-            "lies far in the future"
-            if stamp.time > wall_clock() + STAMP_AHEAD_MAX
-            else "is not the stamp of any record"
-        )
+        reason = "lies far in the future" if is_far_ahead(stamp) else "is not the stamp of any record"
         raise Invalid(f"the cause {stamp} {reason}", errors=(Offence("/cause", reason),))
 
     async def _await_causes(self, wishes: Sequence[Wish], causes: Causes, *, atomic: bool) -> list[Wish]:
