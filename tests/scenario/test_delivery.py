@@ -135,13 +135,14 @@ async def test_a_cause_that_does_not_come_is_a_conflict_after_a_bounded_wait(
 async def test_a_delivery_waits_for_a_cause_that_comes_another_way(world: World) -> None:
     first, second, there = [await world.department() for _ in range(3)]
     delivery = (await world.role(there)).delivery
-    await delivery.stop()
+    # Nothing of the first is taken in for now, whoever wakes it.
+    delivery._pulling[first] = held = asyncio.create_task(asyncio.Event().wait())
     cause = await world.receipt(create(there, "Thing/1", '{"n":1}', sender=first))
     effect = await world.receipt(modify(there, "Thing/1", '{"n":2}', sender=second, cause=cause.stamp))
-    delivery._stopped = False
-    delivery.wake(second)
     await asyncio.sleep(0.1)
     assert await world.of_kind(there, "received") == []
+    held.cancel()
+    del delivery._pulling[first]
     delivery.wake(first)
     await world.delivered(effect, there)
     assert [each.body for each in await world.of_kind(there, "received")] == ['{"n":1}', '{"n":2}']
