@@ -146,8 +146,11 @@ class Cluster:
         ]
         return max(leading)[1] if leading else None
 
-    async def led(self, *, timeout_s: float = _UP_S, codes: Iterable[int] = ()) -> float:
-        """Wait until every node answers and each department is led by somebody; how long that took."""
+    async def led(self, *, timeout_s: float = _UP_S, codes: Iterable[int] = (), everywhere: bool = False) -> float:
+        """Wait until every node answers and each department is led by somebody; how long that took.
+
+        ``everywhere``: and every node has each, so that it takes messages for it.
+        """
         began = time.monotonic()
         wanted = {0, *codes}
         async with asyncio.timeout(timeout_s):
@@ -157,7 +160,8 @@ class Cluster:
                 if len(standings) == len(self.names):
                     codes_known = wanted.union(*standings)
                     led = {code for each in standings for code, shard in each.items() if shard.state == "leader"}
-                    if led >= codes_known:
+                    there = codes_known.intersection(*standings) if everywhere else codes_known
+                    if led >= codes_known == there:
                         return time.monotonic() - began
                 await asyncio.sleep(_LOOK_S)
 

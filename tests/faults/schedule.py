@@ -86,7 +86,7 @@ class Course:
 
     async def open_bank(self) -> None:
         """Give every branch its account."""
-        await self.cluster.led(codes=bank.BRANCHES)
+        await self.cluster.led(codes=bank.BRANCHES, everywhere=True)
         history = History(0)
         client = Client(-1, self.cluster, history, self.span, random.Random(0))
         account = {"actor": "Account/main", "action": "create", "body": {"balance": int(bank.START)}}
@@ -99,7 +99,7 @@ class Course:
         codes = list(range(self.next_code, self.next_code + count))
         self.next_code += count
         await asyncio.gather(*(self._department(code) for code in codes))
-        await self.cluster.led(codes=codes, timeout_s=30)
+        await self.cluster.led(codes=codes, timeout_s=30, everywhere=True)
         return codes
 
     async def _department(self, code: int) -> None:
