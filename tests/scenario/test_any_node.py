@@ -15,9 +15,10 @@ from peaceriver.node import routing
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.peers import Peers
+from peaceriver.node.publishing import Publishing
 from peaceriver.query import lists
 from peaceriver.stamp import Stamp
-from tests.scenario.trio import NAMES, Trio, trio, until
+from tests.scenario.trio import ME, NAMES, Trio, trio, until
 from tests.scenario.words import create, modify
 
 LATEST = Freshness(latest=True, timeout_s=5.0)
@@ -113,6 +114,19 @@ async def test_what_may_be_recorded_is_not_told_to_be_refused_by_whoever_leads_n
     assert "Order/1 does not exist" in outcome.detail
     (again,) = await cluster.send(message, by=sender)
     assert isinstance(again, Conflict), again
+
+
+async def test_a_new_department_takes_messages_at_every_node_once_its_page_is_answered(
+    cluster: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peaceriver.node.publishing._EVERYWHERE_S", 30.0)
+    late, asked = await cluster.followers(0)
+    keeper, code = cluster[late].replication.keepers[0], 900
+    keeper._paused_until = float("inf")  # it pulls nothing for now
+    await asyncio.sleep(0.5)
+    asyncio.get_running_loop().call_later(0.3, setattr, keeper, "_paused_until", float("-inf"))
+    await Publishing(cluster[asked]).department(code, {"name": "New"}, ME)
+    assert (await cluster.receipt(create(code, "Order/1"), by=late)).version == 1
 
 
 async def test_leadership_is_handed_over_at_any_node(cluster: Trio) -> None:

@@ -25,6 +25,7 @@ from peaceriver.shard.trouble import Trouble
 
 PATH = "/replication/standing"
 _ASK_TIMEOUT_S = 1.0
+_AT_ONCE_S = 0.25
 #: So many records are folded in a moment.
 _MOMENT_RECORDS = 2_000
 #: How the fold of the live views is called among a department's marks.
@@ -133,6 +134,11 @@ class Overview:
             list(members.voters),
             list(members.learners),
         )
+
+    async def is_known(self, code: int) -> bool:
+        """Whether every other node that answers at once has its replica of a department, so that it takes messages."""
+        told = await self._peers.ask_all(PATH, framed(None), timeout_s=_AT_ONCE_S)
+        return all(code in unframed(each, NodeStanding)[0].shards for each in told.values())
 
     async def cluster(self, url: str) -> dict[str, Any]:
         """All nodes and all departments, as API.md has it; ``url``: by which this node was asked.

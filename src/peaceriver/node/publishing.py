@@ -27,6 +27,9 @@ from peaceriver.shard.proposal import Receipt
 _TRIES_MAX = 10
 #: How long a change by somebody else may take to be known here.
 _CHANGE_S = 0.2
+#: How long a new department may take to be served at other nodes, and how often to look.
+_EVERYWHERE_S = 1.0
+_LOOK_S = 0.02
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -43,13 +46,22 @@ class Publishing:
         self._node = node
 
     async def department(self, code: int, page: dict[str, Any], sender: Sender) -> Published:
-        """Make or replace a department's page; returns when the department takes messages. Raises Refused."""
+        """Make or replace a department's page; returns when the department takes messages, at any node that answers.
+
+        Whoever is further behind than a moment is not waited for. Raises Refused.
+        """
+        is_new = code not in self._node.directory.departments
         receipt = await self._put(DEPARTMENTS, str(code), page, sender)
         # A page that said the same already may still be on its way to being served.
         await self._node.directory.applied.reached(self._node.shards[CONTROL].complete.value)
         shard = self._node.shards[code]
         while shard.leader is None:
             await shard.turns.passed(shard.turns.value)
+        if is_new:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_EVERYWHERE_S):
+                    while not await self._node.overview.is_known(code):  # noqa: ASYNC110 - others tell nobody of it
+                        await asyncio.sleep(_LOOK_S)
         return Published({"code": code} | page, receipt)
 
     async def node(self, name: str, page: dict[str, Any], sender: Sender) -> Published:
