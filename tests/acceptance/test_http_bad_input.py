@@ -904,10 +904,13 @@ def test_a_head_without_end_is_cut_off(served: Served, lines: int) -> None:
     assert answer.startswith(b"HTTP/1.1 400 "), answer
 
 
+@pytest.mark.parametrize("head_bytes", [4, connection.HEAD_BYTES_MAX])
 def test_whoever_reads_no_refusal_and_sends_on_is_not_listened_to_for_ever(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: Served, monkeypatch: pytest.MonkeyPatch, head_bytes: int
 ) -> None:
     monkeypatch.setattr(connection, "LINGER_S", 0.3)
+    # A head may be malformed and too long, both in what arrives at once: it is refused once.
+    monkeypatch.setattr(connection, "HEAD_BYTES_MAX", head_bytes)
     host, port = served.url.removeprefix("http://").split(":")
     began = time.monotonic()
 

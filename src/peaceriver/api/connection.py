@@ -120,9 +120,9 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refused) -> None:
         """Answer without asking the application, and close, once the other side has, or has had the time to."""
-        self._stop_timer()
         if self._is_refused or self.transport.is_closing():
             return
+        self._stop_timer()
         self._is_refused = True
         body = encode(refusal.problem())
         self.transport.write(
