@@ -82,7 +82,7 @@ class Cutoffs:
         }
         if freshness.latest:
             unsure |= set(self._shards.data() if wanted is None else wanted)
-        newest = await self._latest.positions(unsure, freshness.timeout_s) if unsure else {}
+        newest = await self._latest.positions(unsure, freshness.timeout_s)
         try:
             async with asyncio.timeout_at(deadline):
                 for code, position in newest.items():

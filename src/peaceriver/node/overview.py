@@ -137,16 +137,14 @@ class Overview:
 
     async def is_known(self, code: int) -> bool:
         """Whether every other node that answers at once has its replica of a department, so that it takes messages."""
-        told = await self._peers.ask_all(PATH, framed(None), timeout_s=_AT_ONCE_S)
-        return all(code in unframed(each, NodeStanding)[0].shards for each in told.values())
+        return all(code in each.shards for each in await self._others(_AT_ONCE_S))
 
     async def cluster(self, url: str) -> dict[str, Any]:
         """All nodes and all departments, as API.md has it; ``url``: by which this node was asked.
 
         Nodes that do not answer are not alive.
         """
-        asked = await asyncio.gather(*(self._ask(name) for name in self._peers.names))
-        standings = {each.name: each for each in (self.own(), *asked) if each is not None}
+        standings = {each.name: each for each in (self.own(), *await self._others(_ASK_TIMEOUT_S))}
         standings[self._name].url = url
         names = sorted({self._name, *self._peers.names})
         return {
@@ -163,9 +161,14 @@ class Overview:
         shards = {} if standing is None or standing.why is not None else standing.shards
         return {code for code, each in shards.items() if each.position - each.folded <= _MOMENT_RECORDS}
 
-    async def _ask(self, name: str) -> NodeStanding | None:
+    async def _others(self, timeout_s: float) -> list[NodeStanding]:
+        """What the other nodes say of themselves that answer in time."""
+        asked = await asyncio.gather(*(self._ask(name, timeout_s) for name in self._peers.names))
+        return [each for each in asked if each is not None]
+
+    async def _ask(self, name: str, timeout_s: float = _ASK_TIMEOUT_S) -> NodeStanding | None:
         try:
-            answer = await self._peers.post(name, PATH, framed(None), timeout_s=_ASK_TIMEOUT_S)
+            answer = await self._peers.post(name, PATH, framed(None), timeout_s=timeout_s)
             return unframed(answer, NodeStanding)[0]
         except (*Away, Unavailable):
             return None  # which is the answer: it is not alive

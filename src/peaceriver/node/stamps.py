@@ -87,8 +87,7 @@ class Stamps:
         far = {each for each in stamps if is_far_ahead(each, self._shards[each.shard].complete_stamp)}
         try:
             async with asyncio.timeout_at(deadline):
-                if far:
-                    await self._level({each.shard for each in far}, deadline)
+                await self._level({each.shard for each in far}, deadline)
                 for each in stamps - far:
                     # A stamp that is ahead of the clock may be made up: no department is dragged there for it.
                     patience_s = max(FOLD_WAIT_S, (each.time - wall_clock()) / _SECOND)
