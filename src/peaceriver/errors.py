@@ -15,6 +15,7 @@
     |   |   +-- KeptElsewhere   503  another node keeps the draft
     |   |   +-- Behind          503  this node's replica is not as far as was asked
     |   |   +-- Withheld        503  this node's copy is damaged there: it is not shown before it is repaired
+    |   |   +-- TooSlow         503  a query took longer than it may
     |   +-- DiskFull            507  below the free-space floor
     |   +-- RuleFailed          500  a rule could not act on a record; the problem of an exception, never an answer
     +-- OutcomeUnknown          504  the time ran out after the append: ask again with the message id
@@ -176,6 +177,12 @@ class Withheld(Unavailable):
     """What was asked for is damaged on this node, or may be: it is not served from here before it is repaired."""
 
     slug, title = "withheld", "This node's copy is damaged there"
+
+
+class TooSlow(Unavailable):
+    """A query took longer than it may, and was ended: ask for less, or give it more time."""
+
+    slug, title = "too-slow", "The query took too long"
 
 
 class DiskFull(Refused):

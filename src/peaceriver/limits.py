@@ -139,3 +139,18 @@ REPAIR_ROUNDS_MAX = 5
 REPAIR_BYTES_MAX = 256 * 1024 * 1024
 #: How long it may take to write the journal of a department anew without what the server cannot read.
 WRITE_ANEW_TIMEOUT_S = 3600.0
+#: A query's text, its words, and how deep it may be nested.
+QUERY_BYTES_MAX = 64 * 1024
+QUERY_TOKENS_MAX = 10_000
+QUERY_DEPTH_MAX = 64
+#: How long a query may take, unless it says otherwise; the wait for what it wants to see is part of that.
+QUERY_TIMEOUT_S = 30.0
+#: How long a streamed answer may take, however slowly it is read.
+STREAM_TIMEOUT_S = 600.0
+#: Rows of an answer that is given as a whole, and of one that is streamed.
+QUERY_ROWS_MAX = 10_000
+STREAM_ROWS_MAX = 100_000_000
+#: Rows that a streamed answer reads at a time: what is in memory.
+QUERY_PREFETCH_ROWS = 500
+#: Statements that a node remembers as PostgreSQL understood them.
+QUERY_PLANS_MAX = 500

@@ -8,12 +8,14 @@ from importlib import resources
 from typing import Any
 
 from peaceriver.errors import StartFailed
-from peaceriver.postgres import DATABASE, OWNER, RUNNER, DatabaseError, Transaction, connect, quoted
+from peaceriver.postgres import DATABASE, OWNER, READER, RUNNER, DatabaseError, Transaction, connect, quoted
 
-_MAY_LET_DROP = """
-    select rolsuper and not has_parameter_privilege($1, 'zero_damaged_pages', 'set')
-    from pg_roles where rolname = current_user
+_MAY_LET_SET = """
+    select rolsuper and not has_parameter_privilege($1, $2, 'set') from pg_roles where rolname = current_user
 """
+#: What only a superuser may let others set, and whom. A journal is written anew without pages that cannot be read; and
+#: what queries gather on disk is bounded.
+_SET_BY = (("zero_damaged_pages", OWNER), ("temp_file_limit", READER))
 
 
 async def prepare(admin: Mapping[str, Any], *, database: str | None = DATABASE) -> None:
@@ -23,18 +25,19 @@ async def prepare(admin: Mapping[str, Any], *, database: str | None = DATABASE) 
     """
     connection = await connect(admin)
     try:
-        for role in (OWNER, RUNNER):
+        for role, attribute in ((OWNER, "login"), (RUNNER, "login"), (READER, "nologin")):
             if not await connection.fetchval("select 1 from pg_roles where rolname = $1", role):
-                await connection.execute(f"create role {role} login")
+                await connection.execute(f"create role {role} {attribute}")
+        await connection.execute(f"grant {READER} to {RUNNER}")
         if database is not None and not await connection.fetchval(
             "select 1 from pg_database where datname = $1", database
         ):
             await connection.execute(
                 f"create database {quoted(database)} owner {OWNER} template template0 encoding 'UTF8'"
             )
-        # A journal is written anew without pages that cannot be read; only a superuser may let others do that.
-        if await connection.fetchval(_MAY_LET_DROP, OWNER):
-            await connection.execute(f"grant set on parameter zero_damaged_pages to {OWNER}")
+        for parameter, role in _SET_BY:
+            if await connection.fetchval(_MAY_LET_SET, role, parameter):
+                await connection.execute(f"grant set on parameter {parameter} to {role}")
     except DatabaseError as error:
         raise StartFailed(f"the roles or the database cannot be made: {error}") from error
     finally:

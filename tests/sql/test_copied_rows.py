@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from peaceriver import postgres
 from peaceriver.embedded import Server
 from peaceriver.errors import Damaged
 from peaceriver.limits import PULL_RECORDS_MAX
@@ -29,6 +28,7 @@ from peaceriver.postgres import (
     copy_in,
     copy_rows_in,
     quoted,
+    statements,
 )
 from peaceriver.record import COLUMNS, Record, chained, from_row
 from peaceriver.shard.journal import insert_rows, rows_after, sql
@@ -236,7 +236,7 @@ async def test_an_answer_that_is_not_wanted_leaves_the_connection_usable(here: T
 
 
 async def test_a_copy_that_takes_too_long_is_given_up(here: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "COMMAND_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(statements, "COMMAND_TIMEOUT_S", 0.1)
 
     async def take(piece: bytes) -> None:
         pass

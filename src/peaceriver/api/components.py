@@ -201,6 +201,29 @@ COMPONENTS: dict[str, Shape] = {
         }
     ),
     "Health": _ANY_OBJECT,
+    "Query": _object(
+        {"sql": _TEXT},
+        {
+            "variables": _ANY_OBJECT,
+            "types": {"type": "object", "additionalProperties": _TEXT},
+            "as_of": _TEXT,
+            "after": _TEXT,
+            "read": {"enum": ["local", "latest"]},
+            "timeout": _DURATION,
+            "shards": {"type": "array", "items": _CODE},
+            "allow_partial": _FLAG,
+        },
+    )
+    | {"additionalProperties": False},
+    "Table": _object(
+        {
+            "cutoff": _of("Cutoff"),
+            "columns": {"type": "array", "items": _TEXT},
+            "types": {"type": "array", "items": _TEXT},
+            "rows": {"type": "array", "items": {"type": "array"}},
+        },
+        {"missing": {"type": "array", "items": _ANY_OBJECT}},
+    ),
 }
 
 #: Of a path, in braces, and of a query: what each means.
@@ -225,6 +248,11 @@ PARAMETERS: dict[str, tuple[str, Shape]] = {
     "limit": ("How many at most", {"type": "integer", "minimum": 1, "maximum": PAGE_RECORDS_MAX}),
     "offset": ("How many to leave out", {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX}),
     "wait": (f"How long to wait for the first record; at most {TIMEOUT_MAX_S:g}s", _DURATION),
+    "shards": (
+        "The departments that are asked, as 100,110; all by default",
+        {"type": "string", "pattern": r"^\d+(,\d+)*$"},
+    ),
+    "allow_partial": ("Leave out departments that cannot answer, and name them", _FLAG),
     "state": ("Which exceptions", {"enum": ["all", *get_args(Resolution)]}),
 }
 HEADERS: dict[str, tuple[str, Shape]] = {

@@ -14,6 +14,7 @@ from peaceriver.api.asked import Asked
 from peaceriver.api.components import COMPONENTS, HEADERS, PARAMETERS
 from peaceriver.api.context import Context
 from peaceriver.api.operations import Operation
+from peaceriver.api.tables import CSV, LINES
 from peaceriver.directory.pages import Department
 from peaceriver.model import Model
 from peaceriver.schema import Schema, subschemas
@@ -101,6 +102,8 @@ def _answer(operation: Operation, model: str | None) -> dict[str, Any]:
     if model is not None and operation.answer == "Actor":
         schema = {"allOf": [schema, {"type": "object", "properties": {"document": _model(model)}}]}
     content = {operation.media: {"schema": schema}}
+    if operation.tables:
+        content |= {each: {"schema": {"type": "string"}} for each in (CSV, LINES)}
     if "Last-Event-ID" in operation.headers:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return {"description": operation.summary, "content": content}

@@ -28,3 +28,5 @@ class Operation:
     #: Besides ``status``: statuses that are no errors either.
     statuses: tuple[int, ...] = ()
     media: str = "application/json"
+    #: Whether it answers with a table, which comes as CSV or as one object a line as well.
+    tables: bool = False

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from urllib.parse import parse_qsl
 
 from peaceriver.errors import Invalid, Malformed, Offence
-from peaceriver.limits import READ_TIMEOUT_S, TIMEOUT_MAX_S
+from peaceriver.limits import CODE_MAX, READ_TIMEOUT_S, TIMEOUT_MAX_S
 from peaceriver.message import moment
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.query.cutoff import AtPositions, parse, parse_after
@@ -26,6 +26,7 @@ PARAMETERS_MAX = 100
 _REMEMBERED_BYTES_MAX = 200
 
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s)?", re.ASCII)
+_CODES = re.compile(r"\d{1,10}(,\d{1,10})*", re.ASCII)
 _CONCERNS: tuple[Concern, ...] = ("quorum", "local", "all")
 
 
@@ -81,6 +82,15 @@ class Parameters:
         if text not in choices:
             raise _unfit(name, f"must be one of {', '.join(choices)}")
         return text
+
+    def codes(self, name: str) -> tuple[int, ...] | None:
+        """Sharding codes such as 100,110; raises Invalid."""
+        text = self._values.get(name)
+        if text is None:
+            return None
+        if not _CODES.fullmatch(text) or any(int(each) > CODE_MAX for each in text.split(",")):
+            raise _unfit(name, "must be sharding codes such as 100,110")
+        return tuple(dict.fromkeys(map(int, text.split(","))))
 
     def moment(self, name: str) -> datetime | None:
         """An RFC 3339 time; raises Invalid."""

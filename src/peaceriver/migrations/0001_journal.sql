@@ -518,6 +518,8 @@ grant select, insert, update, delete
 -- Views live in a schema of their own, which the running role owns the content of: it makes and rebuilds them.
 create schema view;
 grant usage, create on schema view to peaceriver_runner;
+-- What somebody's query runs as reads views (each is granted when it is made), and may do nothing else.
+grant usage on schema view to peaceriver_reader;
 revoke create on schema public from public;
 create sequence view.number;
 grant usage on sequence view.number to peaceriver_runner;

@@ -32,6 +32,7 @@ from peaceriver.node.overview import Overview
 from peaceriver.node.pending import Pending
 from peaceriver.node.progress import Progress
 from peaceriver.node.pulse import Pulse
+from peaceriver.node.querying import Querying
 from peaceriver.node.reading import Reading
 from peaceriver.node.receipts import Receipts
 from peaceriver.node.repairing import Repairing
@@ -112,6 +113,7 @@ class Node:
         self.offering = Offering(self.shards, keepers, self.pending, self.routing, self.sending)
         self.spooling = Spooling(self.sending, self.pending, self.offering.wake)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
+        self.querying = Querying(database, self.directory, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.spooling, peers)
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending, self.room)
         progress = Progress(database, self.directory, self.shards, self.agents)

@@ -18,7 +18,7 @@ import msgspec
 from peaceriver import jsontext
 from peaceriver.message import moment
 from peaceriver.model import Column, Model
-from peaceriver.postgres import Row, Statements, Transaction, copy_in, quoted
+from peaceriver.postgres import READER, Row, Statements, Transaction, copy_in, quoted
 from peaceriver.shard.journal import UNREAD, ActorState, Documents
 
 sql = Statements("peaceriver.shard", "views")
@@ -141,6 +141,7 @@ async def create(tx: Transaction, actor_type: str, model: Model | None) -> ViewT
         f"create table {table.relation} ({', '.join(declared)}, primary key (actor_shard, actor_id, actor_from)) "
         "with (fillfactor = 80)"
     )
+    await tx.execute(f"grant select on {table.relation} to {READER}")
     return table
 
 

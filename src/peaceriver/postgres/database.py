@@ -1,67 +1,22 @@
-"""PostgreSQL, and the only module that imports its driver: pools and named statements.
+"""A node's database: its connections, what each kind of them may do, and what can go wrong with them.
 
-A ``Transaction`` comes in as an argument wherever a shard is touched; few places begin one. Statements live in
-``sql/*.sql`` files under a name, with a line that says why, and take named parameters (``:shard``), which are bound,
-never glued.
+A ``Transaction`` comes in as an argument wherever a shard is touched; few places begin one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import resources
-from typing import Any, Protocol, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 from asyncpg import protocol
 from asyncpg.pgproto import pgproto
 
-from peaceriver.errors import StartFailed
-
-#: One row, by column name.
-Row: TypeAlias = Mapping[str, Any]
-
-
-class Transaction(Protocol):
-    """A connection on which a transaction may be open; whoever gets one as an argument neither begins nor ends it."""
-
-    async def fetch(self, query: str, *values: Any) -> list[Row]: ...
-    async def fetchrow(self, query: str, *values: Any) -> Row | None: ...
-    async def fetchval(self, query: str, *values: Any) -> Any: ...
-    async def execute(
-        self,
-        query: str,
-        *values: Any,
-        timeout: float | None = None,  # noqa: ASYNC109 - the driver's own
-    ) -> str: ...
-    async def copy_records_to_table(
-        self, table: str, *, schema_name: str, columns: Sequence[str], records: Iterable[Sequence[Any]]
-    ) -> str: ...
-    async def copy_from_query(
-        self,
-        query: str,
-        *values: Any,
-        output: Callable[[bytes], Awaitable[None]],
-        format: str,
-        timeout: object,  # noqa: ASYNC109 - the driver's own
-    ) -> str: ...
-    async def copy_to_table(
-        self,
-        table: str,
-        *,
-        source: AsyncIterable[bytes],
-        format: str,
-        timeout: object = None,  # noqa: ASYNC109 - the driver's own
-    ) -> str: ...
-    def cursor(self, query: str, *values: Any, prefetch: int) -> AsyncIterable[Row]: ...
-    def transaction(
-        self, *, isolation: str | None = None, readonly: bool = False
-    ) -> AbstractAsyncContextManager[object]: ...
-    async def close(self) -> None: ...
-
+from peaceriver.errors import Refused, StartFailed
+from peaceriver.postgres.statements import COMMAND_TIMEOUT_S, Transaction
 
 #: The database is away or cut the connection: what was under way may or may not have happened.
 ConnectionLost = (
@@ -86,87 +41,37 @@ PageCorrupted = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
 #: A UUID of 16 bytes as the driver makes them: a ``uuid.UUID``, but made, hashed and written many times faster.
 uuid_of: Callable[[bytes], UUID] = pgproto.UUID
 
+#: A statement took longer than it may.
+StatementTimeout = asyncpg.QueryCanceledError
+
 OWNER = "peaceriver_owner"
 RUNNER = "peaceriver_runner"
+#: What somebody's query runs as: it may read views, and nothing else.
+READER = "peaceriver_reader"
 DATABASE = "peaceriver"
 #: Connections of one node, whatever the number of its departments.
 WORK_CONNECTIONS_MAX = 12
 READER_CONNECTIONS_MAX = 8
+QUERY_CONNECTIONS_MAX = 6
+#: What a query finds, whatever the database says: the same answer on every node, and no way to write anything. What it
+#: sorts and gathers on disk is bounded where the server lets us.
+_QUERY_SETTINGS = {
+    "role": READER,
+    "default_transaction_read_only": "on",
+    "search_path": "pg_catalog",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "iso_8601",
+    "standard_conforming_strings": "on",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "jit": "off",
+}
+_QUERY_DISK = {"temp_file_limit": "2GB"}
+_MAY_BOUND = "select has_parameter_privilege(rolname, 'temp_file_limit', 'set') from pg_roles where rolname = $1"
 #: Connections that were not needed for so long are given up, but for one: with a hundred departments each one's backend
 #: holds some 30 MB of plans and catalogue.
 CONNECTION_IDLE_S = 10.0
-#: Of a COPY it is ours to keep: the driver would start a task for every piece, which takes as long as the piece does.
-COMMAND_TIMEOUT_S = 60.0
-
-_NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
-_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
-
-
-class Statement:
-    """One named SQL statement with named parameters."""
-
-    __slots__ = ("name", "parameters", "text")
-
-    def __init__(self, name: str, source: str) -> None:
-        code = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith("--"))
-        parameters: list[str] = []
-
-        def numbered(match: re.Match[str]) -> str:
-            if match[1] not in parameters:
-                parameters.append(match[1])
-            return f"${parameters.index(match[1]) + 1}"
-
-        self.name = name
-        self.text = _PARAMETER.sub(numbered, code).strip().rstrip(";")
-        self.parameters = tuple(parameters)
-
-    def bound(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the order of the statement's parameters."""
-        assert values.keys() == set(self.parameters), f"{self.name} takes {self.parameters}, not {tuple(values)}"
-        return [values[name] for name in self.parameters]
-
-    async def rows(self, tx: Transaction, **values: Any) -> list[Row]:
-        return await tx.fetch(self.text, *self.bound(values))
-
-    async def row(self, tx: Transaction, **values: Any) -> Row | None:
-        return await tx.fetchrow(self.text, *self.bound(values))
-
-    async def value(self, tx: Transaction, **values: Any) -> Any:
-        return await tx.fetchval(self.text, *self.bound(values))
-
-    async def run(self, tx: Transaction, **values: Any) -> None:
-        await tx.execute(self.text, *self.bound(values))
-
-    async def run_long(self, tx: Transaction, timeout_s: float, **values: Any) -> None:
-        """The same for one that may take long; raises TimeoutError where it takes longer, and may have done it."""
-        await tx.execute(self.text, *self.bound(values), timeout=timeout_s)
-
-    async def copy_out(self, tx: Transaction, into: Callable[[bytes], Awaitable[None]], **values: Any) -> None:
-        """COPY the statement's rows out, binary: ``into`` gets the bytes in pieces that end anywhere.
-
-        The next piece is read when ``into`` is done with the last one, so memory does not grow with the answer. Raises
-        TimeoutError where not all of it is over within ``COMMAND_TIMEOUT_S``. COPY takes no parameters: the driver has
-        the server quote each value as a literal and puts it into the statement's text.
-        """
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            await tx.copy_from_query(
-                self.text, *self.bound(values), output=into, format="binary", timeout=protocol.NO_TIMEOUT
-            )
-
-
-class Statements:
-    """The statements of one ``.sql`` file, as attributes."""
-
-    def __init__(self, package: str, name: str) -> None:
-        source = resources.files(package).joinpath("sql", f"{name}.sql").read_text("utf-8")
-        pieces = _NAME.split(source)[1:]
-        self._statements = {each: Statement(each, text) for each, text in zip(pieces[::2], pieces[1::2], strict=True)}
-
-    def __getattr__(self, name: str) -> Statement:
-        try:
-            return self._statements[name]
-        except KeyError:
-            raise AttributeError(name) from None
 
 
 class _Connections:
@@ -249,10 +154,11 @@ class Database:
     Readers have connections of their own, so that no load of theirs holds up an append, nor the other way round.
     """
 
-    def __init__(self, work: _Connections, readers: _Connections, pulse: _Connections) -> None:
+    def __init__(self, work: _Connections, readers: _Connections, pulse: _Connections, queries: _Connections) -> None:
         self._work = work
         self._readers = readers
         self._pulse = pulse
+        self._queries = queries
 
     @classmethod
     async def open(cls, connection: Mapping[str, Any]) -> Database:
@@ -261,7 +167,10 @@ class Database:
             work = await _pool(connection, WORK_CONNECTIONS_MAX)
             readers = await _pool(connection, READER_CONNECTIONS_MAX)
             pulse = await _pool(connection, 1)
-            opened = cls(_Connections(work), _Connections(readers), _Connections(pulse))
+            async with work.acquire() as first:
+                may_bound = await first.fetchval(_MAY_BOUND, READER)
+            queries = await _query_pool(connection, _QUERY_DISK if may_bound else {})
+            opened = cls(*map(_Connections, (work, readers, pulse, queries)))
             async with opened.connection(), opened.reading():
                 return opened
         except (*Unreachable, asyncpg.PostgresError) as error:
@@ -274,7 +183,7 @@ class Database:
 
     def tell_corrupted(self, corrupted: Callable[[], None]) -> None:
         """Call somebody whenever the server could not read something of its own, whoever asked for it."""
-        self._work.corrupted = self._readers.corrupted = corrupted
+        self._work.corrupted = self._readers.corrupted = self._queries.corrupted = corrupted
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Transaction]:
@@ -303,12 +212,38 @@ class Database:
         ):
             yield connection
 
+    @asynccontextmanager
+    async def querying(self, timeout_s: float) -> AsyncIterator[Transaction]:
+        """A read-only transaction for somebody's query, under a role that may read views and nothing else.
+
+        Every statement sees the same snapshot, and is ended by the server after so long (StatementTimeout).
+        """
+        async with self._queries.use() as connection:
+            try:
+                await connection.execute(
+                    "begin isolation level repeatable read read only;"
+                    f" set local statement_timeout = {max(1, int(timeout_s * 1000))}"
+                )
+                yield connection
+                await connection.execute("commit")
+            except (asyncpg.PostgresError, Refused):
+                await connection.execute("rollback")
+                raise
+            except BaseException:
+                # A statement may be under way still: with the connection it ends.
+                connection.terminate()
+                raise
+
     async def close(self) -> None:
-        for each in (self._work, self._readers, self._pulse):
+        for each in (self._work, self._readers, self._pulse, self._queries):
             each.close()
 
 
-async def _pool(connection: Mapping[str, Any], connections_max: int) -> asyncpg.Pool:
+async def _pool(
+    connection: Mapping[str, Any],
+    connections_max: int,
+    init: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
+) -> asyncpg.Pool:
     return await asyncpg.create_pool(
         **connection,
         # None that the driver would keep up by itself: while the server is away it fails at that, over and over.
@@ -316,7 +251,19 @@ async def _pool(connection: Mapping[str, Any], connections_max: int) -> asyncpg.
         max_size=connections_max,
         command_timeout=COMMAND_TIMEOUT_S,
         reset=_nothing_to_reset,
+        init=init,
     )
+
+
+async def _query_pool(connection: Mapping[str, Any], settings: Mapping[str, str]) -> asyncpg.Pool:
+    given: Mapping[str, str] = connection.get("server_settings", {})
+    wanted = {**connection, "server_settings": {**given, **_QUERY_SETTINGS, **settings}}
+    return await _pool(wanted, QUERY_CONNECTIONS_MAX, _intervals_as_text)
+
+
+async def _intervals_as_text(connection: asyncpg.Connection) -> None:
+    """The driver's interval knows no months; as text (ISO 8601) nothing is lost."""
+    await connection.set_type_codec("interval", schema="pg_catalog", encoder=str, decoder=str, format="text")
 
 
 async def _nothing_to_reset(connection: asyncpg.Connection) -> None:

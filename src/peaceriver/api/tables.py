@@ -1,0 +1,131 @@
+"""Answers of queries: one JSON object, or as streams CSV (RFC 4180) or one JSON object a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from peaceriver.api import answers
+from peaceriver.api.asked import Asked
+from peaceriver.jsontext import encode
+from peaceriver.limits import STREAM_ROWS_MAX
+from peaceriver.node.querying import Answer, Answering, Column, Missing, Querying, Question
+from peaceriver.query.cutoff import Cutoff
+from peaceriver.query.values import public
+
+CSV, LINES = "text/csv", "application/x-ndjson"
+#: Headers of a streamed answer: its cutoff, as ``as_of`` takes it, and its greatest stamp.
+CUTOFF, STAMP, MISSING = "Peaceriver-Cutoff", "Peaceriver-Stamp", "Peaceriver-Missing"
+_QUOTED = re.compile(r'[",\r\n]')
+
+
+async def answered(
+    querying: Querying,
+    question: Question,
+    asked: Asked,
+    *,
+    variables: Mapping[str, Any],
+    kinds: Mapping[str, str],
+) -> Response:
+    """The answer to a question with its host variables, in the form that is asked for; raises what ``open`` does."""
+    question = msgspec.structs.replace(question, variables=variables, kinds=kinds)
+    for media in (LINES, CSV):
+        if asked.accepts(media):
+            return await _streamed(querying, msgspec.structs.replace(question, rows_max=STREAM_ROWS_MAX), media)
+    return answers.answered(shown(await querying.ask(question)))
+
+
+def shown(answer: Answer) -> dict[str, Any]:
+    """A whole answer as JSON has it."""
+    kinds = [each.kind for each in answer.columns]
+    told: dict[str, Any] = {
+        "cutoff": answer.cutoff.public(),
+        "columns": [each.name for each in answer.columns],
+        "types": kinds,
+        "rows": [[public(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in answer.rows],
+    }
+    if answer.missing:
+        told["missing"] = [_missing(each) for each in answer.missing]
+    return told
+
+
+def _missing(missing: Missing) -> dict[str, Any]:
+    problem = missing.refusal.problem()
+    return {"shard": missing.shard, **{name: problem[name] for name in ("type", "title", "detail")}}
+
+
+async def _streamed(querying: Querying, question: Question, media: str) -> Response:
+    """A stream: what goes wrong before the first part is a problem, and what does later breaks the connection off."""
+    stack = AsyncExitStack()
+    answering = await stack.enter_async_context(querying.open(question))
+    try:
+        first = await anext(answering.parts)
+    except BaseException as error:
+        await stack.__aexit__(type(error), error, error.__traceback__)
+        raise
+    return StreamingResponse(
+        _lines(stack, answering, first, media), 200, heads(answering.cutoff, answering.missing), media
+    )
+
+
+async def _lines(
+    stack: AsyncExitStack, answering: Answering, first: Sequence[tuple[Any, ...]], media: str
+) -> AsyncIterator[bytes]:
+    write = _as_csv if media == CSV else _as_lines
+    async with stack:
+        if media == CSV:
+            yield (",".join(_cell(each.name) for each in answering.columns) + "\r\n").encode()
+        yield write(answering.columns, first)
+        async for part in answering.parts:
+            yield write(answering.columns, part)
+
+
+def heads(cutoff: Cutoff, missing: Iterable[Missing]) -> dict[str, str]:
+    """What the head of an answer says of its cutoff."""
+    told = {CUTOFF: cutoff.vector()}
+    stamp = cutoff.public()["stamp"]
+    if stamp is not None:
+        told[STAMP] = stamp
+    absent = ",".join(str(each.shard) for each in missing)
+    return told | ({MISSING: absent} if absent else {})
+
+
+def _as_csv(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> bytes:
+    kinds = [each.kind for each in columns]
+    return "".join(
+        ",".join(_cell(public(value, kind)) for value, kind in zip(row, kinds, strict=True)) + "\r\n" for row in rows
+    ).encode()
+
+
+def _cell(value: Any) -> str:
+    """A value in CSV: null is nothing, text that is empty or has a comma, a quote or a line's end is quoted."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else encode(value).decode()
+    return '"' + text.replace('"', '""') + '"' if text == "" or _QUOTED.search(text) else text
+
+
+def _as_lines(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> bytes:
+    names, kinds = distinct([each.name for each in columns]), [each.kind for each in columns]
+    return b"".join(
+        encode({name: public(value, kind) for name, value, kind in zip(names, row, kinds, strict=True)}) + b"\n"
+        for row in rows
+    )
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names of columns as keys of an object: where two are alike, the second one is called name_2."""
+    found: list[str] = []
+    for name in names:
+        number = 1
+        unlike = name
+        while unlike in found:
+            number += 1
+            unlike = f"{name}_{number}"
+        found.append(unlike)
+    return found

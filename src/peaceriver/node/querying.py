@@ -1,0 +1,287 @@
+"""Querying: a checked statement, one cutoff for all departments that it is asked of, and the rows there.
+
+A node holds its departments in one database, so a query across them is one statement in one snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import msgspec
+
+from peaceriver.directory.directory import Directory
+from peaceriver.directory.pages import BUILT_IN
+from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused, TooLarge, TooSlow, Unavailable
+from peaceriver.limits import QUERY_PLANS_MAX, QUERY_PREFETCH_ROWS, QUERY_ROWS_MAX, QUERY_TIMEOUT_S, STREAM_TIMEOUT_S
+from peaceriver.node.cutoffs import Cutoffs, Freshness
+from peaceriver.node.departments import Departments
+from peaceriver.postgres import (
+    Database,
+    DatabaseError,
+    StatementTimeout,
+    Transaction,
+)
+from peaceriver.query import values
+from peaceriver.query.cutoff import Cutoff
+from peaceriver.query.guard import Checked, checked
+from peaceriver.query.statement import Relation, Statement, kinds_of, resolved, stated
+from peaceriver.shard.view_tables import SQL_TYPES, columns_of
+from peaceriver.shard.views import Views
+
+#: What PostgreSQL says of a statement that is wrong, by the class of its code: the data, the syntax, a limit.
+_ASKERS_FAULT = ("0A", "21", "22", "42", "54")
+#: How much longer than the server the node itself waits for a statement's end.
+_MARGIN_S = 1.0
+#: Of its own limits, which a query may run into: out of memory, or of the room that it may sort in.
+_TOO_MUCH = ("53200", "53400")
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A query as it is asked."""
+
+    sql: str
+    #: Values of its host variables: what JSON says, or Python values.
+    variables: Mapping[str, Any] = {}
+    #: Declared types of host variables; without one, PostgreSQL says what it must be.
+    kinds: Mapping[str, str] = {}
+    #: The departments; None stands for all data departments.
+    shards: tuple[int, ...] | None = None
+    freshness: Freshness = Freshness()
+    #: How long all of it may take.
+    timeout_s: float = QUERY_TIMEOUT_S
+    #: The most rows that are wanted.
+    rows_max: int = QUERY_ROWS_MAX
+    #: Whether departments that cannot answer are left out, and named, instead of failing the query.
+    allow_partial: bool = False
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of an answer: its name, and PostgreSQL's name of its type."""
+
+    name: str
+    kind: str
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A department that is not in an answer, and why."""
+
+    shard: int
+    refusal: Refused
+
+
+class Answering(msgspec.Struct, frozen=True):
+    """An answer whose rows are still to come."""
+
+    cutoff: Cutoff
+    columns: tuple[Column, ...]
+    missing: tuple[Missing, ...]
+    #: Parts of them, in order, as values of the driver's.
+    parts: AsyncIterator[Sequence[tuple[Any, ...]]]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer with all its rows."""
+
+    cutoff: Cutoff
+    columns: tuple[Column, ...]
+    rows: list[tuple[Any, ...]]
+    missing: tuple[Missing, ...] = ()
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """A statement as PostgreSQL understood it."""
+
+    statement: Statement
+    #: Types of the host variables.
+    kinds: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+#: What a plan depends on: the text, what its models stand for, whether one department is asked, declared types.
+_Key: TypeAlias = tuple[str, tuple[tuple[tuple[str, bool], Relation], ...], bool, tuple[tuple[str, str], ...]]
+
+
+class Querying:
+    """What can be asked of a node in SQL."""
+
+    def __init__(
+        self, database: Database, directory: Directory, views: Views, cutoffs: Cutoffs, shards: Departments
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._views = views
+        self._cutoffs = cutoffs
+        self._shards = shards
+        self._plans: OrderedDict[_Key, _Plan] = OrderedDict()
+
+    async def ask(self, question: Question) -> Answer:
+        """All rows at once. Raises Invalid, TooLarge where they are more than ``rows_max``, and what ``open`` does."""
+        async with self.open(question, whole=True) as answering:
+            rows = [row async for part in answering.parts for row in part]
+        if len(rows) > question.rows_max:
+            raise TooLarge(
+                f"the answer has more than {question.rows_max:,} rows: add a LIMIT, narrow it, or have it streamed "
+                "(Accept: application/x-ndjson or text/csv)"
+            )
+        return Answer(answering.cutoff, answering.columns, rows, answering.missing)
+
+    @asynccontextmanager
+    async def open(self, question: Question, *, whole: bool = False) -> AsyncIterator[Answering]:
+        """An answer whose rows are read while the block lasts, in parts; memory does not grow with them.
+
+        ``whole``: they are few and are read at once, up to one more than ``rows_max``. Raises Invalid for what cannot
+        be asked, TooSlow, Conflict, Unavailable and Withheld where a department cannot answer in time.
+        """
+        query = checked(question.sql)
+        kinds = kinds_of(question.kinds)
+        _check_variables(query, question.variables)
+        types = resolved(query, self.models)
+        try:
+            async with asyncio.timeout(question.timeout_s + _MARGIN_S) as deadline:
+                cutoff, missing = await self._cutoff(question)
+                self._check_views(cutoff, types.values())
+                relations = {name: self._relation(actor_type) for name, actor_type in types.items()}
+                left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
+                async with self._database.querying(left_s) as tx:
+                    key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
+                    plan = self._plans.get(key) or await self._planned(tx, query, key)
+                    given = _given(plan, cutoff, question)
+                    parts = _whole(tx, plan, given) if whole else _parts(tx, plan, given)
+                    if not whole:
+                        deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
+                    yield Answering(cutoff, plan.columns, missing, parts)
+        except TimeoutError:
+            raise _too_slow(question) from None
+        except StatementTimeout:
+            raise _too_slow(question) from None
+        except DatabaseError as error:
+            refusal = _explained(error)
+            if refusal is None:
+                raise
+            raise refusal from error
+
+    @property
+    def models(self) -> list[str]:
+        """What a query may name: every type that has a model, or actors."""
+        return sorted({*self._directory.models, *self._views.tables}.difference(BUILT_IN))
+
+    def relation(self, actor_type: str) -> Relation:
+        """What a type's name stands for; raises NotFound."""
+        if actor_type not in self.models:
+            raise NotFound(f"there is no model {actor_type}")
+        return self._relation(actor_type)
+
+    def _relation(self, actor_type: str) -> Relation:
+        table = self._views.tables.get(actor_type)
+        columns = columns_of(self._directory.newest(actor_type)) if table is None else table.columns
+        typed = tuple((each.name, SQL_TYPES[each.kind].partition(" ")[0]) for each in columns)
+        return Relation(None if table is None else table.relation, typed)
+
+    # --- where it is cut
+
+    async def _cutoff(self, question: Question) -> tuple[Cutoff, tuple[Missing, ...]]:
+        """The cutoff of all departments; of those that can answer, where that is allowed."""
+        try:
+            return await self._cutoffs.resolve(question.shards, question.freshness), ()
+        except (Conflict, Unavailable):
+            if not question.allow_partial:
+                raise
+        codes = self._shards.data() if question.shards is None else sorted(set(question.shards))
+        found = await asyncio.gather(*(self._alone(code, question.freshness) for code in codes))
+        missing = tuple(Missing(code, why) for code, why in zip(codes, found, strict=True) if why is not None)
+        left = [code for code, why in zip(codes, found, strict=True) if why is None]
+        return await self._cutoffs.resolve(left, question.freshness), missing
+
+    async def _alone(self, code: int, freshness: Freshness) -> Refused | None:
+        """Why a department cannot answer; None where it can."""
+        try:
+            await self._cutoffs.resolve([code], freshness)
+        except (Conflict, Unavailable) as refusal:
+            return refusal
+        return None
+
+    def _check_views(self, cutoff: Cutoff, types: Any) -> None:
+        for code in cutoff.places:
+            for actor_type in types:
+                self._shards[code].damage.check_view(actor_type)
+
+    # --- how it is run
+
+    async def _planned(self, tx: Transaction, query: Checked, key: _Key) -> _Plan:
+        """The statement as PostgreSQL understands it; remembered, for the same is asked again and again."""
+        _, relations, single, kinds = key
+        statement = stated(query, dict(relations), single=single, kinds=dict(kinds))
+        prepared = await tx.prepare(statement.text)
+        first = 3 if statement.is_cut else 1
+        attributes = prepared.get_attributes()
+        shown = attributes[: len(attributes) - statement.hidden]
+        plan = _Plan(
+            statement,
+            tuple(each.name for each in prepared.get_parameters()[first:]),
+            tuple(Column(each.name, each.type.name) for each in shown),
+        )
+        self._plans[key] = plan
+        if len(self._plans) > QUERY_PLANS_MAX:
+            self._plans.popitem(last=False)  # the oldest; what is asked often is soon there again
+        return plan
+
+
+def _given(plan: _Plan, cutoff: Cutoff, question: Question) -> list[Any]:
+    """The values of a statement's parameters."""
+    given: list[Any] = []
+    if plan.statement.is_cut:
+        codes, times = list(cutoff.places), [each.time for each in cutoff.places.values()]
+        given += [codes[0], times[0]] if len(codes) == 1 else [codes, times]
+    given.append(question.rows_max + 1)
+    named = zip(plan.statement.variables, plan.kinds, strict=True)
+    return given + [values.bound(name, question.variables[name], kind) for name, kind in named]
+
+
+async def _whole(tx: Transaction, plan: _Plan, given: list[Any]) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
+    width = len(plan.columns)
+    yield [tuple(row.values())[:width] for row in await tx.fetch(plan.statement.text, *given)]
+
+
+async def _parts(tx: Transaction, plan: _Plan, given: list[Any]) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
+    width = len(plan.columns)
+    part: list[tuple[Any, ...]] = []
+    async for row in tx.cursor(plan.statement.text, *given, prefetch=QUERY_PREFETCH_ROWS):
+        part.append(tuple(row.values())[:width])
+        if len(part) >= QUERY_PREFETCH_ROWS:
+            yield part
+            part = []
+    yield part
+
+
+def _check_variables(query: Checked, given: Mapping[str, Any]) -> None:
+    missing = [name for name in query.variables if name not in given]
+    unknown = [name for name in given if name not in query.variables]
+    errors = [Offence(f"/variables/{name}", "is needed and not given") for name in missing]
+    errors += [Offence(f"/variables/{name[:63]}", "is not in the query") for name in unknown]
+    if errors:
+        raise Invalid(
+            "; ".join(f"the host variable {each.pointer.rpartition('/')[2]} {each.detail}" for each in errors),
+            errors=tuple(errors),
+        )
+
+
+def _too_slow(question: Question) -> TooSlow:
+    return TooSlow(
+        f"the query took longer than {question.timeout_s:g} s and was ended; narrow it, or give it more time (timeout)"
+    )
+
+
+def _explained(error: Any) -> Refused | None:
+    """What PostgreSQL says of a statement, as a refusal; None where the statement is not to blame."""
+    code: str = error.sqlstate or ""
+    if code in _TOO_MUCH:
+        detail = "the query needs more room to sort and gather than it may have; narrow it"
+    elif code[:2] in _ASKERS_FAULT:
+        detail = f"{str(error).partition(chr(10))[0]}{f' ({error.hint})' if error.hint else ''}"
+    else:
+        return None
+    return Invalid(f"the query cannot be answered: {detail}", errors=(Offence("/sql", detail),))

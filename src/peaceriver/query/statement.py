@@ -1,0 +1,180 @@
+"""Statements as they run: every model in every scope stands for its rows at the cutoff, and for nothing else. Pure.
+
+The cutoff comes in as host variables of our own, so a statement is made once and runs at every cutoff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+from sqlglot import exp, parse_one
+
+from peaceriver.errors import Invalid, Offence
+from peaceriver.query.dialect import Dialect, written
+from peaceriver.query.guard import Checked, refused
+from peaceriver.query.repeatable import made_repeatable
+
+#: Host variables of a declared kind; also as arrays of them.
+Kind: TypeAlias = Literal["text", "integer", "numeric", "boolean", "timestamptz", "date", "uuid"]
+KINDS: Mapping[str, str] = {
+    "text": "text",
+    "integer": "bigint",
+    "numeric": "numeric",
+    "boolean": "boolean",
+    "timestamptz": "timestamptz",
+    "date": "date",
+    "uuid": "uuid",
+}
+
+#: The system's columns of every model: what each is in a view's row ``v``.
+SYSTEM: Mapping[str, str] = {
+    "actor_id": "v.actor_id",
+    "actor_shard": "v.actor_shard",
+    "actor_version": "v.actor_version",
+    "actor_status": "v.actor_status",
+    "actor_stamp": """(lpad(to_hex(v.actor_from), 20, '0') || '.' || v.actor_shard) COLLATE "C\"""",
+    "document": "v.document",
+}
+_SYSTEM_TYPES: Mapping[str, str] = {
+    "actor_id": "text",
+    "actor_shard": "integer",
+    "actor_version": "integer",
+    "actor_status": "text",
+    "actor_stamp": "text",
+    "document": "json",
+}
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """What a model's name stands for."""
+
+    #: The view's table as SQL names it, quoted; None where nothing was recorded of the type yet.
+    table: str | None
+    #: Its declared columns: the name, and the type.
+    columns: tuple[tuple[str, str], ...]
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """A statement with numbered parameters: the cutoff's (``CUT``) where any model is in it, the limit, variables."""
+
+    text: str
+    #: Whether its first two parameters are the cutoff: shards and logical times, or one of each.
+    is_cut: bool
+    #: Host variables after the limit, in order.
+    variables: tuple[str, ...]
+    #: Columns at the end that are for the order only.
+    hidden: int
+
+
+def stated(
+    query: Checked, relations: Mapping[tuple[str, bool], Relation], *, single: bool, kinds: Mapping[str, str]
+) -> Statement:
+    """The statement that runs for a checked query.
+
+    ``single``: at the cutoff of one shard ($1: its code, $2: the logical time there), else of several (arrays). The
+    parameter after them is how many rows are wanted. ``kinds``: declared types of host variables, as SQL has them.
+    Raises Invalid for what cannot be made repeatable.
+    """
+    tree, hidden = made_repeatable(query.tree.copy())
+    is_cut = bool(query.models)
+    # Those within others first: what replaces a table takes along what is joined to it in parentheses.
+    for table in reversed([each for each in tree.find_all(exp.Table) if _is_model(each)]):
+        relation = relations[table.name, not table.this.meta.get("unquoted", False)]
+        table.replace(_rows(table, relation, single=single))
+    first = 3 if is_cut else 1
+    _limit(tree, first)
+    number = {name: first + place for place, name in enumerate(query.variables, 1)}
+    for each in list(tree.find_all(exp.Placeholder)):
+        parameter = exp.Parameter(this=exp.Literal.number(number[each.name]))
+        kind = kinds.get(each.name)
+        cast = None if kind is None else exp.Cast(this=parameter, to=exp.DataType.build(kind, dialect=Dialect))
+        each.replace(cast or parameter)
+    return Statement(written(tree), is_cut, query.variables, hidden)
+
+
+def _is_model(table: exp.Table) -> bool:
+    return isinstance(table.this, exp.Identifier) and not table.meta.get("own")
+
+
+def _rows(table: exp.Table, relation: Relation, *, single: bool) -> exp.Subquery:
+    """What stands in a model's place, under the name that it has there."""
+    alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
+    rows: exp.Expr = parse_one(rows_at_cutoff(relation, single=single), dialect=Dialect)
+    subquery = exp.Subquery(this=rows, alias=alias.copy())
+    for name in ("joins", "laterals"):
+        if table.args.get(name):
+            subquery.set(name, [each.copy() for each in table.args[name]])
+    return subquery
+
+
+def rows_at_cutoff(relation: Relation, *, single: bool) -> str:
+    """The SELECT of a view's rows that were valid at the cutoff, each shard's at its own logical time."""
+    if relation.table is None:
+        columns = [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in _SYSTEM_TYPES.items()]
+        columns += [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in relation.columns]
+        cut = (
+            "$1::integer IS NULL AND $2::bigint IS NULL" if single else "$1::integer[] IS NULL AND $2::bigint[] IS NULL"
+        )
+        return f"SELECT {', '.join(columns)} WHERE FALSE AND {cut}"
+    columns = [f"{value} AS {name}" for name, value in SYSTEM.items()]
+    columns += [f"v.{_quoted(name)}" for name, _ in relation.columns]
+    chosen = f"SELECT {', '.join(columns)} FROM {relation.table} AS v"
+    if single:
+        return f"{chosen} WHERE v.actor_shard = $1 AND v.actor_from <= $2 AND v.actor_until > $2"
+    return (
+        f"{chosen} JOIN unnest($1::integer[], $2::bigint[]) AS cut(shard, time) ON cut.shard = v.actor_shard"
+        " WHERE v.actor_from <= cut.time AND v.actor_until > cut.time"
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _limit(tree: exp.Select, number: int) -> None:
+    """No more rows than are wanted: those of the statement's own limit, or fewer."""
+    most: exp.Expr = exp.Cast(
+        this=exp.Parameter(this=exp.Literal.number(number)), to=exp.DataType.build("bigint", dialect=Dialect)
+    )
+    limit = tree.args.get("limit")
+    given = None if limit is None else limit.args.get("count" if isinstance(limit, exp.Fetch) else "expression")
+    if isinstance(limit, exp.Fetch) and given is None:
+        given = exp.Literal.number(1)
+    if given is not None and not isinstance(given, exp.Var):
+        most = exp.Anonymous(this="LEAST", expressions=[given.copy(), most])
+    tree.set("limit", exp.Limit(expression=most))
+
+
+def kinds_of(variables: Mapping[str, str]) -> dict[str, str]:
+    """SQL's types for declared kinds of host variables; raises Invalid for one that is not known."""
+    kinds: dict[str, str] = {}
+    for name, kind in variables.items():
+        bare = kind.removesuffix("[]")
+        if bare not in KINDS:
+            detail = (
+                f"{kind[:40]!r} is no type of a host variable; there are {', '.join(KINDS)}, and arrays such as text[]"
+            )
+            raise Invalid(f"variable {name}: {detail}", errors=(Offence(f"/variables/{name}", detail),))
+        kinds[name] = KINDS[bare] + kind[len(bare) :]
+    return kinds
+
+
+def resolved(query: Checked, known: Iterable[str]) -> dict[tuple[str, bool], str]:
+    """The actor type of each model that a query names: the very name, or without quotes the only one like it.
+
+    Raises Invalid, with what there is, for a name that is no model.
+    """
+    known = list(known)
+    found: dict[tuple[str, bool], str] = {}
+    for name, is_quoted in query.models:
+        alike = [each for each in known if each.lower() == name.lower()]
+        if name in known:
+            found[name, is_quoted] = name
+        elif not is_quoted and len(alike) == 1:
+            found[name, is_quoted] = alike[0]
+        else:
+            advice = f"; did you mean {_quoted(alike[0])}?" if alike else "; GET /directory/models lists them"
+            raise refused(f"there is no model {_quoted(name[:63])}{advice}")
+    return found
