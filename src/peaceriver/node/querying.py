@@ -28,6 +28,7 @@ from peaceriver.postgres import (
 from peaceriver.query import values
 from peaceriver.query.cutoff import Cutoff
 from peaceriver.query.guard import Checked, checked
+from peaceriver.query.named import View
 from peaceriver.query.statement import Relation, Statement, kinds_of, resolved, stated
 from peaceriver.shard.view_tables import SQL_TYPES, columns_of
 from peaceriver.shard.views import Views
@@ -139,10 +140,11 @@ class Querying:
         query = checked(question.sql)
         kinds = kinds_of(question.kinds)
         _check_variables(query, question.variables)
-        types = resolved(query, self.models)
         try:
             async with asyncio.timeout(question.timeout_s + _MARGIN_S) as deadline:
                 cutoff, missing = await self._cutoff(question)
+                # After the wait for the cutoff: a type that is new may be known only then.
+                types = resolved(query, self.models)
                 self._check_views(cutoff, types.values())
                 relations = {name: self._relation(actor_type) for name, actor_type in types.items()}
                 left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
@@ -163,6 +165,27 @@ class Querying:
             if refusal is None:
                 raise
             raise refusal from error
+
+    async def check(self, view: View) -> tuple[Column, ...]:
+        """The columns that a view answers with; raises Invalid where it cannot be asked."""
+        query, kinds = checked(view.sql), kinds_of(view.kinds)
+        types = resolved(query, self.models)
+        relations = tuple((name, self._relation(actor_type)) for name, actor_type in types.items())
+        try:
+            async with self._database.querying(QUERY_TIMEOUT_S) as tx:
+                return (await self._planned(tx, query, (view.sql, relations, True, tuple(kinds.items())))).columns
+        except DatabaseError as error:
+            refusal = _explained(error)
+            if refusal is None:
+                raise
+            raise refusal from error
+
+    def view(self, name: str) -> View:
+        """A named view; raises NotFound."""
+        page = self._directory.views.get(name)
+        if page is None or not page.active:
+            raise NotFound(f"there is no view {name[:80]!r}; GET /views lists those that there are")
+        return page.view
 
     @property
     def models(self) -> list[str]:
