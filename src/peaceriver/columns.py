@@ -211,9 +211,7 @@ def table_of(cls: type[Actor]) -> TableClause:
     Raises ``TypeError`` for an annotation that no document can hold.
     """
     made = _tables.get(cls)
-    if made is None:
-        made = _tables[cls] = _table(cls.__name__, cls)
-    return made
+    return made if made is not None else _tables.setdefault(cls, _table(cls.__name__, cls))
 
 
 def _table(name: str, struct: type) -> TableClause:
@@ -234,7 +232,7 @@ def _type(kind: ColumnKind, field: inspect.Type) -> AnyType:
             return Whole()
         case [inspect.FloatType()]:
             return Exact(asdecimal=False)
-        case [inspect.LiteralType()] if kind == "numeric":
+        case [inspect.LiteralType() | inspect.EnumType()] if kind == "numeric":
             return Whole()
         case [inspect.EnumType(cls=cls)] if kind == "text":
             return Named(cls)

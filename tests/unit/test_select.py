@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy import select as plain_select
 from sqlalchemy.dialects.postgresql import JSONB
 
-from peaceriver import bindparam, col, func, select
+from peaceriver import bindparam, col, func, jsontext, select
 from peaceriver.errors import Invalid
 from peaceriver.query.select import Question, compiled, declared
 from tests.queries import NOON, Colour, Order, statements
@@ -69,6 +69,7 @@ def test_every_name_in_the_text_has_a_value(name: str, statement: Any, given: di
     question = compiled(statement, given)
     assert all(f":{each}" in question.sql for each in question.variables)
     assert "POSTCOMPILE" not in question.sql
+    assert jsontext.write(question.variables)
 
 
 def test_a_made_up_name_is_never_a_host_variables() -> None:
@@ -110,6 +111,25 @@ def test_a_variable_that_cannot_be_is_named(
         compiled(statement, variables)
     assert caught.value.errors[0].pointer == pointer
     assert caught.value.errors[0].detail.startswith(detail)
+
+
+def test_an_offence_is_named_once() -> None:
+    twice = select(Order.total).where(
+        col(Order.customer) == bindparam("x"), col(Order.total) > bindparam("x"), literal("a") == bindparam("y")
+    )
+    with pytest.raises(Invalid) as caught:
+        compiled(twice, {"z": 1})
+    assert sorted(each.pointer for each in caught.value.errors) == ["/variables/x", "/variables/y", "/variables/z"]
+
+
+def test_a_member_of_an_enum_is_its_value() -> None:
+    statement = select(Order.total).where(
+        col(Order.colour) == Colour.RED, col(Order.state) == Colour.BLUE, col(Order.state).in_([Colour.RED])
+    )
+    assert sorted(compiled(statement, {}).variables.values()) == ["blue", "red", "red"]
+    assert one_line(declared(statement)[0]).endswith(
+        "colour = 'red'::TEXT AND \"Order\".state = 'blue'::TEXT AND \"Order\".state IN ('red')"
+    )
 
 
 @pytest.mark.parametrize(

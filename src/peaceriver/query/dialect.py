@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql.base import PGCompiler, PGTypeCompiler
 from sqlalchemy.dialects.postgresql.json import JSONPATH, JSONPathType
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BindParameter, Cast, ClauseElement
-from sqlalchemy.types import JSON, Integer, Numeric, String, Text, TypeEngine
+from sqlalchemy.types import JSON, Enum, Integer, Numeric, String, Text, TypeEngine
 
 from peaceriver.columns import Whole
 from peaceriver.query.values import literal
@@ -51,6 +51,8 @@ class StatementCompiler(PGCompiler):
         self._equal: dict[tuple[Any, ...], BindParameter[Any]] = {}
         self._made_up = 0
         super().__init__(_DIALECT, statement, compile_kwargs={"literal_binds": literal_binds})
+        # Those that only writing comes upon.
+        self.hosts = {**{each.key: each for each in self.bind_names if not each.unique}, **self.hosts}
 
     @property
     def given(self) -> Mapping[str, Any]:
@@ -113,6 +115,7 @@ class _Dialect(PGDialect_asyncpg):
     type_compiler_cls = _Types
     colspecs = {  # noqa: RUF012 - SQLAlchemy declares it so
         **PGDialect_asyncpg.colspecs,
+        Enum: _AnyText,
         JSON.JSONPathType: _JsonPath,
         JSONPATH: JSONPATH,
         String: _AnyText,

@@ -143,19 +143,17 @@ def compiled(statement: Any, variables: Mapping[str, Any]) -> Question:
     """
     compiler = _compiler(statement, literal_binds=False)
     given = {**compiler.given, **variables}
-    offences = [
-        Offence(jsontext.pointer("variables", name), "is no variable of the statement")
-        for name in sorted(variables.keys() - compiler.hosts.keys())
-    ]
+    unfit = dict.fromkeys(sorted(variables.keys() - compiler.hosts.keys()), "is no variable of the statement")
     values: dict[str, Any] = {}
     for bind, name in compiler.bind_names.items():
         try:
             values[name] = _value(bind, name, given)
         except Unfit as error:
-            offences.append(Offence(jsontext.pointer("variables", name), str(error)))
-    if offences:
-        said = "; ".join(f"{each.pointer} {each.detail}" for each in offences)
-        raise Invalid(f"The statement cannot be asked with these variables: {said}.", errors=tuple(offences))
+            unfit[name] = str(error)
+    if unfit:
+        errors = jsontext.offences((("variables", name), detail) for name, detail in unfit.items())
+        said = "; ".join(f"{each.pointer} {each.detail}" for each in errors)
+        raise Invalid(f"The statement cannot be asked with these variables: {said}.", errors=errors)
     asked = compiler.construct_expanded_state(values, escape_names=False)
     readers = tuple(reader_of(each.type) for each in compiler._result_columns)
     return Question(asked.statement, dict(asked.parameters), readers)
