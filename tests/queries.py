@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal
@@ -13,9 +13,11 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     Integer,
+    Interval,
     Numeric,
     String,
     Text,
+    Time,
     and_,
     any_,
     between,
@@ -142,6 +144,9 @@ def _plain() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     yield "concatenated", select(col(Order.customer) + " & " + col(Order.state)), {}
     yield "collated", select(Order.customer).order_by(col(Order.customer).collate("POSIX")), {}
     yield "an array", select(array([col(Order.customer), "x"]), array([1, 2]), array([], type_=Text)), {}
+    some = array([1, 2, 3])
+    yield "parts of an array", select(some[2], some[1:2], some[bindparam("a", type_=Integer) : 3]), {"a": 2}
+    yield "names to quote", select(col(Order.total).label('a:b "c" %d'), func.upper("ä:x").label("select")), {}
     yield "values", _values(), {}
     yield "a series", select(func.generate_series(1, 3).table_valued("n").render_derived().c.n), {}
     yield "unnested", select(func.unnest(array(["a", "b"])).column_valued("x")), {}
@@ -182,6 +187,14 @@ def _conditions() -> Iterator[tuple[str, Any, dict[str, Any]]]:
         ("similar", customer.op("similar to")("(A|E)%"), {}),
         ("a year", extract("year", col(Order.at)) == 2026, {}),
         ("cut to a day", func.date_trunc("day", col(Order.at)) == func.date_trunc("day", NOON), {}),
+        ("a day later", col(Order.at) + timedelta(days=1, seconds=0.5) > NOON, {}),
+        ("an hour before", col(Order.at) - bindparam("ago", type_=Interval) < NOON, {"ago": timedelta(hours=1)}),
+        ("a time of day", cast(col(Order.at), Time) != time(12, 30), {}),
+        ("not before", func.coalesce(Order.at, NOON) >= NOON, {}),
+        ("any of a query", customer == any_(select(Customer.name).scalar_subquery()), {}),
+        ("a pair", tuple_(customer, total) > tuple_("Ada", 1), {}),
+        ("replaced", col(Order.customer).regexp_replace("[a-c]", "\\\\&:x", flags="gi") != "%(x)s", {}),
+        ("much", total.in_(list(range(200))), {}),
         ("a variable twice", and_(customer >= bindparam("x"), col(Order.state) > bindparam("x")), {"x": "A"}),
         ("named like a value", and_(customer == bindparam("total_1"), total > 1), {"total_1": "Ada"}),
     ):  # fmt: skip
@@ -204,6 +217,11 @@ def _documents() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     )
     line = func.json_array_elements(Order.lines).table_valued("value", joins_implicitly=True).alias("line")
     yield "each line", select(Order.actor_id, line.c.value.op("->>")("sku")).select_from(Order).join(line, true()), {}
+    yield "a JSONB member", select(document["delivery"]["city"].astext, document["lines"][0]), {}
+    yield "a JSONB path", select(document["delivery", "city"]), {}
+    yield "a JSON number", select(Order.document["lines", 0, "price"].as_integer(), Order.document["x"].as_string()), {}
+    yield "every member", select(func.jsonb_object_keys(document).column_valued("word")).select_from(Order), {}
+    yield "without a member", select(document.op("-")("lines"), document.concat({"a": "it's"})), {}
     yield "made", select(func.json_build_object("who", Order.customer, "n", col(Order.parts))), {}
 
 

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.postgresql.base import PGCompiler, PGTypeCompiler
 from sqlalchemy.dialects.postgresql.json import JSONPATH, JSONPathType
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BindParameter, Cast, ClauseElement
-from sqlalchemy.types import JSON, Enum, Integer, Numeric, String, Text, TypeEngine
+from sqlalchemy.types import JSON, Enum, Integer, Numeric, String, Text, Time, TypeEngine
 
 from peaceriver.columns import Whole
 from peaceriver.query.values import literal
@@ -86,6 +87,16 @@ class StatementCompiler(PGCompiler):
     def render_literal_value(self, value: Any, type_: TypeEngine[Any]) -> str:
         return literal(value, type_)
 
+    def render_bind_cast(self, type_: TypeEngine[Any], dbapi_type: TypeEngine[Any], sqltext: str) -> Any:
+        with_type: Any = super().render_bind_cast
+        # JSON has no durations and no times of day: such a value comes as text.
+        as_it_comes = f"{sqltext}::TEXT" if isinstance(dbapi_type, INTERVAL | Time) else sqltext
+        return with_type(type_, dbapi_type, as_it_comes)
+
+    def visit_slice(self, element: Any, **how: Any) -> str:
+        """With spaces: the colons of a type and of a variable would run into the one in the middle."""
+        return f"{self.process(element.start, **how)} : {self.process(element.stop, **how)}"
+
     def _truncate_bindparam(self, bindparam: BindParameter[Any]) -> str:
         if bindparam not in self.bind_names:
             name = self._name_of(bindparam) if bindparam.unique else bindparam.key
@@ -113,6 +124,8 @@ class StatementCompiler(PGCompiler):
 
 class _Dialect(PGDialect_asyncpg):
     type_compiler_cls = _Types
+    #: JSON and JSONB are written alike, with arrows.
+    _supports_jsonb_subscripting = False
     colspecs = {  # noqa: RUF012 - SQLAlchemy declares it so
         **PGDialect_asyncpg.colspecs,
         Enum: _AnyText,

@@ -160,7 +160,7 @@ def compiled(statement: Any, variables: Mapping[str, Any]) -> Question:
 
 
 def declared(statement: Any) -> tuple[str, tuple[str, ...]]:
-    """The statement as text for a named view, and the host variables that have no value, in the order of the text.
+    """The statement as text for a named view, and the names of the host variables that have no value, each once.
 
     Values that the statement itself has are literals in the text. Raises ``Invalid`` for what is no SELECT, for a value
     that no literal can say, and for a variable that is a list to look into: its text depends on the value.
