@@ -27,8 +27,8 @@ from peaceriver import jsontext
 from peaceriver.actor import Actor
 from peaceriver.columns import Relation
 from peaceriver.errors import Invalid, Offence
-from peaceriver.query.dialect import StatementCompiler
-from peaceriver.query.values import Reader, Unfit, bound, reader_of
+from peaceriver.query.compiler import StatementCompiler
+from peaceriver.query.literals import Reader, Unfit, bound, reader_of
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 

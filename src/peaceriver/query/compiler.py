@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import BindParameter, Cast, ClauseElement
 from sqlalchemy.types import JSON, Enum, Integer, Numeric, String, Text, Time, TypeEngine
 
 from peaceriver.columns import Whole
-from peaceriver.query.values import literal
+from peaceriver.query.literals import literal
 
 _UNFIT_FOR_A_NAME = re.compile(r"[^A-Za-z0-9_]+")
 
