@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from peaceriver.columns import aliased, col, relation
     from peaceriver.query.select import select
+    from peaceriver.query.view import view
 else:
 
     def __getattr__(name: str) -> Any:
@@ -40,6 +41,7 @@ _FROM = {
     "func": "sqlalchemy",
     "relation": "peaceriver.columns",
     "select": "peaceriver.query.select",
+    "view": "peaceriver.query.view",
 }
 
 __all__ = [
@@ -64,4 +66,5 @@ __all__ = [
     "relation",
     "rule",
     "select",
+    "view",
 ]

@@ -14,7 +14,7 @@ from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.jsontext import encode
 from peaceriver.limits import STREAM_ROWS_MAX
-from peaceriver.node.querying import Answer, Answering, Column, Missing, Querying, Question
+from peaceriver.node.querying import Answering, Column, Missing, Querying, Question
 from peaceriver.query.cutoff import Cutoff
 from peaceriver.query.values import public
 
@@ -37,26 +37,7 @@ async def answered(
     for media in (LINES, CSV):
         if asked.accepts(media):
             return await _streamed(querying, msgspec.structs.replace(question, rows_max=STREAM_ROWS_MAX), media)
-    return answers.answered(shown(await querying.ask(question)))
-
-
-def shown(answer: Answer) -> dict[str, Any]:
-    """A whole answer as JSON has it."""
-    kinds = [each.kind for each in answer.columns]
-    told: dict[str, Any] = {
-        "cutoff": answer.cutoff.public(),
-        "columns": [each.name for each in answer.columns],
-        "types": kinds,
-        "rows": [[public(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in answer.rows],
-    }
-    if answer.missing:
-        told["missing"] = [_missing(each) for each in answer.missing]
-    return told
-
-
-def _missing(missing: Missing) -> dict[str, Any]:
-    problem = missing.refusal.problem()
-    return {"shard": missing.shard, **{name: problem[name] for name in ("type", "title", "detail")}}
+    return answers.answered((await querying.ask(question)).public())
 
 
 async def _streamed(querying: Querying, question: Question, media: str) -> Response:

@@ -73,6 +73,11 @@ class Missing(msgspec.Struct, frozen=True):
     shard: int
     refusal: Refused
 
+    def public(self) -> dict[str, Any]:
+        """The department, and the problem, as JSON has it."""
+        problem = self.refusal.problem()
+        return {"shard": self.shard, **{name: problem[name] for name in ("type", "title", "detail")}}
+
 
 class Answering(msgspec.Struct, frozen=True):
     """An answer whose rows are still to come."""
@@ -91,6 +96,17 @@ class Answer(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
     rows: list[tuple[Any, ...]]
     missing: tuple[Missing, ...] = ()
+
+    def public(self) -> dict[str, Any]:
+        """The answer as JSON has it."""
+        kinds = [each.kind for each in self.columns]
+        told: dict[str, Any] = {
+            "cutoff": self.cutoff.public(),
+            "columns": [each.name for each in self.columns],
+            "types": kinds,
+            "rows": [[values.public(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in self.rows],
+        }
+        return told | ({"missing": [each.public() for each in self.missing]} if self.missing else {})
 
 
 class _Plan(msgspec.Struct, frozen=True):
