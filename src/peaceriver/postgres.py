@@ -78,6 +78,13 @@ Unreachable = (*ConnectionLost, *ServerGone)
 UniqueViolation = asyncpg.UniqueViolationError
 DatabaseError = asyncpg.PostgresError
 DatabaseDiskFull = asyncpg.DiskFullError
+#: What a statement cannot be computed for, or is not made for: a division by zero, say, or a column that is gone.
+Uncomputable = (
+    asyncpg.DataError,
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.FeatureNotSupportedError,
+)
 #: Class XX: what the server reads from its disk is not what it wrote there: a page does not fit its checksum, say.
 DatabaseCorrupted = asyncpg.InternalServerError
 #: Those of them that are about a page, and not about what two transactions did to each other, say.
