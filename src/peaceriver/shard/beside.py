@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+
 from peaceriver.errors import Invalid
 from peaceriver.postgres import Transaction
 from peaceriver.query.kept import Kept
@@ -12,6 +14,8 @@ from peaceriver.shard import kept_tables
 from peaceriver.shard.kept_tables import Lost, Touched
 from peaceriver.shard.kept_text import KeptTable
 from peaceriver.shard.view_tables import ViewTable
+
+log = structlog.get_logger()
 
 
 class Beside:
@@ -61,5 +65,6 @@ class Beside:
         for table in self.kept:
             await kept_tables.switch(tx, table)
         for each in self._lost.values():
+            log.warning("a view is not kept any more", view=each.kept.name, reason=each.reason)
             await kept_tables.lose(tx, each)
         return list(self._lost.values())

@@ -114,8 +114,9 @@ async def shape(tx: Transaction, kept: Kept, view: ViewTable) -> Shape:
     by_argument = dict(zip(kept.arguments, found.arguments, strict=True))
     taken = {"sum": kept_text.NUMBERS, "avg": kept_text.NUMBERS, "min": kept_text.ORDERED, "max": kept_text.ORDERED}
     for each in kept.aggregates:
-        if each.function in taken and by_argument[each.argument or ""] not in taken[each.function]:
-            raise _unfit(kept, f"{each.name} has no {each.function}: it is of the type {by_argument[each.argument or '']}")
+        kind = by_argument.get(each.argument or "", "")
+        if each.function in taken and kind not in taken[each.function]:
+            raise _unfit(kept, f"{each.name} is the {each.function} of what is of the type {kind}")
     if condition != "boolean":
         raise _unfit(kept, f"its condition is of the type {condition}")
     return found
@@ -246,5 +247,5 @@ async def or_lost(tx: Transaction, table: KeptTable, lost: dict[str, Lost]) -> A
 
 
 async def differences(tx: Transaction, table: KeptTable, view: ViewTable, shard: int) -> list[Row]:
-    """Groups of a shard that are not what the view makes of them: as they are kept (``side``), and as they should be."""
+    """Groups of a shard that are not what the view makes of them: as kept (``side``), and as the view has them."""
     return await tx.fetch(kept_text.differences(table, view), shard)

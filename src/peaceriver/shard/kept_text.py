@@ -3,9 +3,10 @@
 A group of a shard is one row: the expressions that it is grouped by (``key_0``), how many actors it has (``n``), and
 the parts that its answers are made of (``sum_0``). It is found by the hash of its keys, which always fits an index.
 
-What is given out is canonical: the same for the same actors, however it came about. Numbers have no trailing zeros,
-an average is the quotient of the sum without them, floating point counts as the numeric that PostgreSQL makes of it,
-text is compared by its bytes, and groups come in the order of their keys.
+What is given out is canonical: the same for the same actors, however it came about. Sums carry the digits of all that
+was ever added to them, so numbers are given without trailing zeros, and an average is the quotient of such a sum, with
+four decimals at least. Floating point counts as the numeric that PostgreSQL makes of it, text is compared by its bytes,
+and groups come in the order of their keys.
 """
 
 from __future__ import annotations
@@ -386,7 +387,8 @@ def _output(aggregate: Aggregate, n: str, parts: dict[Part, str], kinds: dict[st
         case "sum":
             return f"case when {count} > 0 then trim_scale({parts[Part('sum', argument)]}) end"
         case "avg":
-            total = f"trim_scale({parts[Part('sum', argument)]})"
-            return f"case when {count} > 0 then trim_scale({total} / {count}) end"
+            # A quotient has as many digits as its operands at least: some, where there were none.
+            total = f"trim_scale({parts[Part('sum', argument)]}) + 0.0000"
+            return f"case when {count} > 0 then trim_scale(({total}) / {count}) end"
         case "min" | "max":
             return _canonical(parts[Part(aggregate.function, argument)], kinds[argument])

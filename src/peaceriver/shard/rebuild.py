@@ -107,17 +107,18 @@ async def _catch_up(
 
 async def fold_again(database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]) -> None:
     """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged."""
-    async with folder.still, database.transaction() as tx:
+    async with views.rebuilding, folder.still:
         folder.check_journal()
         table, wanted = views.tables[actor_type], sorted(ids)
-        for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
-            some = wanted[start : start + _ACTORS_AT_A_TIME]
-            await _fold_again(tx, table, folder.shard, some, folder.position, views.model_at)
-        # What they counted for before is not known: the view was not as it must be.
         beside = Beside(views.kept.get(actor_type, ()))
-        await beside.refill(tx, table, folder.shard)
-        await beside.switch(tx)
-    views.become_kept(actor_type, beside.kept)
+        async with database.transaction() as tx:
+            for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
+                some = wanted[start : start + _ACTORS_AT_A_TIME]
+                await _fold_again(tx, table, folder.shard, some, folder.position, views.model_at)
+            # What these actors counted for is not known: the view was not as it must be.
+            await beside.refill(tx, table, folder.shard)
+            lost = await beside.switch(tx)
+        views.let_go(each.kept.name for each in lost)
 
 
 async def _fold_again(

@@ -212,7 +212,7 @@ class Folder:
         except Uncomputable:
             if not any(self._views.kept.get(each) for each in by_type):
                 raise
-            # No document can stop a view: a kept view that cannot be computed for one is not kept any more.
+            # No document can stop a view: a kept view that cannot be computed for it is not kept any more.
             marks = await self._write(after, stretch, by_type, apart=True)
         self._shard.move_marks(marks)
         self._shard.standing = max(self._shard.standing, stretch.last)
@@ -236,8 +236,6 @@ class Folder:
             )
             assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
             marks = await self._fold_standing(tx, stretch) if self._shard.standing < stretch.last else []
-        for each in lost:
-            log.warning("a view is not kept any more", view=each.kept.name, reason=each.reason)
         self._views.let_go(each.kept.name for each in lost)
         return marks
 
