@@ -58,7 +58,7 @@ class Beside:
         for table in self.kept:
             async with kept_tables.or_lost(tx, table, self._lost):
                 await kept_tables.shift(tx, view, [table], shard, ids, touched[table], sign=1)
-                await kept_tables.mend(tx, view, shard, touched[table], settled=False)
+                await kept_tables.mend(tx, view, shard, touched[table])
 
     async def switch(self, tx: Transaction) -> list[Lost]:
         """Make these the live ones; answers what is lost."""

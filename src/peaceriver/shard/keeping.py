@@ -44,7 +44,7 @@ async def keep(database: Database, views: Views, folders: Mapping[int, Folder], 
 async def _drop_unless_live(database: Database, table: KeptTable) -> None:
     async with database.transaction() as tx:
         if table.name not in {each.name for each in (await kept_tables.catalog(tx))[0]}:
-            await kept_tables.drop(tx, table.name)
+            await kept_tables.drop(tx, table)
 
 
 async def _fill(
@@ -80,7 +80,7 @@ async def _catch_up(tx: Transaction, table: KeptTable, view: ViewTable, shard: i
         touched = Touched()
         await kept_tables.shift(tx, view, [table], shard, ids, touched, sign=-1, at=since.stamp)
         await kept_tables.shift(tx, view, [table], shard, ids, touched, sign=1)
-        await kept_tables.mend(tx, view, shard, touched, settled=False)
+        await kept_tables.mend(tx, view, shard, touched)
 
 
 async def discard(database: Database, views: Views, folders: Mapping[int, Folder], name: str) -> None:

@@ -5,6 +5,7 @@ Everything here is done in the transaction of whoever changes the view, so that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -15,14 +16,17 @@ from peaceriver.errors import Invalid, NotFound, Offence
 from peaceriver.limits import FAILURE_LETTERS_MAX
 from peaceriver.postgres import Row, Statements, Transaction, Uncomputable
 from peaceriver.query.kept import Kept
-from peaceriver.shard import kept_text, view_tables
+from peaceriver.shard import kept_fill, kept_text, kept_upkeep, view_tables
 from peaceriver.shard.kept_text import KeptTable, Shape
+from peaceriver.shard.kept_upkeep import Left
 from peaceriver.shard.view_tables import ViewTable
 from peaceriver.stamp import OPEN_END
 
 sql = Statements("peaceriver.shard", "kept")
 
-_NAME_LETTERS_MAX = 48
+#: What a table is called after is for people: the number tells it apart.
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_]")
+_NAME_LETTERS_MAX = 32
 
 
 class Place(NamedTuple):
@@ -40,18 +44,14 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class Touched:
-    """Groups of a shard that are not yet what they must be, by table."""
+    """Groups of a shard that are not yet what they must be, by table and what is left to do."""
 
     def __init__(self) -> None:
-        #: Groups that have no actor left, or had none for a moment.
-        self.gone: dict[KeptTable, set[bytes]] = {}
-        #: Groups that could not be brought along.
-        self.anew: dict[KeptTable, set[bytes]] = {}
+        self.groups: dict[KeptTable, dict[str, set[bytes]]] = {}
 
     def add(self, tables: Sequence[KeptTable], rows: Iterable[Row]) -> None:
         for row in rows:
-            kind = self.anew if row["anew"] else self.gone
-            kind.setdefault(tables[row["place"]], set()).add(row["hash"])
+            self.groups.setdefault(tables[row["place"]], {}).setdefault(row["left"], set()).add(row["hash"])
 
 
 # --- the catalogue
@@ -130,8 +130,9 @@ async def create(tx: Transaction, kept: Kept, view: ViewTable) -> KeptTable:
     """Make a new, empty table for a kept view over a view; it is not live until it is switched to."""
     kinds = await shape(tx, kept, view)
     number = await view_tables.sql.next_number.value(tx)
-    table = KeptTable(kept, f"{kept.name[:_NAME_LETTERS_MAX]}_{number}", kinds)
-    await tx.execute(kept_text.create(table))
+    table = KeptTable(kept, f"{_NOT_PLAIN.sub('', kept.name)[:_NAME_LETTERS_MAX]}_{number}", kinds)
+    for each in kept_fill.create(table):
+        await tx.execute(each)
     return table
 
 
@@ -156,18 +157,22 @@ async def remove(tx: Transaction, name: str) -> None:
     if row is None:
         raise NotFound(f"no view is kept under the name {name}")
     if row["table_name"] is not None:
-        await drop(tx, row["table_name"])
+        await drop(tx, _table(row))
 
 
-async def drop(tx: Transaction, name: str) -> None:
-    await tx.execute(kept_text.drop(name))
+async def drop(tx: Transaction, table: KeptTable) -> None:
+    await tx.execute(kept_fill.drop(_names(table)))
 
 
 async def drop_leftovers(tx: Transaction, live_tables: Iterable[KeptTable]) -> None:
-    names = {each.name for each in live_tables}
+    names = {name for each in live_tables for name in _names(each)}
     for row in await sql.tables.rows(tx):
         if row["table_name"] not in names:
-            await drop(tx, row["table_name"])
+            await tx.execute(kept_fill.drop([row["table_name"]]))
+
+
+def _names(table: KeptTable) -> list[str]:
+    return [table.name, *(each.name for each in table.tallies)]
 
 
 # --- upkeep
@@ -175,14 +180,14 @@ async def drop_leftovers(tx: Transaction, live_tables: Iterable[KeptTable]) -> N
 
 async def fill(tx: Transaction, table: KeptTable, view: ViewTable, shard: int) -> Place:
     """Compute a shard from the view as it is now; answers where that is, in the snapshot of the same statement."""
-    row = await tx.fetchrow(kept_text.fill_at(table, view), shard)
+    row = await tx.fetchrow(kept_fill.fill(table, view), shard)
     assert row is not None
     return Place(row["position"], row["stamp"])
 
 
 async def refill(tx: Transaction, table: KeptTable, view: ViewTable, shard: int) -> None:
     """The same where there is something already."""
-    await tx.execute(kept_text.forget(table), shard)
+    await tx.execute(kept_fill.forget(table), shard)
     await fill(tx, table, view, shard)
 
 
@@ -203,7 +208,7 @@ async def end(
     arrays = [[row[at] for row in rows] for at in map(names.index, wanted)]
     ids, untils = [each[0] for each in ended], [each[1] for each in ended]
     touched = Touched()
-    touched.add(tables, await tx.fetch(kept_text.step(view, tuple(tables)), shard, ids, untils, *arrays))
+    touched.add(tables, await tx.fetch(kept_upkeep.step(view, tuple(tables)), shard, ids, untils, *arrays))
     return touched
 
 
@@ -219,21 +224,20 @@ async def shift(
     at: int = OPEN_END,
 ) -> None:
     """Take what actors were at a logical time, or are, out of kept views (``sign`` is -1), or into them (1)."""
-    rows = await tx.fetch(kept_text.shift(view, tuple(tables)), shard, list(ids), sign, at)
+    rows = await tx.fetch(kept_upkeep.shift(view, tuple(tables)), shard, list(ids), sign, at)
     touched.add(tables, rows)
 
 
-async def mend(tx: Transaction, view: ViewTable, shard: int, touched: Touched, *, settled: bool = True) -> None:
-    """Let empty groups go, and compute anew what could not be brought along; the view is as it is to be.
-
-    ``settled``: groups that were said to be empty still are.
-    """
-    for table in touched.gone.keys() | touched.anew.keys():
-        gone, anew = touched.gone.get(table, set()), touched.anew.get(table, set())
-        await tx.execute(kept_text.forget_some(table), shard, list(gone | anew))
-        again = anew - gone if settled else anew | gone
-        if again:
-            await tx.execute(kept_text.fill_some(table, view), shard, list(again))
+async def mend(tx: Transaction, view: ViewTable, shard: int, touched: Touched) -> None:
+    """Let empty groups go, and get what could not be brought along; the view is as it is to be."""
+    for table, groups in touched.groups.items():
+        if empty := groups.get(Left.EMPTY):
+            await tx.execute(kept_fill.forget_empty(table), shard, list(empty))
+        if wanted := groups.get(Left.LOOK_UP):
+            await tx.execute(kept_fill.look_up(table), shard, list(wanted))
+        if wanted := groups.get(Left.COMPUTE):
+            await tx.execute(kept_fill.forget(table, some=True), shard, list(wanted))
+            await tx.execute(kept_fill.fill(table, view, some=True), shard, list(wanted))
 
 
 @asynccontextmanager
@@ -247,5 +251,5 @@ async def or_lost(tx: Transaction, table: KeptTable, lost: dict[str, Lost]) -> A
 
 
 async def differences(tx: Transaction, table: KeptTable, view: ViewTable, shard: int) -> list[Row]:
-    """Groups of a shard that are not what the view makes of them: as kept (``side``), and as the view has them."""
-    return await tx.fetch(kept_text.differences(table, view), shard)
+    """Rows of a shard that are not what the view makes of them: as kept (``side``), and as the view has them."""
+    return [row for each in kept_fill.differences(table, view) for row in await tx.fetch(each, shard)]
