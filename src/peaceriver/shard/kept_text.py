@@ -168,7 +168,7 @@ def read(kept: Kept, shape: Shape, relation: str, *, signed: bool = False) -> st
 
 
 def hashed(table: KeptTable, groups: str) -> str:
-    keys = f"sha256(record_send(row({', '.join(table.keys)})))" if table.keys else "'\\x'::bytea"
+    keys = f"substr(sha256(record_send(row({', '.join(table.keys)}))), 1, 16)" if table.keys else "'\\x'::bytea"
     return f"select {keys} as hash, d.* from ({groups}) as d"
 
 

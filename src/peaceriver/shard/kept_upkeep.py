@@ -82,8 +82,10 @@ def _tallied(table: KeptTable, tally: Tally, name: str) -> list[str]:
     """Count values that came, and those that went; what no actor has any more goes."""
     rows = f"select * from ({_signed(table)}) as r where {tally.value} is not null"
     counted = grouped(table, (f"{tally.value} as value", f"sum({SIGN}) as n"), rows, by=tally.value)
-    # By an index, one after the other, however large the planner thinks the table is.
-    had = f"select ctid, n from {tally.relation} where shard = $1 and hash = d.hash and value = d.value and d.n < 0"
+    had = (
+        f"select ctid, n from {tally.relation} where shard = $1 and hash = d.hash and value = d.value and d.n < 0"
+        f" order by hash limit 1"
+    )
     return [
         f"tally_{name} as materialized (select d.*, had.ctid as place, coalesce(had.n, 0) + d.n as now"
         f" from ({hashed(table, counted)} where d.n <> 0) as d left join lateral ({had}) as had on true)",
@@ -115,12 +117,15 @@ def _delta(table: KeptTable) -> str:
 
 
 def _known(table: KeptTable, number: int) -> str:
-    """The same beside the extremes so far."""
+    """The same beside the extremes so far.
+
+    There is one row at most; the limit keeps the planner from reading all of them to join them.
+    """
     names = ", ".join(column for column, _, _ in table.extremes)
     was = ", ".join(f"was.{column} as was_{column}" for column, _, _ in table.extremes)
     return (
         f"select d.*, {was} from delta_{number} as d left join lateral (select {names} from {table.relation}"
-        f" where shard = $1 and hash = d.hash) as was on true"
+        f" where shard = $1 and hash = d.hash order by hash limit 1) as was on true"
     )
 
 
