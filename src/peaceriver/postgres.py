@@ -102,6 +102,8 @@ READER_CONNECTIONS_MAX = 8
 #: Connections that were not needed for so long are given up, but for one: with a hundred departments each one's backend
 #: holds some 30 MB of plans and catalogue.
 CONNECTION_IDLE_S = 10.0
+#: What brings many kept views along is one long statement, and would take longer to plan than to run.
+STATEMENT_BYTES_MAX = 256 * 1024
 #: Of a COPY it is ours to keep: the driver would start a task for every piece, which takes as long as the piece does.
 COMMAND_TIMEOUT_S = 60.0
 
@@ -322,6 +324,7 @@ async def _pool(connection: Mapping[str, Any], connections_max: int) -> asyncpg.
         min_size=0,
         max_size=connections_max,
         command_timeout=COMMAND_TIMEOUT_S,
+        max_cacheable_statement_size=STATEMENT_BYTES_MAX,
         reset=_nothing_to_reset,
     )
 

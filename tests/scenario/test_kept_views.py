@@ -21,7 +21,9 @@ from peaceriver.query.kept import Kept, definition
 from peaceriver.shard import kept_tables, kept_text
 from peaceriver.shard import rebuild as rebuild_module
 from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.verify import verify
 from peaceriver.stamp import OPEN_END
+from tests.scenario.damaging import checked, told
 from tests.scenario.trio import until
 from tests.scenario.words import cancel, create, modify
 from tests.scenario.world import ME, Restart, World
@@ -332,14 +334,21 @@ async def test_a_repaired_view_has_what_is_kept_of_it_repaired(world: World) -> 
     assert "wrong" not in {each["region"] for each in answers[names[0]]}
 
 
-async def test_a_difference_is_found(world: World) -> None:
-    codes, _, _ = await with_history(world, "Off", 17)
+async def test_a_kept_view_that_was_altered_is_found_and_computed_anew(world: World) -> None:
+    codes, _, names = await with_history(world, "Off", 17)
     table = world.node.views.kept["Off"][0]
-    async with world.node.database.connection() as tx:
-        assert await kept_tables.differences(tx, table, world.node.views.tables["Off"], codes[0]) == []
-        await tx.execute(f"update {table.relation} set n = n + 1 where shard = $1", codes[0])
-        found = await kept_tables.differences(tx, table, world.node.views.tables["Off"], codes[0])
-    assert {each["side"] for each in found} == {"kept", "view"}
+    assert (await verify(world.node.database, world.node.views, codes))[0].ok
+    relations = [table.relation, *(each.relation for each in table.tallies)]
+    assert len(relations) == 3
+    for relation in relations:
+        async with world.node.database.connection() as tx:
+            await tx.execute(f"update {relation} set n = n + 1 where shard = $1", codes[0])
+            found = await kept_tables.differences(tx, table, world.node.views.tables["Off"], codes[0])
+        assert {each["side"] for each in found} == {"kept", "view"}
+        verdict = (await verify(world.node.database, world.node.views, codes))[0]
+        assert [(each.part, each.place) for each in verdict.findings] == [("view", names[0])]
+        assert told(await checked(world.node, codes[0])) == [("view", names[0], True)]
+        await check(world.node, names, codes)
 
 
 async def test_a_view_that_is_not_wanted_any_more_goes(world: World) -> None:
@@ -371,6 +380,25 @@ async def test_what_cannot_be_computed_is_refused(world: World, text: str, why: 
     with pytest.raises(Invalid, match=why):
         await world.node.keeping.keep(kept("unfit", text))
     assert "unfit" not in {each.name for each in (await world.node.keeping.known())[0]}
+
+
+async def test_departments_that_come_while_a_view_is_made_anew_are_in_it(world: World) -> None:
+    codes, history, names = await with_history(world, "Grown", 23)
+
+    async def grow() -> None:
+        for number in range(5):
+            codes.append(await world.department())
+            await sent(world, [create(codes[-1], f"Grown/new-{number}", '{"region":"new","total":20}')])
+
+    async with asyncio.TaskGroup() as group:
+        growing = group.create_task(grow())
+        while not growing.done():
+            await world.node.rebuild("Grown")
+            await world.node.keeping.keep(sales_by_region("Grown"))
+    await sent(world, history.messages())
+    await folded(world, *codes)
+    answers = await check(world.node, names, codes)
+    assert sum(each["orders"] for each in answers[names[0]] if each["region"] == "new") == 5
 
 
 async def test_a_type_that_has_no_actors_yet_can_be_kept(world: World) -> None:

@@ -66,6 +66,6 @@ class Keeping:
         """
         table = await self.table(tx, name)
         for code in shards:
-            self._shards[code].damage.check_view(table.kept.actor_type)
+            self._shards.at(code).damage.check_view(table.kept.actor_type)
         rows = await tx.fetch(kept_text.merged(table), list(shards))
         return table, rows, await kept_tables.places(tx, shards)

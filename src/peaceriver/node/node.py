@@ -235,8 +235,9 @@ class Node:
         )
         folder = Folder(shard, self.views)
         shard.followers.append(folder.offer)
-        await folder.start()
-        self.folders[code] = folder
+        async with self.views.switching:
+            await folder.start()
+            self.folders[code] = folder
         self.shards[code] = shard
         self.roles.turned(shard)
         if self.pending.was_left_for(code):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 
 from peaceriver.errors import Invalid, Offence
 from peaceriver.postgres import Database, DatabaseError, Transaction, Uncomputable, Unreachable
@@ -12,7 +12,7 @@ from peaceriver.shard import kept_tables, view_tables
 from peaceriver.shard.kept_tables import Place, Touched
 from peaceriver.shard.kept_text import KeptTable
 from peaceriver.shard.view_tables import ViewTable
-from peaceriver.shard.views import Folder, Views
+from peaceriver.shard.views import Folder, Views, all_still
 
 #: Before everything.
 _START = Place(0, 0)
@@ -54,20 +54,12 @@ async def _fill(
     for code in list(folders):
         async with database.transaction() as tx:
             places[code] = await kept_tables.fill(tx, table, view, code)
-    async with _all_still(folders):
+    async with all_still(views, folders):
         async with database.transaction() as tx:
             for code, folder in folders.items():
                 await _catch_up(tx, table, view, code, places.get(code, _START), folder.position)
             await kept_tables.switch(tx, table)
         views.keep(table)
-
-
-@asynccontextmanager
-async def _all_still(folders: Mapping[int, Folder]) -> AsyncIterator[None]:
-    async with AsyncExitStack() as stack:
-        for code in sorted(folders):
-            await stack.enter_async_context(folders[code].still)
-        yield
 
 
 async def _catch_up(tx: Transaction, table: KeptTable, view: ViewTable, shard: int, since: Place, until: int) -> None:
@@ -85,7 +77,7 @@ async def _catch_up(tx: Transaction, table: KeptTable, view: ViewTable, shard: i
 
 async def discard(database: Database, views: Views, folders: Mapping[int, Folder], name: str) -> None:
     """Keep a view no longer; raises NotFound where there is none."""
-    async with views.rebuilding, _all_still(folders):
+    async with views.rebuilding, all_still(views, folders):
         async with database.transaction() as tx:
             await kept_tables.remove(tx, name)
         views.let_go([name])

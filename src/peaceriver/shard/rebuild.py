@@ -8,7 +8,7 @@ again here for the actors that it touched.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable
@@ -17,7 +17,7 @@ from peaceriver.shard import journal, kept_tables, view_tables
 from peaceriver.shard.beside import Beside
 from peaceriver.shard.documents import ModelAt, document_after
 from peaceriver.shard.view_tables import Interval, ViewTable
-from peaceriver.shard.views import Folder, Views, interval
+from peaceriver.shard.views import Folder, Views, all_still, interval
 
 _ROWS_AT_A_TIME = 2_000
 #: Actors that are folded again at a time: their records are in memory.
@@ -60,9 +60,7 @@ async def _fill(
         async with database.transaction() as tx:
             await _fold_all(tx, table, code, position, views.model_at)
     beside = await _keep_beside(database, table, list(positions))
-    async with AsyncExitStack() as stack:
-        for code in sorted(folders):
-            await stack.enter_async_context(folders[code].still)
+    async with all_still(views, folders):
         async with database.transaction() as tx:
             for code, folder in folders.items():
                 await _catch_up(tx, table, code, positions.get(code, 0), folder.position, views.model_at, beside)

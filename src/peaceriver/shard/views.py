@@ -6,8 +6,8 @@ It follows the journal as every reader does. A group is folded whole, so a view 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import structlog
@@ -45,6 +45,8 @@ class Views:
         self._making = asyncio.Lock()
         #: Held while a view, or a kept one, is made anew beside the live one, up to the switch.
         self.rebuilding = asyncio.Lock()
+        #: Held while a table is switched to, so that no department is taken up that would go on with the old one.
+        self.switching = asyncio.Lock()
 
     def __contains__(self, actor_type: str) -> bool:
         return actor_type in self.tables
@@ -274,6 +276,15 @@ class Folder:
             rows = await view_tables.last_documents(tx, self._views.tables[actor_type], self._shard.code, ids)
             before |= {(actor_type, row["actor_id"]): row["document"] for row in rows}
         return documents.changes(records, before, self._views.model_at)
+
+
+@asynccontextmanager
+async def all_still(views: Views, folders: Mapping[int, Folder]) -> AsyncIterator[None]:
+    """No shard folds in the block, and none is taken up."""
+    async with views.switching, AsyncExitStack() as stack:
+        for code in sorted(folders):
+            await stack.enter_async_context(folders[code].still)
+        yield
 
 
 class _Rows(NamedTuple):
