@@ -25,6 +25,7 @@ from peaceriver.node.drafts import Drafts
 from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.incidents import Incidents
+from peaceriver.node.keeping import Keeping
 from peaceriver.node.latest import Latest
 from peaceriver.node.membership import Membership
 from peaceriver.node.offering import Offering
@@ -113,6 +114,7 @@ class Node:
         self.offering = Offering(self.shards, keepers, self.pending, self.routing, self.sending)
         self.spooling = Spooling(self.sending, self.pending, self.offering.wake)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
+        self.keeping = Keeping(database, self.views, self.folders, self.shards)
         self.querying = Querying(database, self.directory, self.views, self.cutoffs, self.shards)
         self.drafts = Drafts(database, self.spooling, peers)
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending, self.room)
@@ -129,7 +131,6 @@ class Node:
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
         self._background = Background()
-        self._rebuilding = asyncio.Lock()
         #: Types whose views wait to get the columns of their newest model.
         self._levelling: set[str] = set()
 
@@ -236,8 +237,9 @@ class Node:
         )
         folder = Folder(shard, self.views)
         shard.followers.append(folder.offer)
-        await folder.start()
-        self.folders[code] = folder
+        async with self.views.switching:
+            await folder.start()
+            self.folders[code] = folder
         self.shards[code] = shard
         self.roles.turned(shard)
         if self.pending.was_left_for(code):
@@ -391,5 +393,4 @@ class Node:
 
     async def rebuild(self, actor_type: str) -> ViewTable:
         """Fold a type's view anew from the journals, beside the live one, and switch to it."""
-        async with self._rebuilding:
-            return await rebuild(self.database, self.views, self.folders, actor_type)
+        return await rebuild(self.database, self.views, self.folders, actor_type)
