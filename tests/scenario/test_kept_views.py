@@ -77,7 +77,7 @@ async def check(node: Node, names: Sequence[str], shards: Sequence[int]) -> dict
     answers: dict[str, list[dict[str, Any]]] = {}
     async with node.database.snapshot() as tx:
         for name in names:
-            table, rows, places = await node.keeping.answer(tx, name, shards)
+            table, rows, places = await node.kept.keeping.answer(tx, name, shards)
             view = node.views.tables[table.kept.actor_type]
             relation = kept_text.open_rows(table.kept, view)
             wanted = await tx.fetch(kept_text.computed(table.kept, table.shape, relation), list(shards))
@@ -162,7 +162,7 @@ async def with_history(world: World, actor_type: str, seed: int) -> tuple[list[i
     await folded(world, *codes)
     wanted = [sales_by_region(actor_type), overall(actor_type), changing_keys(actor_type)]
     for each in wanted:
-        await world.node.keeping.keep(each)
+        await world.node.kept.keeping.keep(each)
     names = [each.name for each in wanted]
     await check(world.node, names, codes)
     return codes, history, names
@@ -196,7 +196,9 @@ async def test_what_is_kept_is_true_at_the_marks_of_its_snapshot_while_messages_
         while not done.is_set():
             await check(world.node, names, codes)
             async with world.node.database.snapshot() as tx:
-                seen |= {each.position for each in (await world.node.keeping.answer(tx, names[0], codes))[2].values()}
+                seen |= {
+                    each.position for each in (await world.node.kept.keeping.answer(tx, names[0], codes))[2].values()
+                }
     assert len(seen) > 3
     await folded(world, *codes)
     await check(world.node, names, codes)
@@ -218,7 +220,7 @@ async def test_a_view_is_made_anew_while_messages_come(world: World) -> None:
             assert world.node.views.tables["Rush"] != before
             await check(world.node, names, codes)
             for each in again:
-                await world.node.keeping.keep(each)
+                await world.node.kept.keeping.keep(each)
                 await check(world.node, names, codes)
     await folded(world, *codes)
     await check(world.node, names, codes)
@@ -239,7 +241,7 @@ async def test_what_is_kept_goes_on_after_a_restart_and_in_departments_that_come
     await sent(world, [*history.messages(), create(codes[2], "Sale/late", '{"region":"late","total":20}')])
     await folded(world, *codes)
     assert "late" in {each["region"] for each in (await check(world.node, names, codes))[names[0]]}
-    assert {each.name for each in (await world.node.keeping.known())[0]} == set(names)
+    assert {each.name for each in (await world.node.kept.keeping.known())[0]} == set(names)
 
 
 async def test_a_step_is_made_with_what_is_kept_or_not_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,8 +268,8 @@ async def test_a_column_that_is_gone_ends_what_is_kept_of_it_until_it_comes_back
     await modelled(world, "Order2", {"type": "object", "properties": properties})
     async with world.node.database.snapshot() as tx:
         with pytest.raises(Invalid, match=r"not kept any more: .*has no column paid"):
-            await world.node.keeping.table(tx, names[0])
-    assert [(each.kept.name, each.reason) for each in (await world.node.keeping.known())[1]] == [
+            await world.node.kept.keeping.table(tx, names[0])
+    assert [(each.kept.name, each.reason) for each in (await world.node.kept.keeping.known())[1]] == [
         (names[0], f"{names[0]} cannot be kept: Order2 has no column paid")
     ]
     await sent(world, history.messages())
@@ -280,7 +282,7 @@ async def test_a_column_that_is_gone_ends_what_is_kept_of_it_until_it_comes_back
 async def test_no_document_stops_a_view_because_of_what_is_kept_of_it(world: World) -> None:
     codes, history, names = await with_history(world, "Odd", 9)
     risky = kept("Odd_risky", "select sum((document->>'loose')::numeric) as loose, count(*) as n from Odd")
-    await world.node.keeping.keep(risky)
+    await world.node.kept.keeping.keep(risky)
     await sent(world, [create(codes[0], "Odd/fine", '{"loose":"1.5"}'), create(codes[0], "Odd/two", '{"loose":"2"}')])
     await folded(world, *codes)
     answers = await check(world.node, [*names, "Odd_risky"], codes)
@@ -296,12 +298,12 @@ async def test_no_document_stops_a_view_because_of_what_is_kept_of_it(world: Wor
     await check(world.node, names, codes)
     async with world.node.database.snapshot() as tx:
         with pytest.raises(Invalid, match=r'not kept any more: .*"none"'):
-            await world.node.keeping.table(tx, "Odd_risky")
+            await world.node.kept.keeping.table(tx, "Odd_risky")
     with pytest.raises(Invalid, match="cannot be kept"):
-        await world.node.keeping.keep(risky)
+        await world.node.kept.keeping.keep(risky)
     await sent(world, [modify(codes[0], "Odd/fine", '{"loose":null}'), *history.messages()])
     await folded(world, *codes)
-    await world.node.keeping.keep(risky)
+    await world.node.kept.keeping.keep(risky)
     await check(world.node, [*names, "Odd_risky"], codes)
 
 
@@ -311,7 +313,7 @@ async def test_keys_and_extremes_may_be_as_long_as_a_body(world: World) -> None:
     await sent(world, [create(code, "Long/0", '{"region":"x"}')])
     await folded(world, code)
     by_text = kept("long", "select region, max(region) as last, count(*) as n from Long group by region")
-    await world.node.keeping.keep(by_text)
+    await world.node.kept.keeping.keep(by_text)
     long = "".join(random.Random(1).choices("abcdefgh", k=100_000))
     await sent(world, [create(code, f"Long/{n}", f'{{"region":"{long[n:]}"}}') for n in (1, 2)])
     await folded(world, code)
@@ -354,15 +356,15 @@ async def test_a_kept_view_that_was_altered_is_found_and_computed_anew(world: Wo
 
 async def test_a_view_that_is_not_wanted_any_more_goes(world: World) -> None:
     codes, history, names = await with_history(world, "Gone", 19)
-    await world.node.keeping.discard(names[0])
+    await world.node.kept.keeping.discard(names[0])
     await sent(world, history.messages())
     await folded(world, *codes)
     await check(world.node, names[1:], codes)
     async with world.node.database.snapshot() as tx:
         with pytest.raises(NotFound):
-            await world.node.keeping.table(tx, names[0])
+            await world.node.kept.keeping.table(tx, names[0])
     with pytest.raises(NotFound):
-        await world.node.keeping.discard(names[0])
+        await world.node.kept.keeping.discard(names[0])
 
 
 @pytest.mark.parametrize(
@@ -379,8 +381,8 @@ async def test_a_view_that_is_not_wanted_any_more_goes(world: World) -> None:
 async def test_what_cannot_be_computed_is_refused(world: World, text: str, why: str) -> None:
     await modelled(world, "Thing", SCHEMA)
     with pytest.raises(Invalid, match=why):
-        await world.node.keeping.keep(kept("unfit", text))
-    assert "unfit" not in {each.name for each in (await world.node.keeping.known())[0]}
+        await world.node.kept.keeping.keep(kept("unfit", text))
+    assert "unfit" not in {each.name for each in (await world.node.kept.keeping.known())[0]}
 
 
 async def test_departments_that_come_while_a_view_is_made_anew_are_in_it(world: World) -> None:
@@ -395,7 +397,7 @@ async def test_departments_that_come_while_a_view_is_made_anew_are_in_it(world: 
         growing = group.create_task(grow())
         while not growing.done():
             await world.node.rebuild("Grown")
-            await world.node.keeping.keep(sales_by_region("Grown"))
+            await world.node.kept.keeping.keep(sales_by_region("Grown"))
     await sent(world, history.messages())
     await folded(world, *codes)
     answers = await check(world.node, names, codes)
@@ -405,7 +407,7 @@ async def test_departments_that_come_while_a_view_is_made_anew_are_in_it(world: 
 async def test_a_type_that_has_no_actors_yet_can_be_kept(world: World) -> None:
     code = await world.department()
     await modelled(world, "Later", SCHEMA)
-    await world.node.keeping.keep(overall("Later"))
+    await world.node.kept.keeping.keep(overall("Later"))
     assert (await check(world.node, ["Later_overall"], [code]))["Later_overall"] == [
         {"turnover": None, "orders": 0, "least": None}
     ]

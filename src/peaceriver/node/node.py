@@ -11,7 +11,7 @@ import structlog
 
 from peaceriver.actor import Actor
 from peaceriver.directory.directory import Directory
-from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
+from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES, VIEWS
 from peaceriver.errors import Damaged, StartFailed, Withheld
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
@@ -26,6 +26,7 @@ from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.incidents import Incidents
 from peaceriver.node.keeping import Keeping
+from peaceriver.node.kept import KeptViews
 from peaceriver.node.latest import Latest
 from peaceriver.node.membership import Membership
 from peaceriver.node.offering import Offering
@@ -114,8 +115,8 @@ class Node:
         self.offering = Offering(self.shards, keepers, self.pending, self.routing, self.sending)
         self.spooling = Spooling(self.sending, self.pending, self.offering.wake)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
-        self.keeping = Keeping(database, self.views, self.folders, self.shards)
         self.querying = Querying(database, self.directory, self.views, self.cutoffs, self.shards)
+        self.kept = KeptViews(database, Keeping(database, self.views, self.folders, self.shards), self.querying)
         self.drafts = Drafts(database, self.spooling, peers)
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending, self.room)
         progress = Progress(database, self.directory, self.shards, self.agents)
@@ -151,6 +152,7 @@ class Node:
             await self._open(code)
         await self._level_views()
         self._background.begin(self._follow_directory(), name="directory")
+        self._background.begin(self.kept.level(), name="level the kept views")
         self.roles.start()
         self.pulse.start()
         self.replication.start()
@@ -319,6 +321,8 @@ class Node:
             for name in {each.actor_id for each in records if each.actor_type == MODELS}:
                 assert name is not None
                 self._level_view_at_last(name)
+        if sections & {MODELS, VIEWS}:
+            self._background.begin(self.kept.level(), name="level the kept views")
         if NODES in sections:
             self._place_nodes()
         if DEPARTMENTS in sections:

@@ -103,11 +103,13 @@ def _parts(aggregate: Aggregate) -> Iterator[Part]:
         yield Part(aggregate.function, aggregate.argument)
 
 
-def definition(name: str, select: exp.Select) -> Kept:
+def definition(name: str, select: exp.Query) -> Kept:
     """A select as a kept view; raises Invalid, saying why, where it cannot be kept.
 
     Identifiers in it are names of columns to the letter; one relation is selected from, named like an actor type.
     """
+    if not isinstance(select, exp.Select):
+        raise _unfit(name, "it is not a single SELECT")
     actor_type = _relation(name, select)
     select = _unqualified(select)
     keys: list[Key] = []

@@ -209,6 +209,32 @@ def computed(kept: Kept, shape: Shape, relation: str) -> str:
     return _answer(kept, shape, "count(*)", parts, f"({read(kept, shape, relation)})")
 
 
+#: The types of keys and values, as the driver names them.
+_DRIVERS = {
+    "smallint": "int2",
+    "integer": "int4",
+    "bigint": "int8",
+    "real": "numeric",
+    "double precision": "numeric",
+    "character varying": "text",
+    "timestamp with time zone": "timestamptz",
+    "timestamp without time zone": "timestamp",
+    "boolean": "bool",
+}
+
+
+def output_kinds(table: KeptTable) -> dict[str, str]:
+    """The types of the answer's columns, as the driver names them."""
+    kept, shape = table.kept, table.shape
+    arguments = dict(zip(kept.arguments, shape.arguments, strict=True))
+    kinds = {key.name: _DRIVERS.get(kind, kind) for key, kind in zip(kept.keys, shape.keys, strict=True)}
+    for each in kept.aggregates:
+        kind = arguments.get(each.argument or "", "")
+        of_function = {"count": "int8", "sum": "numeric", "avg": "numeric"}
+        kinds[each.name] = of_function.get(each.function, _DRIVERS.get(kind, kind))
+    return kinds
+
+
 def open_in_shard(kept: Kept, view: ViewTable) -> str:
     """What the expressions are over: the actors of the shard $1 as the view has them now."""
     return relation_of(kept, f"{view.relation} where actor_shard = $1 and actor_until = {OPEN_END}")
