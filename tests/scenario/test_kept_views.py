@@ -13,7 +13,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from peaceriver.errors import Invalid, NotFound
+from peaceriver.errors import Invalid, NotFound, Unavailable
 from peaceriver.message import Envelope
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
@@ -365,6 +365,17 @@ async def test_a_view_that_is_not_wanted_any_more_goes(world: World) -> None:
             await world.node.kept.keeping.table(tx, names[0])
     with pytest.raises(NotFound):
         await world.node.kept.keeping.discard(names[0])
+
+
+async def test_a_table_that_nobody_brings_along_is_not_read(world: World) -> None:
+    codes, _, names = await with_history(world, "Switched", 29)
+    # Where the database fails as it is switched to, a node may not know that it was.
+    world.node.views.let_go(names[:1])
+    async with world.node.database.snapshot() as tx:
+        with pytest.raises(Unavailable, match="is being made anew"):
+            await world.node.keeping.answer(tx, names[0], codes)
+    await world.node.keeping.keep(sales_by_region("Switched"))
+    await check(world.node, names, codes)
 
 
 @pytest.mark.parametrize(
