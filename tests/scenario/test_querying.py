@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from peaceriver.node.querying import Question
 from peaceriver.node.repairing import Repairing
 from tests.scenario.damaging import checked, follower, harm
 from tests.scenario.trio import NAMES, Trio, until
-from tests.scenario.words import create, modify
+from tests.scenario.words import cancel, create, modify
 
 SQL = (
     "select n % 3 as k, count(*), array_agg(actor_id), string_agg(actor_id, ''), max(document ->> 'm') from \"Piece\""
@@ -131,6 +133,60 @@ async def test_the_newest_is_asked_of_the_leader_or_refused(trio: Trio, code: in
         assert (await asked(trio, name, sql, shards=[code])).json()["rows"] == [["1000"]]
     finally:
         trio.heal()
+
+
+KEPT = (
+    "select document ->> 'k' as k, count(*) as n, sum((document ->> 'n')::numeric) as total,"
+    " max((document ->> 'n')::numeric) as most from \"Tally\" where actor_status = 'active' group by 1"
+)
+
+
+async def test_a_kept_view_is_the_query_at_its_vector_on_every_node(trio: Trio) -> None:
+    await trio.whole()
+    codes = [await trio.department(), await trio.department()]
+    chance = random.Random(5)
+    shards = ",".join(map(str, codes))
+    for each in range(40):
+        body = f'{{"k":"{chance.choice("abc")}","n":{chance.randrange(1, 999)}.50}}'
+        await trio.receipts(create(chance.choice(codes), f"Tally/{each}", body))
+    async with trio.door("n1") as http:
+        assert (await http.put("/views/tallies", json={"sql": KEPT, "kept": True})).status_code == 201
+    await until(lambda: all(node.views.kept.get("Tally") for node in trio.nodes.values()), "kept views")
+
+    async def kept(name: str, **parameters: str) -> httpx.Response:
+        async with trio.door(name) as http:
+            return await http.get("/views/tallies", params={"shards": shards} | parameters)
+
+    vectors: list[tuple[str, bytes]] = []
+    for round_ in range(6):
+        for name in NAMES:
+            told = (await kept(name)).json()
+            vector = ",".join(f"{code}:{position}" for code, position in told["cutoff"]["positions"].items())
+            twin = (await asked(trio, name, KEPT, shards=codes, as_of=vector)).json()
+            assert told["columns"] == twin["columns"]
+            assert told["rows"] == twin["rows"], (name, vector)
+            vectors.append((vector, (await kept(name, as_of=vector)).content))
+        target = chance.randrange(40)
+        changed = f'{{"k":"{chance.choice("abc")}","n":{chance.randrange(1, 999)}}}'
+        for code in codes:
+            await trio.send(modify(code, f"Tally/{target}", changed), cancel(code, f"Tally/{round_}"))
+    for vector, content in vectors:
+        for name in NAMES:
+            assert (await kept(name, as_of=vector)).content == content
+    lines = await _lines(trio, "/views/tallies", {"shards": shards})
+    assert [list(each) for each in lines] == [["k", "n", "total", "most"]] * len(lines)
+    await trio["n2"].rebuild("Tally")
+    vector, content = vectors[-1]
+    assert (await kept("n2", as_of=vector)).content == content
+    async with trio.door("n3") as http:
+        assert (await http.delete("/views/tallies")).status_code == 204
+    await until(lambda: not any(node.views.kept.get("Tally") for node in trio.nodes.values()), "nothing kept")
+
+
+async def _lines(trio: Trio, path: str, parameters: dict[str, str]) -> list[dict[str, Any]]:
+    async with trio.door("n1") as http:
+        answer = await http.get(path, params=parameters, headers={"Accept": "application/x-ndjson"})
+        return [json.loads(each) for each in answer.text.splitlines()]
 
 
 async def _nothing(*_: object) -> bool:
