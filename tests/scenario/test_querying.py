@@ -85,14 +85,15 @@ async def test_what_a_node_lacks_is_asked_of_one_that_has_it(
     trio: Trio, code: int, accept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = await follower(trio, code)
-    whole = await asked(trio, await trio.leader(code), SQL, shards=[code], accept=accept)
+    vector = f"{code}:{trio.any.shards[code].complete.value}"
+    whole = await asked(trio, await trio.leader(code), SQL, as_of=vector, shards=[code], accept=accept)
     await harm(trio, node, code, f"update journal set trace = 'x' where shard = {code} and position = 5")
     with monkeypatch.context() as patch:
         patch.setattr(Repairing, "repair", _nothing)
         await checked(node, code)
         with pytest.raises(Withheld):
             await node.querying.ask(Question(sql=SQL, shards=(code,)))
-        answer = await asked(trio, node.name, SQL, shards=[code], accept=accept)
+        answer = await asked(trio, node.name, SQL, as_of=vector, shards=[code], accept=accept)
         assert (answer.status_code, answer.content) == (200, whole.content)
         assert answer.headers["Content-Type"].startswith(accept)
     await checked(node, code)
@@ -118,6 +119,10 @@ async def test_a_department_that_cannot_answer_fails_the_query_or_is_named(
         assert [(each["shard"], each["type"]) for each in partly["missing"]] == [(code, "/problems/withheld")]
         lines = await asked(trio, "n1", sql, shards=[code, other], allow_partial=True, accept="application/x-ndjson")
         assert lines.headers["Peaceriver-Missing"] == str(code)
+    for name in NAMES:
+        await harm(trio, trio[name], code, f"update journal set trace = null where shard = {code} and position = 5")
+        await checked(trio[name], code)
+        assert not trio[name].shards[code].damage.known
 
 
 async def test_the_newest_is_asked_of_the_leader_or_refused(trio: Trio, code: int) -> None:
