@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import BUILT_IN
 from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused, TooLarge, TooSlow, Unavailable
-from peaceriver.limits import QUERY_PLANS_MAX, QUERY_PREFETCH_ROWS, QUERY_ROWS_MAX, QUERY_TIMEOUT_S, STREAM_TIMEOUT_S
+from peaceriver.limits import (
+    QUERY_AT_ONCE_LETTERS_MAX,
+    QUERY_PLANS_MAX,
+    QUERY_PREFETCH_ROWS,
+    QUERY_ROWS_MAX,
+    QUERY_TIMEOUT_S,
+    STREAM_TIMEOUT_S,
+)
 from peaceriver.node.cutoffs import Cutoffs, Freshness
 from peaceriver.node.departments import Departments
 from peaceriver.postgres import (
@@ -33,6 +41,8 @@ from peaceriver.query.statement import Relation, Statement, kinds_of, resolved, 
 from peaceriver.shard.view_tables import SQL_TYPES
 from peaceriver.shard.views import Views
 
+T = TypeVar("T")
+_NOTHING: Mapping[str, str] = {}
 #: What PostgreSQL says of a statement that is wrong, by the class of its code: the data, the syntax, a limit.
 _ASKERS_FAULT = ("0A", "21", "22", "42", "54")
 #: How much longer than the server the node itself waits for a statement's end.
@@ -156,10 +166,10 @@ class Querying:
         ``whole``: they are few and are read at once, up to one more than ``rows_max``. Raises Invalid for what cannot
         be asked, TooSlow, Conflict, Unavailable and Withheld where a department cannot answer in time.
         """
-        query = checked(question.sql)
+        query = await _beside(question.sql, checked, question.sql)
         kinds = kinds_of(question.kinds)
         _check_variables(query, question.variables)
-        async with self.in_time(question) as deadline:
+        async with self.in_time(question, query.called) as deadline:
             cutoff, missing = await self.cutoff(question)
             # After the wait for the cutoff: a type that is new may be known only then.
             types = resolved(query, self.models)
@@ -177,9 +187,9 @@ class Querying:
                 yield Answering(cutoff, plan.columns, missing, parts)
 
     @asynccontextmanager
-    async def in_time(self, question: Question) -> AsyncIterator[asyncio.Timeout]:
+    async def in_time(self, question: Question, called: Mapping[str, str] = _NOTHING) -> AsyncIterator[asyncio.Timeout]:
         """What is done in the block takes no longer than a question may; raises TooSlow, and Invalid for what
-        PostgreSQL says against its statement.
+        PostgreSQL says against its statement. ``called``: see Checked.
         """
         try:
             async with asyncio.timeout(question.timeout_s + _MARGIN_S) as deadline:
@@ -187,7 +197,7 @@ class Querying:
         except (TimeoutError, StatementTimeout):
             raise _too_slow(question) from None
         except DatabaseError as error:
-            refusal = _explained(error)
+            refusal = _explained(error, called)
             if refusal is None:
                 raise
             raise refusal from error
@@ -202,7 +212,7 @@ class Querying:
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
                 return (await self._planned(tx, query, (view.sql, relations, True, tuple(kinds.items())))).columns
         except DatabaseError as error:
-            refusal = _explained(error)
+            refusal = _explained(error, query.called)
             if refusal is None:
                 raise
             raise refusal from error
@@ -288,7 +298,8 @@ class Querying:
     async def _planned(self, tx: Transaction, query: Checked, key: _Key) -> _Plan:
         """The statement as PostgreSQL understands it; remembered, for the same is asked again and again."""
         _, relations, single, kinds = key
-        statement = stated(query, dict(relations), single=single, kinds=dict(kinds))
+        state = partial(stated, query, dict(relations), single=single, kinds=dict(kinds))
+        statement = await _beside(key[0], state)
         prepared = await tx.prepare(statement.text)
         first = 3 if statement.is_cut else 1
         attributes = prepared.get_attributes()
@@ -302,6 +313,13 @@ class Querying:
         if len(self._plans) > QUERY_PLANS_MAX:
             self._plans.popitem(last=False)  # the oldest; what is asked often is soon there again
         return plan
+
+
+async def _beside(sql: str, work: Callable[..., T], *arguments: Any) -> T:
+    """Work on a text: what takes long is done in a thread, so that the node can do other things meanwhile."""
+    if len(sql) > QUERY_AT_ONCE_LETTERS_MAX:
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)
 
 
 def _given(plan: _Plan, cutoff: Cutoff, question: Question) -> list[Any]:
@@ -349,13 +367,15 @@ def _too_slow(question: Question) -> TooSlow:
     )
 
 
-def _explained(error: Any) -> Refused | None:
+def _explained(error: Any, called: Mapping[str, str]) -> Refused | None:
     """What PostgreSQL says of a statement, as a refusal; None where the statement is not to blame."""
     code: str = error.sqlstate or ""
     if code in _TOO_MUCH:
         detail = "the query needs more room to sort and gather than it may have; narrow it"
     elif code[:2] in _ASKERS_FAULT:
-        detail = f"{str(error).partition(chr(10))[0]}{f' ({error.hint})' if error.hint else ''}"
+        detail = f"{str(error).partition(chr(10))[0]}{f' ({error.hint})' if error.hint and code[:2] != '54' else ''}"
+        for name, said in called.items():
+            detail = detail.replace(f'"{name}"', f'"{said}"')
     else:
         return None
     return Invalid(f"the query cannot be answered: {detail}", errors=(Offence("/sql", detail),))

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from sqlglot import exp
 
 from peaceriver.query import allowed
+from peaceriver.query.columns import sources
 from peaceriver.query.guard import refused
 
 Expressions: TypeAlias = list[exp.Expr]
@@ -164,7 +165,9 @@ def _keys_of(select: exp.Select) -> Expressions:
     if select.args.get("group") is not None:
         return [*_group_ordinals(select), *_items_as_text(select)]
     made: Expressions = [
-        exp.Literal.number(number) for number, each in enumerate(select.expressions, 1) if _makes_rows(each)
+        _text(_bare(each).copy()) if _makes_rows(each, allowed.JSON_MAKERS) else exp.Literal.number(number)
+        for number, each in enumerate(select.expressions, 1)
+        if _makes_rows(each)
     ]
     if select.args.get("having") is not None or any(_aggregates_of(select)):
         return made  # a single row
@@ -193,7 +196,7 @@ def _items_as_text(select: exp.Select, *, windows: bool = True) -> Expressions:
 def _source_keys(select: exp.Select) -> Expressions:
     """What tells the rows apart that a SELECT reads."""
     keys: Expressions = []
-    for each in _sources(select):
+    for each in sources(select):
         name = each.alias_or_name
         alias = each.args.get("alias")
         renamed = alias is not None and alias.args.get("columns")
@@ -208,31 +211,11 @@ def _is_model(table: exp.Table) -> bool:
     return isinstance(table.this, exp.Identifier) and not table.meta.get("own")
 
 
-def _sources(select: exp.Expr) -> Iterator[exp.Expr]:
-    """The relations that a SELECT reads, those within parentheses without a name as well."""
-    from_ = select.args.get("from_")
-    found = [] if from_ is None else [from_.this]
-    found += [each.this for each in select.args.get("joins") or ()]
-    found += list(select.args.get("laterals") or ())
-    for each in found:
-        yield from _within(each)
-
-
-def _within(source: exp.Expr) -> Iterator[exp.Expr]:
-    if isinstance(source, exp.Subquery) and not source.alias and isinstance(source.this, exp.Table | exp.Subquery):
-        yield from _within(source.this)
-    else:
-        yield source
-    for each in source.args.get("joins") or ():
-        yield from _within(each.this)
-    yield from source.args.get("laterals") or ()
-
-
 def _name_sources(root: exp.Expr) -> None:
     """Every relation gets a name to ask for its columns by."""
     number = 0
     for select in list(root.find_all(exp.Select)):
-        for each in _sources(select):
+        for each in sources(select):
             if not each.alias_or_name or (isinstance(each, exp.Table) and not each.name and not each.alias):
                 number += 1
                 each.set("alias", exp.TableAlias(this=_name(f"from {number}")))
@@ -267,9 +250,12 @@ def _window_of(function: exp.Expr) -> exp.Window | None:
     return above if isinstance(above, exp.Window) and function.arg_key == "this" else None
 
 
-def _makes_rows(item: exp.Expr) -> bool:
-    parts = (each for each in item.walk() if not isinstance(each, exp.Query))
-    return any(allowed.function_name(each) in allowed.ROW_MAKERS for each in parts)
+def _makes_rows(item: exp.Expr, makers: frozenset[str] = allowed.ROW_MAKERS) -> bool:
+    return any(allowed.function_name(each) in makers for each in item.walk(prune=_is_query))
+
+
+def _is_query(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Query)
 
 
 def _order_aggregates(select: exp.Select) -> None:

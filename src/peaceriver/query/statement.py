@@ -12,8 +12,9 @@ import msgspec
 from sqlglot import exp, parse_one
 
 from peaceriver.errors import Invalid, Offence
+from peaceriver.query.columns import check_columns
 from peaceriver.query.dialect import Dialect, written
-from peaceriver.query.guard import Checked, refused
+from peaceriver.query.guard import TOO_DEEP, Checked, refused
 from peaceriver.query.repeatable import made_repeatable
 
 #: Host variables of a declared kind; also as arrays of them.
@@ -77,6 +78,17 @@ def stated(
     parameter after them is how many rows are wanted. ``kinds``: declared types of host variables, as SQL has them.
     Raises Invalid for what cannot be made repeatable.
     """
+    try:
+        return _stated(query, relations, single=single, kinds=kinds)
+    except RecursionError:
+        raise refused(TOO_DEEP) from None
+
+
+def _stated(
+    query: Checked, relations: Mapping[tuple[str, bool], Relation], *, single: bool, kinds: Mapping[str, str]
+) -> Statement:
+    columns = {name: [*SYSTEM, *(each for each, _, _ in relation.columns)] for name, relation in relations.items()}
+    check_columns(query.tree, columns)
     tree, hidden = made_repeatable(query.tree.copy())
     is_cut = bool(query.models)
     # Those within others first: what replaces a table takes along what is joined to it in parentheses.
