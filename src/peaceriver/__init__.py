@@ -4,6 +4,9 @@ Departments are shards, business objects are actors, and actors change only by m
 its public interface; everything else may change.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from peaceriver.actor import Actor, Message
 from peaceriver.client import Client
 from peaceriver.cluster import Cluster
@@ -14,6 +17,32 @@ from peaceriver.message import Envelope
 from peaceriver.rule import Refuse, Rule, exceptions, rule
 from peaceriver.shard.proposal import Receipt
 from peaceriver.stamp import Stamp
+
+if TYPE_CHECKING:
+    from sqlalchemy import bindparam, func
+
+    from peaceriver.columns import aliased, col, relation
+    from peaceriver.query.select import select
+    from peaceriver.query.view import view
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The query language, once somebody asks for it: SQLAlchemy takes as long to load as all of the rest."""
+        if name not in _FROM:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_FROM[name]), name)
+
+
+#: Where the names of the query language come from.
+_FROM = {
+    "aliased": "peaceriver.columns",
+    "bindparam": "sqlalchemy",
+    "col": "peaceriver.columns",
+    "func": "sqlalchemy",
+    "relation": "peaceriver.columns",
+    "select": "peaceriver.query.select",
+    "view": "peaceriver.query.view",
+}
 
 __all__ = [
     "Actor",
@@ -29,6 +58,13 @@ __all__ = [
     "Refused",
     "Rule",
     "Stamp",
+    "aliased",
+    "bindparam",
+    "col",
     "exceptions",
+    "func",
+    "relation",
     "rule",
+    "select",
+    "view",
 ]

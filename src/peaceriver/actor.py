@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import (
+    TYPE_CHECKING,
     Any,
     ClassVar,
     Final,
@@ -28,6 +29,9 @@ import msgspec
 from peaceriver import jsontext
 from peaceriver.errors import Invalid, Offence
 from peaceriver.message import ACTOR_TYPE, Action
+
+if TYPE_CHECKING:
+    from peaceriver.columns import ColumnElement, Json, TableClause
 
 ACTIONS: Final[tuple[Action, ...]] = ("create", "modify", "cancel")
 #: System columns begin with it, so a document's own members must not.
@@ -76,9 +80,13 @@ _M = TypeVar("_M", bound=_DocumentMeta)
 
 
 class ActorMeta(_DocumentMeta):
-    """What an actor class can do itself: name its events."""
+    """What an actor class can do itself: name its events, and be a table in queries, with its fields as columns.
 
-    names_taken = frozenset(("created", "modified", "cancelled", "replace"))
+    A field's attribute is called otherwise than these; ``msgspec.field(name="document")`` names its member all the
+    same. Every other name is free, ``mro`` and ``metadata`` among them.
+    """
+
+    names_taken = frozenset(("created", "modified", "cancelled", "replace", "document", "is_clause_element"))
     __message_types__: dict[str, type[Message[Any]]]
 
     def __new__(
@@ -106,6 +114,50 @@ class ActorMeta(_DocumentMeta):
     @property
     def cancelled(cls) -> EventSelector:
         return EventSelector(actor_type=cls.__name__, action="cancelled")
+
+    @property
+    def actor_id(cls) -> ColumnElement[str]:
+        return cls._system("actor_id")
+
+    @property
+    def actor_shard(cls) -> ColumnElement[int]:
+        return cls._system("actor_shard")
+
+    @property
+    def actor_version(cls) -> ColumnElement[int]:
+        return cls._system("actor_version")
+
+    @property
+    def actor_status(cls) -> ColumnElement[str]:
+        return cls._system("actor_status")
+
+    @property
+    def actor_stamp(cls) -> ColumnElement[str]:
+        return cls._system("actor_stamp")
+
+    @property
+    def document(cls) -> Json:
+        return cast("Json", cls._system("document"))
+
+    def _system(cls, name: str) -> ColumnElement[Any]:
+        return cls.__clause_element__().c[name]
+
+    def __clause_element__(cls) -> TableClause:
+        """The model as SQLAlchemy takes it wherever a table can be."""
+        # What is queried loads SQLAlchemy, which takes as long as all of the rest; what is only sent does without it.
+        from peaceriver import columns
+
+        return columns.table_of(cast("type[Actor]", cls))
+
+    if not TYPE_CHECKING:  # it would let every name pass
+
+        def __getattribute__(cls, name: str) -> Any:
+            """A field is a column; on instances, which do not come by here, it is a value."""
+            if name[:2] != "__" and name in type.__getattribute__(cls, "__struct_fields__"):
+                from peaceriver import columns
+
+                return columns.column_of(cls, name)
+            return super().__getattribute__(name)
 
 
 # Says to type checkers what the metaclass does; ``frozen=True`` on the base is there for them too.

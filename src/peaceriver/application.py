@@ -1,4 +1,4 @@
-"""Applications: the departments, models and rules among a Python file's module-level names."""
+"""Applications: the departments, models, rules and views among a Python file's module-level names."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import msgspec
 from peaceriver.actor import Actor
 from peaceriver.department import Department
 from peaceriver.errors import StartFailed
+from peaceriver.query.named import View
 from peaceriver.rule import Rule
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ class Application(msgspec.Struct, frozen=True):
     models: dict[str, type[Actor]]
     #: By name.
     rules: dict[str, Rule]
+    #: Named views, by name.
+    views: dict[str, View] = {}
 
 
 def load(app: ModuleType | Path | str | None) -> Application:
@@ -43,6 +46,7 @@ def load(app: ModuleType | Path | str | None) -> Application:
     module = app if isinstance(app, ModuleType) else _imported(str(app))
     departments = _unique(module, Department, attrgetter("code"), "departments", "code")
     rules = _unique(module, Rule, attrgetter("name"), "rules called", "name=")
+    views = _unique(module, View, attrgetter("name"), "views called", "name=")
     models: dict[str, type[Actor]] = {}
     for each in vars(module).values():
         if isinstance(each, type) and issubclass(each, Actor) and each is not Actor:
@@ -53,7 +57,7 @@ def load(app: ModuleType | Path | str | None) -> Application:
         for model in department.receives or ():
             if isinstance(model, type):
                 models.setdefault(model.__name__, model)
-    return Application(module.__name__, tuple(departments[code] for code in sorted(departments)), models, rules)
+    return Application(module.__name__, tuple(departments[code] for code in sorted(departments)), models, rules, views)
 
 
 def _unique(module: ModuleType, kind: type[T], key: Callable[[T], K], twice: str, advice: str) -> dict[K, T]:

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, overload
-from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import httpx
@@ -35,10 +34,22 @@ from peaceriver.answers import (
     read_settled,
     refusal_of,
 )
+from peaceriver.asking import (
+    Ask,
+    Table,
+    given,
+    is_url,
+    question_body,
+    reading,
+    segment,
+    some,
+    table_of,
+    variable_pairs,
+)
 from peaceriver.errors import Refused, Unreachable
 from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S, VERIFY_TIMEOUT_S
 from peaceriver.message import Envelope
-from peaceriver.moments import Moment, moment_text, seconds, timeout_of, vector
+from peaceriver.moments import Moment, seconds, timeout_of, vector
 from peaceriver.node.identity import new_id
 from peaceriver.record import written_time
 from peaceriver.shard.proposal import Concern, Receipt, Sent, Spooled
@@ -169,18 +180,18 @@ class Client:
         timeout_s: float | None = None,
     ) -> ActorRead:
         """One actor of one department: as it is, or at a cutoff, a version, a business time. Raises NotFound."""
-        parameters = _reading(as_of, after, timeout_s) | _some(
+        parameters = reading(as_of, after, timeout_s) | some(
             version=version, valid_at=None if valid_at is None else written_time(valid_at)
         )
-        path = f"/shards/{shard}/{_segment(actor_type)}/{_segment(actor_id)}"
+        path = f"/shards/{shard}/{segment(actor_type)}/{segment(actor_id)}"
         return actor_read(await self._read(path, parameters, shards=[shard]))
 
     async def find(
         self, actor_type: str, actor_id: str, *, as_of: Moment | None = None, after: Moment | None = None
     ) -> Page:
         """An actor in every department that holds it."""
-        path = f"/actors/{_segment(actor_type)}/{_segment(actor_id)}"
-        return page_of(await self._read(path, _reading(as_of, after)))
+        path = f"/actors/{segment(actor_type)}/{segment(actor_id)}"
+        return page_of(await self._read(path, reading(as_of, after)))
 
     async def list(
         self,
@@ -195,8 +206,8 @@ class Client:
         after: Moment | None = None,
     ) -> Page:
         """Actors of a type, in one department or in all; ``filters`` are as in the API: ``{"total": "gt.100"}``."""
-        path = f"/actors/{_segment(actor_type)}" if shard is None else f"/shards/{shard}/{_segment(actor_type)}"
-        parameters = {**(filters or {}), **_some(order=order, limit=limit, offset=offset), **_reading(as_of, after)}
+        path = f"/actors/{segment(actor_type)}" if shard is None else f"/shards/{shard}/{segment(actor_type)}"
+        parameters = {**(filters or {}), **some(order=order, limit=limit, offset=offset), **reading(as_of, after)}
         return page_of(await self._read(path, parameters, shards=None if shard is None else [shard]))
 
     async def following(self, page: Page) -> Page | None:
@@ -207,8 +218,8 @@ class Client:
         self, shard: int, actor_type: str, actor_id: str, *, as_of: Moment | None = None, after: Moment | None = None
     ) -> tuple[dict[str, Any], ...]:
         """An actor's records, oldest first, as the API shows them, numbers exact. Raises NotFound."""
-        path = f"/shards/{shard}/{_segment(actor_type)}/{_segment(actor_id)}/records"
-        answer = exact(await self._read(path, _reading(as_of, after), shards=[shard]))
+        path = f"/shards/{shard}/{segment(actor_type)}/{segment(actor_id)}/records"
+        answer = exact(await self._read(path, reading(as_of, after), shards=[shard]))
         found: list[dict[str, Any]] = answer["records"]
         while answer["next"] is not None:
             answer = exact(await self.request("GET", answer["next"]))
@@ -227,6 +238,24 @@ class Client:
         answer = exact(await self.request("GET", path, parameters, wait_s=wait_s))
         return JournalPage(records=tuple(answer["records"]), next=answer["next"], complete=answer["complete"])
 
+    async def query(self, sql: str, variables: Mapping[str, Any], asking: Ask) -> Table:
+        """Ask in SQL, with the values of its host variables. Raises Invalid, TooSlow, TooLarge."""
+        body = question_body(sql, variables, asking)
+        headers = {} if asking.as_of is not None else self._seen_heads(asking.shards)
+        answer = await self.request("POST", "/query", content=body, headers=headers, wait_s=asking.wait_s)
+        return table_of(answer)
+
+    async def view(self, name: str, variables: Mapping[str, Any], asking: Ask) -> Table:
+        """A named view's rows. Raises NotFound, Invalid, TooSlow, TooLarge."""
+        pairs = (*variable_pairs(variables), *asking.parameters().items())
+        headers = {} if asking.as_of is not None else self._seen_heads(asking.shards)
+        path = f"/views/{segment(name)}"
+        return table_of(await self.request("GET", path, pairs, headers=headers, wait_s=asking.wait_s))
+
+    async def put_view(self, name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
+        """Make or replace a named view: its sql, its variables with their types, a description."""
+        return await self._put(f"/views/{segment(name)}", definition)
+
     # --- the directory and the cluster
 
     async def departments(self) -> dict[int, str]:
@@ -235,18 +264,18 @@ class Client:
 
     async def directory(self, section: str) -> tuple[dict[str, Any], ...]:
         """The pages of one section: departments, models, companies."""
-        return await self._items(f"/directory/{_segment(section)}")
+        return await self._items(f"/directory/{segment(section)}")
 
     async def put_department(
         self, code: int, name: str, *, company: str | None = None, receives: Sequence[str] | None = None
     ) -> dict[str, Any]:
         """Make or replace a department's Yellow Page; returns when the department takes messages."""
-        page = _given(name=name, company=company, receives=None if receives is None else list(receives))
+        page = given(name=name, company=company, receives=None if receives is None else list(receives))
         return await self._put(f"/directory/departments/{code}", page)
 
     async def put_model(self, actor_type: str, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Publish a model as a JSON Schema (draft 2020-12); the answer names the version."""
-        return await self._put(f"/directory/models/{_segment(actor_type)}", schema)
+        return await self._put(f"/directory/models/{segment(actor_type)}", schema)
 
     async def _put(self, path: str, page: Mapping[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = exact(await self.request("PUT", path, content=jsontext.write(page).encode()))
@@ -268,7 +297,7 @@ class Client:
 
     async def explain(self, stamp: Stamp | str) -> Explanation:
         """Where a record is from, and what it led to. Raises NotFound."""
-        return read_explanation(await self.request("GET", f"/explain/{_segment(str(stamp))}"))
+        return read_explanation(await self.request("GET", f"/explain/{segment(str(stamp))}"))
 
     async def exceptions(self, state: str = "open") -> tuple[dict[str, Any], ...]:
         """What could not be done, oldest first, as the API shows it; ``state``: open, retried, ... or all."""
@@ -311,17 +340,21 @@ class Client:
 
     # --- the wire
 
+    def _seen_heads(self, shards: Sequence[int] | None) -> dict[str, str]:
+        """What makes a read show at least what this client has receipts for."""
+        seen = self.seen if shards is None else {code: self.seen[code] for code in shards if code in self.seen}
+        return {"Peaceriver-After": vector(seen)} if seen else {}
+
     async def _read(self, path: str, parameters: Mapping[str, str], shards: Sequence[int] | None = None) -> bytes:
         """A read that shows at least what this client has receipts for; a read at a cutoff shows just that cutoff."""
-        seen = self.seen if shards is None else {code: self.seen[code] for code in shards if code in self.seen}
-        headers = {"Peaceriver-After": vector(seen)} if seen and "as_of" not in parameters else {}
+        headers = {} if "as_of" in parameters else self._seen_heads(shards)
         return await self.request("GET", path, parameters, headers=headers, wait_s=timeout_of(parameters))
 
     async def request(
         self,
         method: str,
         path: str,
-        parameters: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | tuple[tuple[str, str], ...] | None = None,
         *,
         content: bytes | None = None,
         content_type: str = "application/json",
@@ -333,14 +366,14 @@ class Client:
 
         ``wait_s``: how long the node itself may take before it answers; ``margin_s``: how much longer it is waited for.
         """
-        given = dict(headers or {}) | ({"Content-Type": content_type} if content is not None else {})
+        heads = dict(headers or {}) | ({"Content-Type": content_type} if content is not None else {})
         try:
             response = await self._http.request(
                 method,
                 path,
                 params=parameters,
                 content=content,
-                headers=given,
+                headers=heads,
                 timeout=httpx.Timeout(wait_s + margin_s, connect=CONNECT_TIMEOUT_S),
             )
         except httpx.ReadTimeout as error:
@@ -362,37 +395,5 @@ class Client:
         raise refusal
 
 
-def is_url(text: str) -> bool:
-    """Whether a node may be asked at ``text``."""
-    try:
-        parts = urlsplit(text)
-        httpx.URL(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, httpx.InvalidURL):
-        return False
-
-
 def _with_id(envelope: Envelope) -> Envelope:
     return envelope if envelope.id is not None else msgspec.structs.replace(envelope, id=new_id())
-
-
-def _reading(as_of: Moment | None, after: Moment | None, timeout_s: float | None = None) -> dict[str, str]:
-    return _some(
-        as_of=None if as_of is None else moment_text(as_of),
-        after=None if after is None else moment_text(after),
-        timeout=None if timeout_s is None else seconds(timeout_s),
-    )
-
-
-def _some(**parameters: str | int | None) -> dict[str, str]:
-    """Query parameters, without those that were not given."""
-    return {name: str(value) for name, value in parameters.items() if value is not None}
-
-
-def _given(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _segment(text: str) -> str:
-    """One segment of a path, whatever the text holds."""
-    return quote(text, safe="")

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Unpack, overload
 from uuid import UUID
 
 import msgspec
@@ -21,8 +21,9 @@ import structlog
 
 from peaceriver.actor import Actor, read_document
 from peaceriver.answers import ActorRead, Explanation, JournalPage, Page, Settled
-from peaceriver.application import load
-from peaceriver.client import SETTLED_TIMEOUT_S, Client, How
+from peaceriver.asking import Ask, Rows, Table, Ts, rows_of
+from peaceriver.client import SETTLED_TIMEOUT_S, Client
+from peaceriver.client import How as Resolving
 from peaceriver.department import Department
 from peaceriver.errors import Conflict, NotFound, Refused, StartFailed
 from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
@@ -32,7 +33,10 @@ from peaceriver.shard.proposal import Concern, Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
 
 if TYPE_CHECKING:
+    from sqlalchemy.sql.selectable import CompoundSelect, Select
+
     from peaceriver.node.node import Node
+    from peaceriver.query.named import View
 
 A = TypeVar("A", bound=Actor)
 #: How long a follower of a journal waits for the next record before it asks again.
@@ -74,6 +78,20 @@ class JournalRecord(msgspec.Struct, frozen=True, kw_only=True):
     body: Any
 
 
+class How(TypedDict, total=False):
+    """How a query is to be answered; see ``Cluster.query``."""
+
+    as_of: Moment | None
+    shards: Sequence[int] | None
+    latest: bool
+    allow_partial: bool
+    timeout_s: float | None
+
+
+#: No host variables.
+_NONE: Mapping[str, Any] = {}
+
+
 class _Gateway(Protocol):
     """A way to a cluster: in this process, or over HTTP."""
 
@@ -104,13 +122,21 @@ class _Gateway(Protocol):
         self, shard: int, *, after: int = 0, limit: int = PAGE_RECORDS_MAX, wait_s: float = 0.0
     ) -> JournalPage: ...
 
+    async def query(self, sql: str, variables: Mapping[str, Any], asking: Ask) -> Table: ...
+
+    async def view(self, name: str, variables: Mapping[str, Any], asking: Ask) -> Table: ...
+
+    async def put_view(self, name: str, definition: Mapping[str, Any]) -> dict[str, Any]: ...
+
     async def settled(self, message_id: UUID | str, *, timeout_s: float = SETTLED_TIMEOUT_S) -> Settled: ...
 
     async def explain(self, stamp: Stamp | str) -> Explanation: ...
 
     async def exceptions(self, state: str = "open") -> tuple[dict[str, Any], ...]: ...
 
-    async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]: ...
+    async def resolve(
+        self, exception_id: UUID | str, how: Resolving, message: Envelope | None = None
+    ) -> dict[str, Any]: ...
 
 
 class Cluster:
@@ -149,6 +175,7 @@ class Cluster:
                 logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
             )
         # Here, because to import a node takes longer than all else, and most programs connect to one elsewhere.
+        from peaceriver.application import load
         from peaceriver.embedding import Inside, embed
 
         async with embed(load(app), nodes=nodes, data=data, dsn=dsn) as running:
@@ -243,6 +270,49 @@ class Cluster:
         read = await self._gateway.get(code, name, actor_id, as_of=as_of, after=after, version=version)
         return _typed(model, read)
 
+    @overload
+    async def query(
+        self, statement: Select[*Ts] | CompoundSelect[*Ts], variables: Mapping[str, Any] = ..., **how: Unpack[How]
+    ) -> Rows[*Ts]: ...
+    @overload
+    async def query(
+        self, statement: str, variables: Mapping[str, Any] = ..., **how: Unpack[How]
+    ) -> Rows[*tuple[Any, ...]]: ...
+    async def query(self, statement: Any, variables: Mapping[str, Any] = _NONE, **how: Unpack[How]) -> Any:
+        """The rows of a ``select()``, or of one SELECT in SQL, at one cutoff; ``variables`` are its host variables.
+
+        ``as_of``: a cutoff; ``shards``: the departments, all by default; ``latest``: never older than what was
+        acknowledged before; ``allow_partial``: without departments that cannot answer, which ``missing`` names;
+        ``timeout_s``: how long it may take. Raises Invalid, TooSlow, TooLarge, Unavailable.
+        """
+        asking = self._asking(how)
+        if isinstance(statement, str):
+            return rows_of(await self._gateway.query(statement, variables, asking))
+        from peaceriver.query.select import compiled  # SQLAlchemy takes long to load, and is loaded by its statements
+
+        question = compiled(statement, variables)
+        return rows_of(await self._gateway.query(question.sql, question.variables, asking), question.readers)
+
+    async def view(
+        self, view: View | str, variables: Mapping[str, Any] = _NONE, **how: Unpack[How]
+    ) -> Rows[*tuple[Any, ...]]:
+        """The rows of a named view; see ``query``. Raises NotFound."""
+        name = view if isinstance(view, str) else view.name
+        return rows_of(await self._gateway.view(name, variables, self._asking(how)))
+
+    async def put_view(self, view: View) -> None:
+        """Publish a named view, or replace the one of its name. Raises Invalid."""
+        await self._gateway.put_view(view.name, view.public())
+
+    def _asking(self, how: How) -> Ask:
+        asking = Ask(**how)
+        if asking.as_of is None and self._seen and asking.after is None:
+            seen = self._seen
+            if asking.shards is not None:
+                seen = {code: position for code, position in seen.items() if code in asking.shards}
+            return msgspec.structs.replace(asking, after=seen or None)
+        return asking
+
     async def journal(
         self, department: Department | int, *, after: int = 0, follow: bool = False
     ) -> AsyncIterator[JournalRecord]:
@@ -276,7 +346,9 @@ class Cluster:
         """What could not be done, oldest first, as the API shows it; ``state``: open, retried, ... or all."""
         return await self._gateway.exceptions(state)
 
-    async def resolve(self, exception_id: UUID | str, how: How, message: Envelope | None = None) -> dict[str, Any]:
+    async def resolve(
+        self, exception_id: UUID | str, how: Resolving, message: Envelope | None = None
+    ) -> dict[str, Any]:
         """Retry, skip or answer an exception; answers how it stands then. Raises NotFound, Conflict."""
         return await self._gateway.resolve(exception_id, how, message)
 

@@ -161,3 +161,5 @@ STREAM_ROWS_MAX = 100_000_000
 QUERY_PREFETCH_ROWS = 500
 #: Statements that a node remembers as PostgreSQL understood them.
 QUERY_PLANS_MAX = 500
+#: Host variables of a named view.
+VIEW_VARIABLES_MAX = 100

@@ -119,7 +119,7 @@ def test_any_path_is_answered(door: Door, code: int, operation: Operation, parts
         return
     names = ("code", "type", "id", "key")
     filled = dict(zip(names, (quote(_well_formed(each), safe="") or "x" for each in parts), strict=True))
-    filled |= {"section": "models", "slug": filled["key"], "stamp": filled["key"]}
+    filled |= {"section": "models", "slug": filled["key"], "stamp": filled["key"], "name": filled["key"]}
     path = operation.path.format_map(filled)
     is_an_answer(door.http.request(operation.method, path, content=json.dumps(body)))
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from peaceriver.api.tables import shown
 from peaceriver.jsontext import encode
 from peaceriver.message import Envelope
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.querying import Answer, Question
 from peaceriver.query.cutoff import AtPositions, AtTime, parse
+from peaceriver.query.values import public
 from peaceriver.record import Record
 from peaceriver.shard.proposal import Receipt
 from tests.scenario.trio import ME, NAMES, Trio, trio
@@ -103,7 +103,9 @@ async def ask(history: History, name: str, question: Question) -> Answer:
 
 
 def in_bytes(answer: Answer) -> bytes:
-    return encode(shown(answer))
+    kinds = [each.kind for each in answer.columns]
+    rows = [[public(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in answer.rows]
+    return encode([answer.cutoff.public(), [each.name for each in answer.columns], kinds, rows])
 
 
 @st.composite

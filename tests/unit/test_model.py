@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -495,20 +494,3 @@ def test_a_fold_whose_source_nobody_can_read_is_refused() -> None:
     exec(APP, names)
     with pytest.raises(TypeError, match=r"source of Deposit\.fold cannot be read"):
         model_of(names["Account"])
-
-
-def test_a_class_attribute_can_become_something_else_later() -> None:
-    """The place of columns: ``Order.total`` on the class, the value on an instance."""
-
-    class Slot:
-        def __init__(self, slot: Any) -> None:
-            self.slot = slot
-
-        def __get__(self, instance: Any, owner: Any) -> Any:
-            return f"column of {owner.__name__}" if instance is None else self.slot.__get__(instance, owner)
-
-    cls = declared("T", (Actor,), {"total": Decimal})()
-    type.__setattr__(cls, "total", Slot(cls.__dict__["total"]))
-    assert cls.total == "column of T"
-    assert read_document(cls, '{"total":1.5}').replace(total=Decimal(2)).total == 2
-    assert json.loads(write_document(cls(total=Decimal(3)))) == {"total": 3}

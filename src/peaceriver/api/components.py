@@ -215,6 +215,8 @@ COMPONENTS: dict[str, Shape] = {
         },
     )
     | {"additionalProperties": False},
+    "View": _object({"sql": _TEXT}, {"variables": {"type": "object"}, "description": _TEXT, "kept": _FLAG}),
+    "Views": _object({"items": _list_of("View"), "next": _NEXT}),
     "Table": _object(
         {
             "cutoff": _of("Cutoff"),
@@ -233,6 +235,7 @@ PARAMETERS: dict[str, tuple[str, Shape]] = {
     "{id}": ("An actor's id, percent-encoded; of a message or a draft, a UUID", _TEXT),
     "{section}": ("A section of the directory", {"enum": list(SECTIONS)}),
     "{key}": ("The key of a page", _TEXT),
+    "{name}": ("The name of a view", _TEXT),
     "{stamp}": ("A record's stamp", _STAMP),
     "{slug}": ("The last part of a problem's type", _TEXT),
     "atomic": ("All of the array, or none", _FLAG),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +18,7 @@ from peaceriver.api.operations import Operation
 from peaceriver.api.tables import CSV, LINES
 from peaceriver.directory.pages import Department
 from peaceriver.model import Model
+from peaceriver.query.named import Variable, View
 from peaceriver.schema import Schema, subschemas
 
 #: Our own components carry it; an actor type cannot, so no model is ever called as they are.
@@ -33,13 +35,18 @@ _NOT_REPEATED = frozenset(("$id", "$schema"))
 async def get(context: Context, asked: Asked) -> Response:
     """``GET /openapi.json``."""
     directory = context.node.directory
+    views = [page.view for _, page in sorted(directory.views.items()) if page.active]
     return answers.answered(
-        described(context.operations, directory.departments.values(), directory.models, context.url)
+        described(context.operations, directory.departments.values(), directory.models, views, context.url)
     )
 
 
 def described(
-    operations: Sequence[Operation], departments: Iterable[Department], models: Mapping[str, Model], url: str
+    operations: Sequence[Operation],
+    departments: Iterable[Department],
+    models: Mapping[str, Model],
+    views: Iterable[View],
+    url: str,
 ) -> dict[str, Any]:
     """The whole document."""
     paths: dict[str, dict[str, Any]] = {}
@@ -49,6 +56,9 @@ def described(
         for name in sorted(models):
             if department.receives is None or name in department.receives:
                 paths |= dict(_resources(operations, department, name))
+    asked = next(each for each in operations if each.path == "/views/{name}" and each.method == "GET")
+    for view in views:
+        paths[f"/views/{view.name}"] = {"get": _view(asked, view)}
     schemas = {f"{PREFIX}{name}": each for name, each in COMPONENTS.items()}
     schemas |= {name: component(name, model.schema) for name, model in models.items()}
     return {
@@ -121,6 +131,36 @@ def _resources(
             item = paths.setdefault(path, {"summary": f"{actor_type} in {department.name}"})
             item[each.method.lower()] = _operation(each, place, actor_type)
     return paths.items()
+
+
+def _view(operation: Operation, view: View) -> dict[str, Any]:
+    """A named view as an operation of its own, its host variables as typed parameters."""
+    described = _operation(replace(operation, fields=False), {"name": view.name})
+    if view.description:
+        described["description"] = view.description
+    described["parameters"] += [_host_variable(each) for each in view.variables]
+    return described
+
+
+def _host_variable(variable: Variable) -> dict[str, Any]:
+    schema: dict[str, Any] = dict(_KINDS[variable.kind.removesuffix("[]")])
+    if variable.many:
+        schema = {"type": "array", "items": schema}
+    if variable.optional and variable.default is not None:
+        schema["default"] = variable.default
+    told: dict[str, Any] = {"name": variable.name, "in": "query", "required": not variable.optional, "schema": schema}
+    return told | ({"description": variable.description} if variable.description else {})
+
+
+_KINDS: Mapping[str, Schema] = {
+    "text": {"type": "string"},
+    "integer": {"type": "integer"},
+    "numeric": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "timestamptz": {"type": "string", "format": "date-time"},
+    "date": {"type": "string", "format": "date"},
+    "uuid": {"type": "string", "format": "uuid"},
+}
 
 
 def component(name: str, schema: Schema) -> Schema:

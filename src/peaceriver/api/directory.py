@@ -15,7 +15,7 @@ from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.reads import next_page
-from peaceriver.directory.pages import DEPARTMENTS, MODELS, SECTIONS
+from peaceriver.directory.pages import DEPARTMENTS, MODELS, SECTIONS, VIEWS
 from peaceriver.errors import Invalid, NotFound, Offence, OutcomeUnknown
 from peaceriver.limits import BODY_BYTES_MAX, CONTROL
 from peaceriver.message import VERSION_MAX
@@ -62,8 +62,8 @@ async def page(context: Context, asked: Asked) -> Response:
 async def put_department(context: Context, asked: Asked) -> Response:
     """``PUT /directory/departments/{code}``: answers when the department takes messages."""
     code, sender = asked.code(), asked.sender()
-    page = await _object(asked)
-    async with _in_time(sender):
+    page = await object_in(asked)
+    async with in_time(sender):
         published = await context.publishing.department(code, page, sender)
     return await _published(context, published, sender)
 
@@ -71,8 +71,8 @@ async def put_department(context: Context, asked: Asked) -> Response:
 async def put_node(context: Context, asked: Asked) -> Response:
     """``PUT /directory/nodes/{key}``: a node joins, moves, or is to leave; replicas follow by and by."""
     name, sender = asked.part("key"), asked.sender()
-    page = await _object(asked)
-    async with _in_time(sender):
+    page = await object_in(asked)
+    async with in_time(sender):
         published = await context.publishing.node(name, page, sender)
     return await _published(context, published, sender)
 
@@ -80,13 +80,13 @@ async def put_node(context: Context, asked: Asked) -> Response:
 async def put_model(context: Context, asked: Asked) -> Response:
     """``PUT /directory/models/{type}``: publish a model as a JSON Schema; one that breaks the last stands beside it."""
     actor_type, sender = asked.actor_type(), asked.sender()
-    schema = await _object(asked)
+    schema = await object_in(asked)
     before = context.node.directory.newest(actor_type)
     wanted = definition(model_of_schema(actor_type, schema))
     if before is not None:
         # A schema says nothing about message types: those that came with the class stay.
         wanted = definition(before) | {"schema": schema}
-    async with _in_time(sender):
+    async with in_time(sender):
         after, broken = await context.publishing.model(actor_type, wanted, sender)
     await _shown(context, sender.timeout_s)
     told = {
@@ -100,14 +100,14 @@ async def put_model(context: Context, asked: Asked) -> Response:
 
 async def replay(context: Context, asked: Asked) -> Response:
     """``POST /directory/rules/{key}/replay``: let a rule act anew on what is recorded already."""
-    wanted, sender = await _object(asked), asked.sender()
+    wanted, sender = await object_in(asked), asked.sender()
     try:
         start = msgspec.convert(wanted, _Replay).start
     except msgspec.ValidationError:
         detail = 'say where from: {"from": "start"}, {"from": "now"}, or a position from 0'
         raise Invalid(detail, errors=(Offence("/from", detail),)) from None
     name = asked.part("key")
-    async with _in_time(sender):
+    async with in_time(sender):
         position = await context.publishing.replay(name, start)
     return answers.answered({"rule": name, "from": position})
 
@@ -143,11 +143,15 @@ def _page(found: ActorAt) -> dict[str, Any]:
         said = {"code": int(found.id)} | said
     elif found.type == MODELS:
         said = {"type": found.id} | jsontext.read(said["definition"].encode())
+    elif found.type == VIEWS:
+        definition = said.pop("definition")
+        said = {"name": found.id} | said | jsontext.read(definition.encode())
     known = {"key": found.id, "version": found.version, "status": found.status, "stamp": str(found.stamp)}
     return known | said
 
 
-async def _object(asked: Asked) -> dict[str, Any]:
+async def object_in(asked: Asked) -> dict[str, Any]:
+    """The request's body, a JSON object; raises Malformed, Invalid or TooLarge."""
     value = jsontext.read(await asked.body(BODY_BYTES_MAX))
     if not isinstance(value, dict):
         raise Invalid("a page of the directory is a JSON object", errors=(Offence("", "not an object"),))
@@ -155,7 +159,7 @@ async def _object(asked: Asked) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _in_time(sender: Sender) -> AsyncIterator[None]:
+async def in_time(sender: Sender) -> AsyncIterator[None]:
     """A change of the directory is answered once it counts on this node, or not at all: raises OutcomeUnknown."""
     try:
         async with asyncio.timeout(sender.timeout_s):

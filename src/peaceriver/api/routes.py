@@ -15,6 +15,7 @@ from peaceriver.api import (
     reads,
     resources,
     site,
+    views,
 )
 from peaceriver.api.operations import Operation
 from peaceriver.api.parameters import FRESH, SEND
@@ -28,6 +29,7 @@ _FRESH = ("Peaceriver-After",)
 _ACTOR = "/shards/{code}/{type}/{id}"
 _DRAFT = "/drafts/{id}"
 _EXCEPTION = "/exceptions/{id}"
+_VIEW = "/views/{name}"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -205,6 +207,38 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Table",
         tables=True,
     ),
+    Operation(method="GET", path="/views", page=views.listed, summary="The named views", answer="Views"),
+    Operation(
+        method="GET",
+        path=_VIEW,
+        page=views.get,
+        summary="A named view's rows; other parameters are its host variables",
+        parameters=(*FRESH, *queries.SCOPE),
+        fields=True,
+        headers=_FRESH,
+        answer="Table",
+        tables=True,
+    ),
+    Operation(
+        method="PUT",
+        path=_VIEW,
+        page=views.put,
+        summary="Make or replace a named view",
+        parameters=SEND,
+        headers=_SENDING,
+        body="View",
+        answer="View",
+        statuses=(201,),
+    ),
+    Operation(
+        method="DELETE",
+        path=_VIEW,
+        page=views.delete,
+        summary="Remove a named view",
+        parameters=SEND,
+        headers=_SENDING,
+        status=204,
+    ),
     Operation(
         method="GET",
         path="/directory/departments/{code}",
@@ -260,7 +294,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/directory/{section}",
         page=directory.section,
-        summary="A section of the directory: companies, departments, models, rules, periods or incidents",
+        summary="A section of the directory: companies, departments, models, rules, views, periods or incidents",
         parameters=_LIST,
         fields=True,
         headers=_FRESH,

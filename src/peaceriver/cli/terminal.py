@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from peaceriver import jsontext
-from peaceriver.client import DEFAULT_URL, Client, is_url
+from peaceriver.asking import is_url
+from peaceriver.client import DEFAULT_URL, Client
 from peaceriver.errors import PeaceRiverError, Refused, Unreachable
 
 EXIT_REFUSED = 1

@@ -18,9 +18,11 @@ from peaceriver.directory.pages import (
     MODELS,
     NODES,
     RULES,
+    VIEWS,
     Department,
     NodePage,
     RulePage,
+    ViewPage,
 )
 from peaceriver.errors import Offence, StartFailed
 from peaceriver.model import Model, model_of_definition
@@ -47,6 +49,8 @@ class Directory:
         #: Nodes that are no part of it any more.
         self.gone: set[str] = set()
         self.rules: dict[str, RulePage] = {}
+        #: Named views, those that are no more among them.
+        self.views: dict[str, ViewPage] = {}
         #: What is damaged on some node and not repaired yet, by id.
         self.incidents: dict[str, dict[str, Any]] = {}
         #: The active rules by department: those that validate, and those that follow up.
@@ -90,6 +94,8 @@ class Directory:
             self.rules[key] = pages.rule(key, document, record.actor_version)
             self.validating = _by_department(self.rules.values(), "validation")
             self.acting = _by_department(self.rules.values(), "follow-up")
+        elif actor_type == VIEWS:
+            self.views[key] = pages.view(key, document, record.actor_version)
         elif actor_type == INCIDENTS:
             self._keep_incident(key, document)
 
@@ -146,8 +152,9 @@ class Directory:
         return next(each.model for each in reversed(editions) if each.generation == generation)
 
     def versions(self, actor_type: str) -> list[Model]:
-        """All versions of a type's model, oldest first."""
-        return [each.model for each in self._editions.get(actor_type, [])]
+        """All versions of a type's model, oldest first; none for a schema-free type."""
+        built_in = BUILT_IN.get(actor_type)
+        return [each.model for each in self._editions.get(actor_type, [])] if built_in is None else [built_in]
 
     @property
     def models(self) -> dict[str, Model]:

@@ -1,6 +1,7 @@
 """The directory's pages: the built-in models of shard 0, and what they must say beyond their schemas. Pure.
 
-White Pages are companies, Yellow Pages departments and the nodes that hold them, Blue Pages models, Red Tape rules.
+White Pages are companies, Yellow Pages departments and the nodes that hold them, Blue Pages models and views, Red Tape
+rules.
 They are actors of shard 0: changed by messages, versioned and readable as of any moment like all others. Their types
 are the section names of the HTTP API.
 """
@@ -18,15 +19,17 @@ from peaceriver.errors import Invalid, Malformed, Offence
 from peaceriver.limits import CODE_MAX, DATA_CODE_MIN, NAME_LETTERS_MAX
 from peaceriver.message import ACTOR_TYPE
 from peaceriver.model import Model, model_of_definition, model_of_schema
+from peaceriver.query import named
+from peaceriver.query.named import View
 from peaceriver.rule import RULE_NAME, RuleKind, Start, Subscription
 from peaceriver.schema import Validator
 
 COMPANIES, DEPARTMENTS, NODES = "companies", "departments", "nodes"
-MODELS, RULES, PERIODS = "models", "rules", "periods"
+MODELS, RULES, PERIODS, VIEWS = "models", "rules", "periods", "views"
 #: What verification found damaged: no page that somebody writes, but kept and read in the same way.
 INCIDENTS = "incidents"
 #: What can be read; what can be written is in SCHEMAS.
-SECTIONS = (COMPANIES, DEPARTMENTS, NODES, MODELS, RULES, PERIODS, INCIDENTS)
+SECTIONS = (COMPANIES, DEPARTMENTS, NODES, MODELS, RULES, VIEWS, PERIODS, INCIDENTS)
 
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _NAME = {"type": "string", "minLength": 1, "maxLength": NAME_LETTERS_MAX}
@@ -90,6 +93,17 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "type": "object",
         "properties": {"definition": {"type": "string"}},
         "required": ["definition"],
+        "additionalProperties": False,
+    },
+    # So is a view's; one that is not active is not there any more, but its name may come back.
+    VIEWS: {
+        "type": "object",
+        "properties": {
+            "definition": {"type": "string"},
+            "app": {"type": "string"},
+            "active": {"type": "boolean"},
+        },
+        "required": ["definition", "app", "active"],
         "additionalProperties": False,
     },
 }
@@ -176,6 +190,24 @@ def rule(key: str, document: str, version: int) -> RulePage:
     )
 
 
+class ViewPage(msgspec.Struct, frozen=True):
+    """A named view as the directory has it."""
+
+    view: View
+    #: Of the page.
+    version: int
+    #: The application that it came with; empty where somebody put it there.
+    app: str
+    active: bool
+
+
+def view(key: str, document: str, version: int) -> ViewPage:
+    """Read a view's page that admission has let in."""
+    page = jsontext.read(document.encode())
+    definition = jsontext.read(page["definition"].encode())
+    return ViewPage(named.read(key, definition), version, page["app"], page["active"])
+
+
 def department(key: str, document: str, since: int) -> Department:
     """Read a Yellow Page that admission has let in."""
     page = jsontext.read(document.encode())
@@ -191,7 +223,7 @@ def department(key: str, document: str, since: int) -> Department:
 
 def offences(actor_type: str, key: str, action: str, document: str) -> Iterator[Offence]:
     """What a directory page must say beyond its schema."""
-    if action == "cancel" and actor_type in (DEPARTMENTS, MODELS, RULES):
+    if action == "cancel" and actor_type in (DEPARTMENTS, MODELS, RULES, VIEWS):
         yield Offence("/action", f"{actor_type} are not cancelled: their records and their readers go on needing them")
     if actor_type == DEPARTMENTS:
         if not key.isascii() or not key.isdigit() or str(int(key)) != key or not DATA_CODE_MIN <= int(key) <= CODE_MAX:
@@ -203,6 +235,15 @@ def offences(actor_type: str, key: str, action: str, document: str) -> Iterator[
         yield from _model_offences(key, document)
     elif actor_type == RULES:
         yield from _rule_offences(key, document)
+    elif actor_type == VIEWS:
+        yield from _view_offences(key, document)
+
+
+def _view_offences(key: str, document: str) -> Iterator[Offence]:
+    try:
+        view(key, document, 1)
+    except (Invalid, Malformed) as error:
+        yield from error.errors or (Offence("/body/definition", error.detail),)
 
 
 def _rule_offences(key: str, document: str) -> Iterator[Offence]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,20 +20,24 @@ from peaceriver.answers import (
     read_settled,
     refusal_of,
 )
+from peaceriver.asking import Ask, Table, table_of, variable_pairs
 from peaceriver.client import SETTLED_TIMEOUT_S, How
 from peaceriver.errors import LedElsewhere
 from peaceriver.jsontext import encode
-from peaceriver.limits import PAGE_RECORDS_MAX, SEND_TIMEOUT_S
+from peaceriver.limits import PAGE_RECORDS_MAX, QUERY_TIMEOUT_S, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
 from peaceriver.moments import Moment, moment_text
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
 from peaceriver.node.passing import node_for, pass_on
 from peaceriver.node.publishing import Publishing
+from peaceriver.node.querying import Question
 from peaceriver.node.reading import ActorAt
 from peaceriver.node.sending import Sender
 from peaceriver.node.standings import Standing
 from peaceriver.query import cutoff as cutoffs
+from peaceriver.query import named
+from peaceriver.query.named import View
 from peaceriver.record import Record
 from peaceriver.shard.proposal import Concern, Sent
 from peaceriver.stamp import Stamp
@@ -104,6 +108,39 @@ class Inside:
         last = records[-1].position if records else after
         return JournalPage(records=tuple(_value(each) for each in records), next=last, complete=complete)
 
+    async def query(self, sql: str, variables: Mapping[str, Any], asking: Ask) -> Table:
+        """Ask in SQL; see Client.query."""
+        return await self._asked(Question(sql=sql, variables=variables), asking)
+
+    async def view(self, name: str, variables: Mapping[str, Any], asking: Ask) -> Table:
+        """A named view's rows; see Client.view."""
+        view = self._node.querying.view(name)
+        values = named.given(view, variable_pairs(variables))
+        return await self._asked(Question(sql=view.sql, variables=values, kinds=view.kinds), asking, view)
+
+    async def _asked(self, question: Question, asking: Ask, view: View | None = None) -> Table:
+        freshness = _freshness(asking.as_of, asking.after, latest=asking.latest)
+        timeout_s = QUERY_TIMEOUT_S
+        if asking.timeout_s is not None:
+            timeout_s = asking.timeout_s
+            freshness = msgspec.structs.replace(freshness, timeout_s=timeout_s)
+        question = msgspec.structs.replace(
+            question,
+            freshness=freshness,
+            shards=None if asking.shards is None else tuple(asking.shards),
+            timeout_s=timeout_s,
+            allow_partial=asking.allow_partial,
+        )
+        if view is not None and view.kept:
+            answer = await self._node.kept.ask(view, question)
+        else:
+            answer = await self._node.querying.ask(question)
+        return table_of(encode(answer.public()))
+
+    async def put_view(self, name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
+        """Make or replace a named view; see Client.put_view."""
+        return (await Publishing(self._node).view(named.read(name, definition), "", Sender())).page
+
     async def settled(self, message_id: UUID | str, *, timeout_s: float = SETTLED_TIMEOUT_S) -> Settled:
         """Whether every consequence of a message was acted on; see Client.settled."""
         told = await self._node.consequences.settled(UUID(str(message_id)), timeout_s)
@@ -142,8 +179,9 @@ class Inside:
         return answer
 
 
-def _freshness(as_of: Moment | None, after: Moment | None) -> Freshness:
+def _freshness(as_of: Moment | None, after: Moment | None, *, latest: bool = False) -> Freshness:
     return Freshness(
+        latest=latest,
         as_of=None if as_of is None else cutoffs.parse(moment_text(as_of), "as_of"),
         after=() if after is None else (cutoffs.parse_after(moment_text(after)),),
     )

@@ -47,7 +47,7 @@ async def node_on_dsn(name: str, dsn: str, application: Application = NONE, comp
 
 
 async def publish(node: Node, application: Application, url: str | None = None) -> None:
-    """Bring an application's models, departments and rules into the directory; returns when the rules are active.
+    """Bring an application's models, departments, views and rules into the directory; returns when rules are active.
 
     ``url``: where the node is served, for the others of its cluster to know.
 
@@ -76,6 +76,7 @@ async def _publish(node: Node, application: Application, url: str | None) -> Non
         if department.actor_types is not None:
             page["receives"] = list(department.actor_types)
         await publishing.department(department.code, page, sender)
+    await publishing.views(application.views, application.name, sender)
     await publishing.rules(application.rules, application.name, sender)
 
 

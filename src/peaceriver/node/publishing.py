@@ -14,13 +14,14 @@ import msgspec
 
 from peaceriver import jsontext
 from peaceriver.compatibility import breaks
-from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
+from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES, VIEWS
 from peaceriver.errors import Conflict, NotFound, Offence, Refused, StartFailed
 from peaceriver.limits import CONTROL
 from peaceriver.message import Envelope
 from peaceriver.model import Model, definition
 from peaceriver.node.node import Node
 from peaceriver.node.sending import Sender
+from peaceriver.query.named import View
 from peaceriver.rule import Rule, Start
 from peaceriver.shard.proposal import Receipt
 
@@ -105,6 +106,28 @@ class Publishing:
             if name not in rules and page["app"] == app and page["active"]:
                 await self._put(RULES, name, page | {"active": False}, sender)
         await self._node.agents.active()
+
+    async def view(self, view: View, app: str, sender: Sender) -> Published:
+        """Make or replace a named view, once it is sure that it can be asked. Raises Refused."""
+        await self._node.querying.check(view)
+        page = {"definition": jsontext.write(view.public()), "app": app, "active": True}
+        receipt = await self._put(VIEWS, view.name, page, sender)
+        return Published({"name": view.name} | view.public(), receipt)
+
+    async def remove_view(self, name: str, sender: Sender) -> None:
+        """Let a named view be no more; raises NotFound."""
+        page = self._node.directory.views.get(name)
+        if page is None or not page.active:
+            raise NotFound(f"there is no view {name}; GET /views lists those that there are")
+        await self._put(VIEWS, name, self._page(VIEWS, name) | {"active": False}, sender)
+
+    async def views(self, views: Mapping[str, View], app: str, sender: Sender) -> None:
+        """Publish an application's named views, and retire those that it had. Raises Refused."""
+        for view in views.values():
+            await self.view(view, app, sender)
+        for name, page in list(self._node.directory.views.items()):
+            if name not in views and page.app == app and page.active:
+                await self.remove_view(name, sender)
 
     async def replay(self, rule: str, start: Start) -> int:
         """Let an active rule act anew: from "start", from a position, or from "now"; answers the position.
