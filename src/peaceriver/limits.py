@@ -157,8 +157,12 @@ STREAM_TIMEOUT_S = 600.0
 #: Rows of an answer that is given as a whole, and of one that is streamed.
 QUERY_ROWS_MAX = 10_000
 STREAM_ROWS_MAX = 100_000_000
-#: Rows that a streamed answer reads at a time: what is in memory.
-QUERY_PREFETCH_ROWS = 500
+#: The values of an answer that is given as a whole, in bytes.
+QUERY_ANSWER_BYTES_MAX = 64 * 1024 * 1024
+#: Rows that an answer is read by, at first and at most, and about how many bytes: what is in memory.
+QUERY_FIRST_ROWS = 20
+QUERY_PART_ROWS_MAX = 500
+QUERY_PART_BYTES = 4 * 1024 * 1024
 #: Statements that a node remembers as PostgreSQL understood them.
 QUERY_PLANS_MAX = 500
 #: Host variables of a named view.

@@ -303,3 +303,10 @@ def test_an_answer_as_of_a_moment_outlives_every_model_that_comes_later(door: Do
     door.served.run(door.served.node.rebuild("Grown"))
     for asked, content in early:
         assert ask(door, asked, shards=[code], as_of=first["stamp"]).content == content
+
+
+def test_a_whole_answer_is_bounded_in_bytes_and_a_stream_reads_large_rows_one_after_the_other(door: Door) -> None:
+    sql = "select repeat('a', 1000000) from generate_series(1, 200)"
+    problem(ask(door, sql), 413, "too-large")
+    with door.http.stream("POST", "/query", json={"sql": sql}, headers={"Accept": "text/csv"}) as answer:
+        assert sum(map(len, answer.iter_bytes())) > 200_000_000

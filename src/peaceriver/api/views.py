@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.responses import Response
@@ -37,7 +38,8 @@ async def get(context: Context, asked: Asked) -> Response:
 async def put(context: Context, asked: Asked) -> Response:
     """``PUT /views/{name}``: 201 where the view is new."""
     sender = asked.sender()
-    view = named.read(asked.part("name"), await object_in(asked))
+    # In a thread: a long text takes long to read.
+    view = await asyncio.to_thread(named.read, asked.part("name"), await object_in(asked))
     before = context.node.directory.views.get(view.name)
     async with in_time(sender):
         published = await context.publishing.view(view, "", sender)

@@ -18,9 +18,12 @@ from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import BUILT_IN
 from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused, TooLarge, TooSlow, Unavailable
 from peaceriver.limits import (
+    QUERY_ANSWER_BYTES_MAX,
     QUERY_AT_ONCE_LETTERS_MAX,
+    QUERY_FIRST_ROWS,
+    QUERY_PART_BYTES,
+    QUERY_PART_ROWS_MAX,
     QUERY_PLANS_MAX,
-    QUERY_PREFETCH_ROWS,
     QUERY_ROWS_MAX,
     QUERY_TIMEOUT_S,
     STREAM_TIMEOUT_S,
@@ -150,21 +153,26 @@ class Querying:
 
     async def ask(self, question: Question) -> Answer:
         """All rows at once. Raises Invalid, TooLarge where they are more than ``rows_max``, and what ``open`` does."""
+        rows: list[tuple[Any, ...]] = []
+        size = 0
         async with self.open(question, whole=True) as answering:
-            rows = [row async for part in answering.parts for row in part]
-        if len(rows) > question.rows_max:
-            raise TooLarge(
-                f"the answer has more than {question.rows_max:,} rows: add a LIMIT, narrow it, or have it streamed "
-                "(Accept: application/x-ndjson or text/csv)"
-            )
+            async for part in answering.parts:
+                rows += part
+                size += sum(map(_size, part))
+                if len(rows) > question.rows_max or size > QUERY_ANSWER_BYTES_MAX:
+                    most = f"{question.rows_max:,} rows, or {QUERY_ANSWER_BYTES_MAX:,} bytes"
+                    raise TooLarge(
+                        f"the answer has more than {most}: add a LIMIT, narrow it, or have it streamed "
+                        "(Accept: application/x-ndjson or text/csv)"
+                    )
         return Answer(answering.cutoff, answering.columns, rows, answering.missing)
 
     @asynccontextmanager
     async def open(self, question: Question, *, whole: bool = False) -> AsyncIterator[Answering]:
         """An answer whose rows are read while the block lasts, in parts; memory does not grow with them.
 
-        ``whole``: they are few and are read at once, up to one more than ``rows_max``. Raises Invalid for what cannot
-        be asked, TooSlow, Conflict, Unavailable and Withheld where a department cannot answer in time.
+        ``whole``: they are read without a pause, within the question's own time. Raises Invalid for what cannot be
+        asked, TooSlow, Conflict, Unavailable and Withheld where a department cannot answer in time.
         """
         query = await _beside(question.sql, checked, question.sql)
         kinds = kinds_of(question.kinds)
@@ -181,7 +189,7 @@ class Querying:
                 key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
                 plan = self._plans.get(key) or await self._planned(tx, query, key)
                 given = _given(plan, cutoff, question)
-                parts = _whole(tx, plan, given) if whole else _parts(tx, plan, given)
+                parts = _parts(tx, plan, given)
                 if not whole:
                     deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
                 yield Answering(cutoff, plan.columns, missing, parts)
@@ -333,20 +341,26 @@ def _given(plan: _Plan, cutoff: Cutoff, question: Question) -> list[Any]:
     return given + [values.bound(name, question.variables[name], kind) for name, kind in named]
 
 
-async def _whole(tx: Transaction, plan: _Plan, given: list[Any]) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-    width = len(plan.columns)
-    yield [tuple(row.values())[:width] for row in await tx.fetch(plan.statement.text, *given)]
-
-
 async def _parts(tx: Transaction, plan: _Plan, given: list[Any]) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-    width = len(plan.columns)
-    part: list[tuple[Any, ...]] = []
-    async for row in tx.cursor(plan.statement.text, *given, prefetch=QUERY_PREFETCH_ROWS):
-        part.append(tuple(row.values())[:width])
-        if len(part) >= QUERY_PREFETCH_ROWS:
-            yield part
-            part = []
-    yield part
+    """The rows in parts that are neither too many nor, by what the last ones took, too large to be in memory."""
+    width, wanted = len(plan.columns), QUERY_FIRST_ROWS
+    cursor = await tx.cursor(plan.statement.text, *given)
+    while True:
+        rows = [tuple(row.values())[:width] for row in await cursor.fetch(wanted)]
+        yield rows
+        if len(rows) < wanted:
+            return
+        size = max(1, sum(map(_size, rows)) // len(rows))
+        wanted = max(1, min(QUERY_PART_ROWS_MAX, QUERY_PART_BYTES // size))
+
+
+def _size(row: tuple[Any, ...]) -> int:
+    """About how many bytes a row takes."""
+    return sum(len(each) if isinstance(each, str | bytes) else 32 * _length(each) for each in row)
+
+
+def _length(value: Any) -> int:
+    return sum(map(_length, value)) if isinstance(value, list | tuple) else 1
 
 
 def _check_variables(query: Checked, given: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
@@ -43,6 +43,18 @@ class Prepared(Protocol):
     def get_attributes(self) -> tuple[Attribute, ...]: ...
 
 
+class Rows(Protocol):
+    """The rows of a statement, read as somebody asks for them."""
+
+    async def fetch(self, n: int) -> list[Row]: ...
+
+
+class Cursor(AsyncIterable[Row], Protocol):
+    """A statement whose rows are read by and by: iterated over, or awaited to say how many each time."""
+
+    def __await__(self) -> Generator[Any, None, Rows]: ...
+
+
 class Transaction(Protocol):
     """A connection on which a transaction may be open; whoever gets one as an argument neither begins nor ends it."""
 
@@ -74,7 +86,7 @@ class Transaction(Protocol):
         format: str,
         timeout: object = None,  # noqa: ASYNC109 - the driver's own
     ) -> str: ...
-    def cursor(self, query: str, *values: Any, prefetch: int) -> AsyncIterable[Row]: ...
+    def cursor(self, query: str, *values: Any, prefetch: int | None = None) -> Cursor: ...
     async def prepare(self, query: str) -> Prepared: ...
     def transaction(
         self, *, isolation: str | None = None, readonly: bool = False
