@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from peaceriver.cli import cluster, demo, doctor, exceptions, explaining, importing, messages, node, reading, up
+from peaceriver.cli import (
+    cluster,
+    demo,
+    doctor,
+    exceptions,
+    explaining,
+    importing,
+    messages,
+    node,
+    querying,
+    reading,
+    up,
+)
 
 app = typer.Typer(
     name="peaceriver",
@@ -43,6 +55,8 @@ app.command("demo")(demo.demo)
 app.command("send")(messages.send)
 app.command("get")(reading.get)
 app.command("journal")(reading.journal)
+app.command("query")(querying.query)
+app.command("view")(querying.view)
 app.command("status")(cluster.status)
 app.command("explain")(explaining.explain)
 app.command("exceptions")(exceptions.exceptions)
