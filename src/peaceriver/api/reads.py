@@ -79,6 +79,19 @@ async def _list(context: Context, asked: Asked, codes: Sequence[int] | None, pat
     )
 
 
+async def types(context: Context, asked: Asked) -> Response:
+    """``GET /actors``: what a query may name, with the fields that are columns there; all have the system's columns."""
+    querying = context.node.querying
+    items = [
+        {
+            "type": each,
+            "columns": [{"name": name, "type": kind} for name, kind in querying.relation(each).columns],
+        }
+        for each in querying.models
+    ]
+    return answers.answered({"items": items, "next": None})
+
+
 async def holders(context: Context, asked: Asked) -> Response:
     """``GET /actors/{type}/{id}``: an actor in every department that holds it."""
     cutoff, found = await context.node.reading.holders(asked.actor_type(), asked.part("id"), asked.freshness())

@@ -20,6 +20,7 @@ from peaceriver.cli import (
     node,
     querying,
     reading,
+    rebuilding,
     up,
 )
 
@@ -66,6 +67,7 @@ app.command("answer")(exceptions.answer)
 app.command("replay")(exceptions.replay)
 app.command("import")(importing.import_log)
 app.command("verify")(cluster.verify)
+app.command("rebuild")(rebuilding.rebuild)
 app.command("doctor")(doctor.doctor)
 
 

@@ -7,9 +7,11 @@ again here for the actors that it touched.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import Any
+from typing import Any, TypeAlias
+
+import msgspec
 
 from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable
 from peaceriver.record import Record, from_row
@@ -23,7 +25,25 @@ _ROWS_AT_A_TIME = 2_000
 _ACTORS_AT_A_TIME = 200
 
 
-async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder], actor_type: str) -> ViewTable:
+class Folded(msgspec.Struct, frozen=True):
+    """How far a rebuild is in one shard: so many of its records, but for those that come meanwhile."""
+
+    shard: int
+    folded: int
+    records: int
+
+
+#: Is told how far a rebuild is: once of every shard before it begins, then after each part.
+Tell: TypeAlias = Callable[[Folded], None]
+
+
+def untold(_: Folded) -> None:
+    """Nobody asks how far it is."""
+
+
+async def rebuild(
+    database: Database, views: Views, folders: Mapping[int, Folder], actor_type: str, tell: Tell = untold
+) -> ViewTable:
     """Fold one type's view anew in every shard and switch to it; answers the new table.
 
     Reads go on and are answered from the old table; folding pauses only while the last difference is made up. Raises
@@ -35,7 +55,7 @@ async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder
     async with database.transaction() as tx:
         table = await view_tables.create(tx, actor_type, views.model_at.newest(actor_type))
     try:
-        await _fill(database, views, folders, table, positions)
+        await _fill(database, views, folders, table, positions, tell)
     except BaseException:
         # Where the database is away it stays, and goes at the next start.
         with suppress(*Unreachable, DatabaseError):
@@ -51,12 +71,21 @@ async def _drop_unless_live(database: Database, table: ViewTable) -> None:
 
 
 async def _fill(
-    database: Database, views: Views, folders: Mapping[int, Folder], table: ViewTable, positions: Mapping[int, int]
+    database: Database,
+    views: Views,
+    folders: Mapping[int, Folder],
+    table: ViewTable,
+    positions: Mapping[int, int],
+    tell: Tell,
 ) -> None:
     """Fold the records up to some positions, make up what came meanwhile, and switch."""
-    for code, position in positions.items():
+    async with database.connection() as tx:
+        ahead = [Folded(code, 0, await _many(tx, table, code, position)) for code, position in positions.items()]
+    for each in ahead:
+        tell(each)
+    for each in ahead:
         async with database.transaction() as tx:
-            await _fold_all(tx, table, code, position, views.model_at)
+            await _fold_all(tx, table, each, positions[each.shard], views.model_at, tell)
     async with AsyncExitStack() as stack:
         for code in sorted(folders):
             await stack.enter_async_context(folders[code].still)
@@ -67,14 +96,23 @@ async def _fill(
         views.tables[table.actor_type] = table
 
 
-async def _fold_all(tx: Transaction, table: ViewTable, shard: int, until: int, models: ModelAt) -> None:
+async def _many(tx: Transaction, table: ViewTable, shard: int, until: int) -> int:
+    many: int = await journal.sql.many_of_type.value(tx, shard=shard, actor_type=table.actor_type, until=until)
+    return many
+
+
+async def _fold_all(tx: Transaction, table: ViewTable, ahead: Folded, until: int, models: ModelAt, tell: Tell) -> None:
+    shard, done = ahead.shard, 0
     rows: list[tuple[Any, ...]] = []
     async for each in intervals(journal.of_type(tx, shard, table.actor_type, until), models):
         rows.append(each.row(table))
         if len(rows) >= _ROWS_AT_A_TIME:
             await view_tables.write(tx, table, shard, (), rows)
+            done += len(rows)
+            tell(Folded(shard, done, ahead.records))
             rows = []
     await view_tables.write(tx, table, shard, (), rows)
+    tell(Folded(shard, done + len(rows), ahead.records))
 
 
 async def _catch_up(tx: Transaction, table: ViewTable, shard: int, after: int, until: int, models: ModelAt) -> None:
