@@ -15,6 +15,7 @@ from peaceriver.cli import (
     doctor,
     exceptions,
     explaining,
+    export,
     importing,
     messages,
     node,
@@ -66,6 +67,7 @@ app.command("skip")(exceptions.skip)
 app.command("answer")(exceptions.answer)
 app.command("replay")(exceptions.replay)
 app.command("import")(importing.import_log)
+app.command("export")(export.export)
 app.command("verify")(cluster.verify)
 app.command("rebuild")(rebuilding.rebuild)
 app.command("doctor")(doctor.doctor)
