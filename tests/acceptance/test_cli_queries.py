@@ -147,6 +147,13 @@ def test_what_is_refused_is_told_in_every_form(ask: Any, form: str) -> None:
     assert "only a SELECT" in (said.json["detail"] if form == "json" else said.err)
 
 
+def test_more_rows_than_a_table_has_are_told_with_what_to_do(ask: Any) -> None:
+    sql = "select n from generate_series(1, 10001) g(n)"
+    said = ask("query", sql, "--format", "table")
+    assert (said.code, "--format csv" in said.err) == (1, True)
+    assert ask("query", sql).out.count("\n") == 10_002
+
+
 def test_a_named_view_is_asked_with_its_variables(ask: Any, door: Door, bills: int) -> None:
     assert door.http.put("/views/largest-bills", json=_VIEW).status_code in (200, 201)
     told = ask("view", "largest-bills", "--var", "top=2", "--var", "customer=A%")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -91,6 +92,20 @@ def test_a_view_is_folded_anew_and_says_how_far_it_is(door: Door, cards: int, fe
     assert door.get(f"/shards/{cards}/Card", limit="100")["items"] == before
 
 
+def test_the_former_view_goes_once_nobody_can_be_reading_it(
+    door: Door, cards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild_module, "_READ_FOR_S", 0.0)
+    old = live(door)
+    assert lines(door.http.post("/cluster/rebuild", json={"type": "Card"}))[-1]["state"] == "done"
+    for _ in range(100):
+        if old not in tables(door):
+            break
+        time.sleep(0.05)
+    assert old not in tables(door)
+    assert live(door) in tables(door)
+
+
 def test_progress_is_told_of_every_department_before_it_begins_and_after_each_part(
     door: Door, cards: int, few_at_a_time: None
 ) -> None:
@@ -132,11 +147,10 @@ def test_where_nobody_listens_any_more_it_ends_and_leaves_nothing(
         with rebuilding(door) as answer:
             assert next(answer.iter_lines())
             assert len(tables(door)) == len(before) + 1
-        deadline = threading.Event()
         for _ in range(100):
             if tables(door) == before:
                 break
-            deadline.wait(0.05)
+            time.sleep(0.05)
     assert tables(door) == before
     assert live(door) == old
     assert lines(door.http.post("/cluster/rebuild", json={"type": "Card"}))[-1]["state"] == "done"
@@ -189,6 +203,23 @@ def test_on_the_command_line_it_tells_in_lines_or_json(door: Door, cards: int, f
     assert (everywhere.code, everywhere.lines[-1]["state"]) == (0, "done")
     unheard = peaceriver("rebuild", "Unheard", url=door.url)
     assert (unheard.code, "there is no type 'Unheard'" in unheard.err) == (1, True)
+
+
+def test_a_node_that_is_away_does_not_keep_the_others_waiting(
+    door: Door, cards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overview = door.served.node.overview
+    cluster = overview.cluster
+
+    async def with_another(url: str) -> dict[str, Any]:
+        told = await cluster(url)
+        return told | {"nodes": [{"name": "n0", "url": "http://127.0.0.1:9", "alive": False}, *told["nodes"]]}
+
+    monkeypatch.setattr(overview, "cluster", with_another)
+    said = peaceriver("rebuild", "Card", "--all", url=door.url)
+    assert said.code == 3
+    assert "no node answers at http://127.0.0.1:9" in said.err
+    assert said.out.startswith("n1: the view of Card is folded anew")
 
 
 def test_at_a_terminal_there_is_a_bar_for_each_department(

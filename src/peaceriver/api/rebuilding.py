@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
@@ -17,7 +18,8 @@ from peaceriver.jsontext import encode
 from peaceriver.limits import BODY_BYTES_MAX
 from peaceriver.node.node import Node
 from peaceriver.postgres import DatabaseError, Unreachable
-from peaceriver.shard.rebuild import Folded
+from peaceriver.shard.rebuild import Folded, drop_later
+from peaceriver.shard.view_tables import ViewTable
 
 #: A line so often, whether there is news or not: who waits sees that it goes on, and that who waited went away is seen.
 _LINE_S = 1.0
@@ -51,22 +53,43 @@ async def post(context: Context, asked: Asked) -> Response:
     except BaseException:
         rebuild.work.cancel()
         raise
-    return StreamingResponse(_lines(context, rebuild), media_type=LINES)
+    return _Watched(_lines(context, rebuild), rebuild)
+
+
+class _Watched(StreamingResponse):
+    """The lines of a rebuild, which ends with them, however they end."""
+
+    def __init__(self, lines: AsyncIterator[bytes], rebuild: _Rebuild) -> None:
+        super().__init__(lines, media_type=LINES)
+        self._rebuild = rebuild
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._rebuild.work.cancel()
 
 
 class _Rebuild:
     """One rebuild that is under way, or waits for another one to end."""
 
     def __init__(self, node: Node, actor_type: str) -> None:
-        self.work = node.background.begin(
-            node.rebuild(actor_type, self._tell), name=f"rebuild the view of {actor_type}"
-        )
         self._node = node
         self._actor_type = actor_type
         self._shards: dict[int, Folded] = {}
         self._changed = asyncio.Event()
+        #: The view that it takes the place of; known once it has begun.
+        self._old: ViewTable | None = None
+        self.work = node.background.begin(self._run(), name=f"rebuild the view of {actor_type}")
+
+    async def _run(self) -> None:
+        await self._node.rebuild(self._actor_type, self._tell)
+        if self._old is not None:
+            self._node.background.begin(drop_later(self._node.database, self._old), name=f"drop {self._old.name}")
 
     def _tell(self, folded: Folded) -> None:
+        if not self._shards:
+            self._old = self._node.views.tables.get(self._actor_type)
         self._shards[folded.shard] = folded
         self._changed.set()
 
@@ -108,14 +131,11 @@ def _problem(error: BaseException) -> dict[str, Any]:
 
 
 async def _lines(context: Context, rebuild: _Rebuild) -> AsyncIterator[bytes]:
-    try:
-        while True:
-            yield rebuild.now()
-            if rebuild.work.done():
-                return
-            await asyncio.sleep(_PAUSE_S)
-            await rebuild.news(context.stopping)
-            if context.stopping.is_set():
-                rebuild.work.cancel()
-    finally:
-        rebuild.work.cancel()
+    while True:
+        yield rebuild.now()
+        if rebuild.work.done():
+            return
+        await asyncio.sleep(_PAUSE_S)
+        await rebuild.news(context.stopping)
+        if context.stopping.is_set():
+            rebuild.work.cancel()

@@ -31,7 +31,7 @@ from peaceriver.cli.questions import (
 )
 from peaceriver.cli.terminal import JsonOption, UrlOption, complain, say, say_json, say_raw, with_client
 from peaceriver.client import DEFAULT_URL, Client
-from peaceriver.errors import Invalid, NotFound
+from peaceriver.errors import Invalid, NotFound, TooLarge
 
 _MEDIA = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
 #: Headers of a streamed answer.
@@ -94,6 +94,8 @@ def view(
     """Ask a named view; without a name, list the views that there are.
 
     peaceriver view open_orders --var customer=A% --var top=10
+
+    An array is given by repeating its --var.
     """
     chosen = form_of(form, as_json=as_json, at_terminal=sys.stdout.isatty())
     asking = asked(as_of, after, latest, shards, allow_partial, timeout)
@@ -129,7 +131,11 @@ async def _answer(
             complain(f"as of {answer.head(_CUTOFF) or 'nothing recorded'}{f' ({stamp})' if stamp else ''}")
             missing_told({"shard": each} for each in (answer.head(_MISSING) or "").split(",") if each)
         return 0
-    text = await client.request(method, path, pairs, content=content, wait_s=asking.wait_s)
+    try:
+        text = await client.request(method, path, pairs, content=content, wait_s=asking.wait_s)
+    except TooLarge as refusal:
+        refusal.detail += "; --format csv and --format ndjson print them all"
+        raise
     told = table_of(text)
     if form == "json":
         say_raw(text)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from peaceriver import jsontext
 from peaceriver.answers import exact, refusal_of
-from peaceriver.cli.terminal import JsonOption, UrlOption, complain, errors_console, say, say_raw, with_client
+from peaceriver.cli.terminal import JsonOption, UrlOption, complain, errors_console, say, say_raw, told, with_client
 from peaceriver.client import DEFAULT_URL, Client
 from peaceriver.errors import Unreachable
 
@@ -35,10 +35,14 @@ def rebuild(
         if not everywhere:
             await _on(client, actor_type, as_json=as_json)
             return 0
+        code = 0
         for node in exact(await client.request("GET", "/cluster"))["nodes"]:
             async with Client(node["url"]) as other:
-                await _on(other, actor_type, as_json=as_json)
-        return 0
+                try:
+                    await _on(other, actor_type, as_json=as_json)
+                except Unreachable as error:  # the others need not wait for it
+                    code = told(error, as_json=as_json)
+        return code
 
     with_client(url, work, as_json=as_json)
 
@@ -68,7 +72,7 @@ async def _on(client: Client, actor_type: str, *, as_json: bool) -> None:
         say(f"{last['node']}: the view of {actor_type} is folded anew, {records:,} records in {seconds:.1f} s")
 
 
-def _nothing(told: Mapping[str, Any]) -> None:
+def _nothing(news: Mapping[str, Any]) -> None:
     """Programs read the lines themselves."""
 
 
@@ -88,15 +92,15 @@ class _Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, told: Mapping[str, Any]) -> None:
-        if told["state"] == "waiting" and self._waiting is None:
-            self._waiting = self._progress.add_task(f"{told['node']} waits for another one", total=None)
-        elif told["state"] != "waiting" and self._waiting is not None:
+    def show(self, news: Mapping[str, Any]) -> None:
+        if news["state"] == "waiting" and self._waiting is None:
+            self._waiting = self._progress.add_task(f"{news['node']} waits for another one", total=None)
+        elif news["state"] != "waiting" and self._waiting is not None:
             self._progress.update(self._waiting, visible=False)
-        for each in told["shards"]:
+        for each in news["shards"]:
             code = each["shard"]
             if code not in self._tasks:
-                self._tasks[code] = self._progress.add_task(f"{told['node']} {code}", total=each["records"])
+                self._tasks[code] = self._progress.add_task(f"{news['node']} {code}", total=each["records"])
             self._progress.update(self._tasks[code], completed=each["folded"])
 
 
@@ -107,12 +111,12 @@ class _Lines:
         self._told: dict[int, int] = {}
         self._waits = False
 
-    def show(self, told: Mapping[str, Any]) -> None:
-        if told["state"] == "waiting" and not self._waits:
+    def show(self, news: Mapping[str, Any]) -> None:
+        if news["state"] == "waiting" and not self._waits:
             self._waits = True
-            complain(f"{told['node']} waits for another one")
-        for each in told["shards"]:
+            complain(f"{news['node']} waits for another one")
+        for each in news["shards"]:
             part = _LINES * each["folded"] // each["records"]
             if part > self._told.get(each["shard"], 0):
                 self._told[each["shard"]] = part
-                complain(f"{told['node']} {each['shard']}: {each['folded']:,} of {each['records']:,} records")
+                complain(f"{news['node']} {each['shard']}: {each['folded']:,} of {each['records']:,} records")

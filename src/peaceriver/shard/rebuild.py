@@ -7,12 +7,14 @@ again here for the actors that it touched.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeAlias
 
 import msgspec
 
+from peaceriver.limits import STREAM_TIMEOUT_S, TIMEOUT_MAX_S
 from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, view_tables
@@ -21,6 +23,8 @@ from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Folder, Views, interval
 
 _ROWS_AT_A_TIME = 2_000
+#: How long after the switch a reader may still read the old table: it may have waited before it began.
+_READ_FOR_S = STREAM_TIMEOUT_S + 2 * TIMEOUT_MAX_S
 #: Actors that are folded again at a time: their records are in memory.
 _ACTORS_AT_A_TIME = 200
 
@@ -68,6 +72,12 @@ async def _drop_unless_live(database: Database, table: ViewTable) -> None:
     async with database.transaction() as tx:
         if table.name not in {each.name for each in (await view_tables.catalog(tx)).values()}:
             await view_tables.drop(tx, table.name)
+
+
+async def drop_later(database: Database, table: ViewTable) -> None:
+    """Drop a view that was switched from, once nobody can be reading it; where the node stops before, it starts so."""
+    await asyncio.sleep(_READ_FOR_S)
+    await _drop_unless_live(database, table)
 
 
 async def _fill(
