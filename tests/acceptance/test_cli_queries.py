@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from peaceriver.cli import answering
+from peaceriver.errors import Unavailable
 from tests.acceptance.commands import Said, peaceriver
 from tests.acceptance.door import Door
 
@@ -145,6 +146,27 @@ def test_what_is_refused_is_told_in_every_form(ask: Any, form: str) -> None:
     said = ask("query", "delete from x", "--format", form)
     assert said.code == 1
     assert "only a SELECT" in (said.json["detail"] if form == "json" else said.err)
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_departments_that_cannot_answer_are_named(
+    door: Door, bills: int, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    other, cutoffs = door.department(), door.served.node.cutoffs
+    resolve = cutoffs.resolve
+
+    async def without(codes: Any, freshness: Any) -> Any:
+        if other in codes:
+            raise Unavailable("it has no leader")
+        return await resolve(codes, freshness)
+
+    monkeypatch.setattr(cutoffs, "resolve", without)
+    arguments = ("query", 'select count(*) from "Bill"', "--shards", f"{bills},{other}", "--format", form)
+    whole = peaceriver(*arguments, url=door.url)
+    assert (whole.code, "it has no leader" in whole.err + whole.out) == (1, True)
+    partial = peaceriver(*arguments, "--allow-partial", url=door.url)
+    assert (partial.code, "5" in partial.out) == (0, True)
+    assert f"department {other} is missing" in partial.err
 
 
 def test_more_rows_than_a_table_has_are_told_with_what_to_do(ask: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
@@ -65,6 +66,7 @@ async def some_file(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_what_a_killed_node_was_saying_never_looks_complete(tmp_path: Path) -> None:
     async with running(tmp_path / "data") as up, httpx.AsyncClient(base_url=up.url, timeout=60) as client:
         await filled(client)
@@ -78,6 +80,13 @@ async def test_what_a_killed_node_was_saying_never_looks_complete(tmp_path: Path
 
         assert await counted(client) == _ACTORS
         (tmp_path / "exports").mkdir()
+        exporting = await begun(up, "export", str(tmp_path / "exports" / "out"))
+        await some_file(tmp_path / "exports")
+        exporting.send_signal(signal.SIGINT)
+        await exporting.communicate()
+        assert exporting.returncode == 130
+        assert list((tmp_path / "exports").iterdir()) == []
+
         exporting = await begun(up, "export", str(tmp_path / "exports" / "out"))
         await some_file(tmp_path / "exports")
         up.kill_node()

@@ -33,7 +33,9 @@ _FORMATS = ("parquet",)
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(help="Where to; it is made, and holds nothing before.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="Where to; it is made, and holds nothing before.")
+    ],
     form: Annotated[
         str, typer.Option("--format", metavar="|".join(_FORMATS), help="The format of the files.")
     ] = "parquet",

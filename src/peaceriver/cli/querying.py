@@ -40,7 +40,7 @@ _CUTOFF, _STAMP, _MISSING = "Peaceriver-Cutoff", "Peaceriver-Stamp", "Peaceriver
 
 def query(
     sql: Annotated[
-        str | None, typer.Argument(metavar="[SQL]", help="One SELECT; without it, or as -, from standard input.")
+        str | None, typer.Argument(metavar="SQL", help="One SELECT; without it, or as -, from standard input.")
     ] = None,
     var: VarOption = None,
     text: TextOption = None,
