@@ -80,15 +80,12 @@ async def _list(context: Context, asked: Asked, codes: Sequence[int] | None, pat
 
 
 async def types(context: Context, asked: Asked) -> Response:
-    """``GET /actors``: what a query may name, with the fields that are columns there; all have the system's columns."""
-    querying = context.node.querying
-    items = [
-        {
-            "type": each,
-            "columns": [{"name": name, "type": kind} for name, kind in querying.relation(each).columns],
-        }
-        for each in querying.models
-    ]
+    """``GET /actors``: what a query may name, with the columns of the newest model; all have the system's columns."""
+    items = []
+    for each in context.node.querying.models:
+        model = context.node.directory.newest(each)
+        columns = () if model is None else model.columns
+        items.append({"type": each, "columns": [{"name": column.name, "type": column.kind} for column in columns]})
     return answers.answered({"items": items, "next": None})
 
 

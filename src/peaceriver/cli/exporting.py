@@ -66,7 +66,7 @@ _PYTHON: Final[Mapping[str, Any]] = {
     "json": str,
     "integer": int,
     "numeric": Decimal,
-    "boolean": bool,
+    "bool": bool,
     "timestamptz": datetime,
     "date": date,
 }
@@ -176,31 +176,31 @@ async def plan(client: Client, wanted: Wanted) -> Plan:
     """Fix the cutoff, and look at what there is at it; raises NotFound for a model that is not there."""
     asking = Ask(as_of=wanted.as_of, after=wanted.after, shards=wanted.shards, timeout_s=TIMEOUT_MAX_S)
     cutoff = (await client.query("select 1", {}, asking)).cutoff
-    known = {
-        each["type"]: [(column["name"], column["type"]) for column in each["columns"]]
-        for each in exact(await client.request("GET", "/actors"))["items"]
-    }
+    if not cutoff.positions:
+        raise NotFound("there are no departments at this cutoff, so there is nothing to export")
+    known = [each["type"] for each in exact(await client.request("GET", "/actors"))["items"]]
     for name in wanted.models or ():
         if name not in known:
             raise NotFound(f"there is no model {name[:80]!r}; there are {', '.join(known) or 'none'}")
     views: list[View] = []
     for name in (known if wanted.models is None else dict.fromkeys(wanted.models)) if wanted.views else ():
-        views.append(await _measured(client, cutoff, name, known[name], {each.folder.lower() for each in views}))
+        views.append(await _measured(client, cutoff, name, {each.folder.lower() for each in views}))
     return Plan(cutoff, dict(sorted(cutoff.positions.items())) if wanted.journal else {}, tuple(views))
 
 
-async def _measured(
-    client: Client, cutoff: Cutoff, actor_type: str, fields: Sequence[tuple[str, str]], taken: set[str]
-) -> View:
+async def _measured(client: Client, cutoff: Cutoff, actor_type: str, taken: set[str]) -> View:
     """A type's view, its numbers measured, so that no value is too large for its column."""
-    names = {each.name for each in (*_SYSTEM, _DOCUMENT)} | {PARTITION, "actor_shard"}
+    names = {each.name for each in (*_SYSTEM, _DOCUMENT)} | {"actor_shard"}
+    asking = Ask(as_of=cutoff.positions, shards=tuple(cutoff.positions), timeout_s=TIMEOUT_MAX_S)
+    head = await client.query(f"select * from {_quoted(actor_type)} limit 0", {}, asking)
+    fields = [each for each in zip(head.columns, head.types, strict=True) if each[0] not in names]
+    names.add(PARTITION)
     numbers = [name for name, kind in fields if kind == "numeric"]
     asked = [
         f"coalesce(max({_digits(_quoted(name))}), 0), coalesce(max(scale({_quoted(name)})), 0)" for name in numbers
     ]
     sql = f"select {', '.join(('actor_shard', 'count(*)', *asked))} from {_quoted(actor_type)} group by actor_shard"
-    asking = Ask(as_of=cutoff.positions, shards=tuple(cutoff.positions), timeout_s=TIMEOUT_MAX_S)
-    rows = (await client.query(sql, {}, asking)).rows if cutoff.positions else []
+    rows = (await client.query(sql, {}, asking)).rows
     columns: list[tuple[str, Column]] = []
     for name, kind in fields:
         called = _other_than(names, name)
@@ -250,7 +250,7 @@ class Export:
             self._done += records
         for view in self._plan.views:
             # Without any row, one file says at least what the columns are.
-            for code, rows in view.rows.items() or [(next(iter(self._plan.cutoff.positions), 0), 0)]:
+            for code, rows in view.rows.items() or [(next(iter(self._plan.cutoff.positions)), 0)]:
                 with File(self._path(f"views/{view.folder}", code), view.columns, self._about) as file:
                     await self._view(file, view, code, rows)
                 self._done += rows

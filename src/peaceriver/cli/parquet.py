@@ -29,7 +29,7 @@ _TYPES: Mapping[str, Any] = {
     "json": pa.string(),
     "integer": pa.int32(),
     "bigint": pa.int64(),
-    "boolean": pa.bool_(),
+    "bool": pa.bool_(),
     "timestamptz": pa.timestamp("us", tz="UTC"),
     "date": pa.date32(),
 }

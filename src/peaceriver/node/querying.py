@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -30,13 +30,16 @@ from peaceriver.query.cutoff import Cutoff
 from peaceriver.query.guard import Checked, checked
 from peaceriver.query.named import View
 from peaceriver.query.statement import Relation, Statement, kinds_of, resolved, stated
-from peaceriver.shard.view_tables import SQL_TYPES, columns_of
+from peaceriver.shard.view_tables import SQL_TYPES
 from peaceriver.shard.views import Views
 
 #: What PostgreSQL says of a statement that is wrong, by the class of its code: the data, the syntax, a limit.
 _ASKERS_FAULT = ("0A", "21", "22", "42", "54")
 #: How much longer than the server the node itself waits for a statement's end.
 _MARGIN_S = 1.0
+#: How long a query waits for columns that its view is just getting, and how often it looks.
+_LEVEL_WAIT_S = 2.0
+_LEVEL_LOOK_S = 0.02
 #: Of its own limits, which a query may run into: out of memory, or of the room that it may sort in.
 _TOO_MUCH = ("53200", "53400")
 
@@ -131,7 +134,7 @@ class Querying:
         self._database = database
         self._directory = directory
         self._views = views
-        self._cutoffs = cutoffs
+        self.cutoffs = cutoffs
         self._shards = shards
         self._plans: OrderedDict[_Key, _Plan] = OrderedDict()
 
@@ -156,25 +159,32 @@ class Querying:
         query = checked(question.sql)
         kinds = kinds_of(question.kinds)
         _check_variables(query, question.variables)
+        async with self.in_time(question) as deadline:
+            cutoff, missing = await self.cutoff(question)
+            # After the wait for the cutoff: a type that is new may be known only then.
+            types = resolved(query, self.models)
+            self._check_views(cutoff, types.values())
+            await self._level(types.values(), query.names)
+            relations = {name: self.relation(each, cutoff, query.names) for name, each in types.items()}
+            left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
+            async with self._database.querying(left_s) as tx:
+                key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
+                plan = self._plans.get(key) or await self._planned(tx, query, key)
+                given = _given(plan, cutoff, question)
+                parts = _whole(tx, plan, given) if whole else _parts(tx, plan, given)
+                if not whole:
+                    deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
+                yield Answering(cutoff, plan.columns, missing, parts)
+
+    @asynccontextmanager
+    async def in_time(self, question: Question) -> AsyncIterator[asyncio.Timeout]:
+        """What is done in the block takes no longer than a question may; raises TooSlow, and Invalid for what
+        PostgreSQL says against its statement.
+        """
         try:
             async with asyncio.timeout(question.timeout_s + _MARGIN_S) as deadline:
-                cutoff, missing = await self._cutoff(question)
-                # After the wait for the cutoff: a type that is new may be known only then.
-                types = resolved(query, self.models)
-                self._check_views(cutoff, types.values())
-                relations = {name: self._relation(actor_type) for name, actor_type in types.items()}
-                left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
-                async with self._database.querying(left_s) as tx:
-                    key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
-                    plan = self._plans.get(key) or await self._planned(tx, query, key)
-                    given = _given(plan, cutoff, question)
-                    parts = _whole(tx, plan, given) if whole else _parts(tx, plan, given)
-                    if not whole:
-                        deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
-                    yield Answering(cutoff, plan.columns, missing, parts)
-        except TimeoutError:
-            raise _too_slow(question) from None
-        except StatementTimeout:
+                yield deadline
+        except (TimeoutError, StatementTimeout):
             raise _too_slow(question) from None
         except DatabaseError as error:
             refusal = _explained(error)
@@ -186,7 +196,8 @@ class Querying:
         """The columns that a view answers with; raises Invalid where it cannot be asked."""
         query, kinds = checked(view.sql), kinds_of(view.kinds)
         types = resolved(query, self.models)
-        relations = tuple((name, self._relation(actor_type)) for name, actor_type in types.items())
+        await self._level(types.values(), query.names)
+        relations = tuple((name, self.relation(each, Cutoff({}), query.names)) for name, each in types.items())
         try:
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
                 return (await self._planned(tx, query, (view.sql, relations, True, tuple(kinds.items())))).columns
@@ -195,6 +206,10 @@ class Querying:
             if refusal is None:
                 raise
             raise refusal from error
+
+    def views(self) -> list[View]:
+        """The named views there are."""
+        return [page.view for _, page in sorted(self._directory.views.items()) if page.active]
 
     def view(self, name: str) -> View:
         """A named view; raises NotFound."""
@@ -208,24 +223,44 @@ class Querying:
         """What a query may name: every type that has a model, or actors."""
         return sorted({*self._directory.models, *self._views.tables}.difference(BUILT_IN))
 
-    def relation(self, actor_type: str) -> Relation:
-        """What a type's name stands for; raises NotFound."""
-        if actor_type not in self.models:
-            raise NotFound(f"there is no model {actor_type}")
-        return self._relation(actor_type)
+    def relation(self, actor_type: str, cutoff: Cutoff, names: Collection[str]) -> Relation:
+        """What a type's name stands for at a cutoff, in a query that has these names in it.
 
-    def _relation(self, actor_type: str) -> Relation:
+        Its columns are those of the version of the model that was the newest in use there: that never changes. Those
+        that the newest version has besides are there where they are asked for.
+        """
         table = self._views.tables.get(actor_type)
-        columns = columns_of(self._directory.newest(actor_type)) if table is None else table.columns
-        typed = tuple((each.name, SQL_TYPES[each.kind].partition(" ")[0]) for each in columns)
+        newest = self._directory.newest(actor_type)
+        used = self._directory.version(actor_type, self._views.edition_at(actor_type, cutoff.places)) or newest
+        columns = () if used is None else used.columns
+        had = {each.name for each in columns}
+        if newest is not None:
+            columns += tuple(each for each in newest.columns if each.name not in had and each.name in names)
+        stored = {each: each.name for each in columns} if table is None else {each: name for name, each in table.stored}
+        typed = tuple(
+            (each.name, SQL_TYPES[each.kind].partition(" ")[0], stored[each]) for each in columns if each in stored
+        )
         return Relation(None if table is None else table.relation, typed)
+
+    async def _level(self, types: Iterable[str], names: Collection[str]) -> None:
+        """Give views a moment to get the columns of a model that was just published, where they are asked for."""
+        for actor_type in types:
+            newest, waited_s = self._directory.newest(actor_type), 0.0
+            while newest is not None and waited_s < _LEVEL_WAIT_S:
+                table = self._views.tables.get(actor_type)
+                if table is None or not any(
+                    each.name in names and each not in table.columns for each in newest.columns
+                ):
+                    break
+                await asyncio.sleep(_LEVEL_LOOK_S)
+                waited_s += _LEVEL_LOOK_S
 
     # --- where it is cut
 
-    async def _cutoff(self, question: Question) -> tuple[Cutoff, tuple[Missing, ...]]:
+    async def cutoff(self, question: Question) -> tuple[Cutoff, tuple[Missing, ...]]:
         """The cutoff of all departments; of those that can answer, where that is allowed."""
         try:
-            return await self._cutoffs.resolve(question.shards, question.freshness), ()
+            return await self.cutoffs.resolve(question.shards, question.freshness), ()
         except (Conflict, Unavailable):
             if not question.allow_partial:
                 raise
@@ -233,12 +268,12 @@ class Querying:
         found = await asyncio.gather(*(self._alone(code, question.freshness) for code in codes))
         missing = tuple(Missing(code, why) for code, why in zip(codes, found, strict=True) if why is not None)
         left = [code for code, why in zip(codes, found, strict=True) if why is None]
-        return await self._cutoffs.resolve(left, question.freshness), missing
+        return await self.cutoffs.resolve(left, question.freshness), missing
 
     async def _alone(self, code: int, freshness: Freshness) -> Refused | None:
         """Why a department cannot answer; None where it can."""
         try:
-            await self._cutoffs.resolve([code], freshness)
+            await self.cutoffs.resolve([code], freshness)
         except (Conflict, Unavailable) as refusal:
             return refusal
         return None
