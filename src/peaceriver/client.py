@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, overload
 from uuid import UUID
 
-import httpx
 import msgspec
 
 from peaceriver import jsontext
@@ -32,13 +31,11 @@ from peaceriver.answers import (
     page_of,
     read_explanation,
     read_settled,
-    refusal_of,
 )
 from peaceriver.asking import (
     Ask,
     Table,
     given,
-    is_url,
     question_body,
     reading,
     segment,
@@ -54,12 +51,10 @@ from peaceriver.node.identity import new_id
 from peaceriver.record import written_time
 from peaceriver.shard.proposal import Concern, Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
+from peaceriver.wire import CONNECT_TIMEOUT_S, DEFAULT_URL, Wire
 
-DEFAULT_URL = "http://127.0.0.1:7400"
-CONNECT_TIMEOUT_S = 5.0
-#: How much longer than a node's own time limit the client waits for its answer.
-ANSWER_MARGIN_S = 10.0
-CONNECTIONS_MAX = 64
+__all__ = ["CONNECT_TIMEOUT_S", "DEFAULT_URL", "Client", "How", "Messages"]
+
 #: How long to wait for the consequences of a message, unless somebody says otherwise.
 SETTLED_TIMEOUT_S = 10.0
 
@@ -75,15 +70,9 @@ class Client:
         self.url = url.rstrip("/")
         #: The last position that this client was given a receipt for, per department.
         self.seen: dict[int, int] = {}
-        if not is_url(url):
-            raise Unreachable(f"{url!r} is not the URL of a node: it looks like {DEFAULT_URL}")
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers={} if principal is None else {b"Peaceriver-Principal": principal.encode()},
-            timeout=httpx.Timeout(SEND_TIMEOUT_S + ANSWER_MARGIN_S, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
-            trust_env=False,  # nodes are spoken to directly, whatever proxy the environment names
-        )
+        self._wire = Wire(self.url, principal)
+        #: Any request, and any answer as a stream: what the other methods are made of.
+        self.request, self.stream = self._wire.request, self._wire.stream
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,7 +83,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._wire.close()
 
     # --- sending
 
@@ -349,50 +338,6 @@ class Client:
         """A read that shows at least what this client has receipts for; a read at a cutoff shows just that cutoff."""
         headers = {} if "as_of" in parameters else self._seen_heads(shards)
         return await self.request("GET", path, parameters, headers=headers, wait_s=timeout_of(parameters))
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        parameters: Mapping[str, str] | tuple[tuple[str, str], ...] | None = None,
-        *,
-        content: bytes | None = None,
-        content_type: str = "application/json",
-        headers: Mapping[str, str] | None = None,
-        wait_s: float = 0.0,
-        margin_s: float = ANSWER_MARGIN_S,
-    ) -> bytes:
-        """One request; its answer as it came. Raises the refusal that it was answered with, or Unreachable.
-
-        ``wait_s``: how long the node itself may take before it answers; ``margin_s``: how much longer it is waited for.
-        """
-        heads = dict(headers or {}) | ({"Content-Type": content_type} if content is not None else {})
-        try:
-            response = await self._http.request(
-                method,
-                path,
-                params=parameters,
-                content=content,
-                headers=heads,
-                timeout=httpx.Timeout(wait_s + margin_s, connect=CONNECT_TIMEOUT_S),
-            )
-        except httpx.ReadTimeout as error:
-            raise Unreachable(
-                f"the node at {self.url} takes the connection and says nothing: its process or its machine hangs; "
-                "name another one with --url"
-            ) from error
-        # AttributeError: httpcore 1.0 asks a connection that broke off when it was just made for its socket.
-        except (httpx.TransportError, AttributeError) as error:
-            raise Unreachable(
-                f"no node answers at {self.url} ({str(error) or type(error).__name__}); "
-                "start one with `peaceriver up`, or name another with --url"
-            ) from error
-        if response.is_success:
-            return response.content
-        refusal = refusal_of(response.content, response.status_code, response.headers.get("Retry-After"))
-        if refusal is None:
-            raise Unreachable(f"{self.url} answered {response.status_code} and is not a node of Peace River")
-        raise refusal
 
 
 def _with_id(envelope: Envelope) -> Envelope:

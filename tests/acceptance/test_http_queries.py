@@ -178,6 +178,20 @@ def test_a_table_comes_one_object_a_line(door: Door, sales: int) -> None:
     ]
 
 
+def test_a_document_with_line_breaks_stays_on_its_line(door: Door) -> None:
+    code = door.department()
+    text = b'{\n  "a": "one\\ntwo",\r\n  "b": 1.50\n}'
+    kind = {"Content-Type": "application/json"}
+    door.http.post(f"/shards/{code}/Lines", content=text, headers=kind).raise_for_status()
+    question = {"sql": 'select document, document::text as text from "Lines"', "shards": [code]}
+    answer = door.http.post("/query", json=question, headers={"Accept": "application/x-ndjson"})
+    line, nothing = answer.content.split(b"\n")
+    assert nothing == b""
+    told = json.loads(line)
+    assert told["document"] == json.loads(told["text"]) == {"a": "one\ntwo", "b": 1.50}
+    assert told["text"] == text.decode()
+
+
 def test_a_stream_that_cannot_begin_is_a_problem(door: Door) -> None:
     answer = door.http.post("/query", json={"sql": "select 1/0"}, headers={"Accept": "text/csv"})
     assert "division by zero" in problem(answer, 422, "invalid")["detail"]

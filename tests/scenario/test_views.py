@@ -18,6 +18,7 @@ from peaceriver.postgres import Transaction
 from peaceriver.query.cutoff import AtPositions, AtTime, parse
 from peaceriver.query.lists import parse as parse_list
 from peaceriver.shard import rebuild as rebuild_module
+from peaceriver.shard import view_tables
 from peaceriver.shard.proposal import Receipt
 from peaceriver.shard.verify import verify
 from peaceriver.shard.view_tables import ViewTable
@@ -249,6 +250,37 @@ async def test_views_survive_a_restart_and_go_on(own_world: Restart) -> None:
     assert (await world.node.reading.actor(code, "Order", "1", after(receipt)))[1].document == '{"a":1}'
     again = await world.receipt(modify(code, "Order/1", '{"b":2}'))
     assert (await world.node.reading.actor(code, "Order", "1", after(again)))[1].document == '{"a":1,"b":2}'
+
+
+async def test_a_rebuild_that_a_crash_ended_leaves_the_live_view_and_nothing_else_after_the_next_start(
+    own_world: Restart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crashed(*_: Any) -> None:
+        """Whoever dies clears nothing away."""
+
+    def die(folded: rebuild_module.Folded) -> None:
+        if folded.folded:
+            raise asyncio.CancelledError
+
+    async def tables(world: World) -> set[str]:
+        async with world.node.database.connection() as tx:
+            return {row["table_name"] for row in await view_tables.sql.tables.rows(tx)}
+
+    world = await own_world()
+    code = await world.department()
+    receipt = await world.receipt(create(code, "Order/1", '{"a":1}'))
+    await world.node.reading.actor(code, "Order", "1", after(receipt))
+    live = world.node.views.tables["Order"]
+    before = await tables(world)
+    monkeypatch.setattr(rebuild_module, "_drop_unless_live", crashed)
+    with pytest.raises(asyncio.CancelledError):
+        await world.node.rebuild("Order", die)
+    assert len(await tables(world)) == len(before) + 1
+    assert world.node.views.tables["Order"] == live
+    world = await own_world()
+    assert await tables(world) == before
+    assert world.node.views.tables["Order"] == live
+    assert (await world.node.reading.actor(code, "Order", "1", after(receipt)))[1].document == '{"a":1}'
 
 
 async def test_what_was_left_to_fold_is_folded_on_top_of_what_was_there_however_slow_a_start_is(

@@ -94,6 +94,7 @@ _EXCEPTION = _RECORD | {
     "detail": _TEXT,
     "problem": _of("Problem"),
 }
+_COLUMN = {"name": _TEXT, "type": _TEXT}
 _PAGE = {"key": _TEXT, "version": _VERSION, "status": _TEXT, "stamp": _STAMP}
 _NEXT = _or_null(_TEXT)
 
@@ -150,6 +151,15 @@ COMPONENTS: dict[str, Shape] = {
     "Text": _TEXT,
     "Actor": _object(_ACTOR | {"cutoff": _of("Cutoff")}),
     "Actors": _object({"cutoff": _of("Cutoff"), "items": {"type": "array", "items": _object(_ACTOR)}}, {"next": _NEXT}),
+    "Types": _object(
+        {
+            "items": {
+                "type": "array",
+                "items": _object({"type": _TEXT, "columns": {"type": "array", "items": _object(_COLUMN)}}),
+            },
+            "next": _NEXT,
+        }
+    ),
     "Record": _object(_RECORD),
     "History": _object({"cutoff": _of("Cutoff"), "records": _list_of("Record"), "next": _NEXT}),
     "Journal": _object({"records": _list_of("Record"), "next": _POSITION, "complete": _POSITION}),
@@ -199,6 +209,17 @@ COMPONENTS: dict[str, Shape] = {
             "nodes": {"type": "array", "items": _ANY_OBJECT},
             "shards": {"type": "array", "items": _ANY_OBJECT},
         }
+    ),
+    "Rebuild": _object({"type": _NAME}) | {"additionalProperties": False},
+    "Rebuilding": _object(
+        {"node": _TEXT, "type": _TEXT, "state": {"enum": ["waiting", "folding", "done", "failed"]}},
+        {
+            "shards": {
+                "type": "array",
+                "items": _object({"shard": _CODE, "folded": _POSITION, "records": _POSITION}),
+            },
+            "problem": _of("Problem"),
+        },
     ),
     "Health": _ANY_OBJECT,
     "Query": _object(

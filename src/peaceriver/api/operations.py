@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from peaceriver.api.context import Page
+from peaceriver.api.parameters import FRESH
+
+#: Parameters of lists.
+PAGED = ("limit", "offset")
+LISTED = ("order", *PAGED, *FRESH)
+#: Headers of what is sent, and of what is read.
+SENDING = ("Peaceriver-Principal", "traceparent")
+FRESHENED = ("Peaceriver-After",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

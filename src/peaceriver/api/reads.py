@@ -79,6 +79,16 @@ async def _list(context: Context, asked: Asked, codes: Sequence[int] | None, pat
     )
 
 
+async def types(context: Context, asked: Asked) -> Response:
+    """``GET /actors``: what a query may name, with the columns of the newest model; all have the system's columns."""
+    items = []
+    for each in context.node.querying.models:
+        model = context.node.directory.newest(each)
+        columns = () if model is None else model.columns
+        items.append({"type": each, "columns": [{"name": column.name, "type": column.kind} for column in columns]})
+    return answers.answered({"items": items, "next": None})
+
+
 async def holders(context: Context, asked: Asked) -> Response:
     """``GET /actors/{type}/{id}``: an actor in every department that holds it."""
     cutoff, found = await context.node.reading.holders(asked.actor_type(), asked.part("id"), asked.freshness())

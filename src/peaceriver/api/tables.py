@@ -134,9 +134,14 @@ def _cell(value: Any) -> str:
 def _as_lines(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> bytes:
     names, kinds = distinct([each.name for each in columns]), [each.kind for each in columns]
     return b"".join(
-        encode({name: public(value, kind) for name, value, kind in zip(names, row, kinds, strict=True)}) + b"\n"
+        _one_line({name: public(value, kind) for name, value, kind in zip(names, row, kinds, strict=True)})
         for row in rows
     )
+
+
+def _one_line(row: dict[str, Any]) -> bytes:
+    """An object on a line of its own: a document is kept as it came, and may have line breaks between its tokens."""
+    return b" ".join(encode(row).splitlines()) + b"\n"
 
 
 def distinct(names: Sequence[str]) -> list[str]:

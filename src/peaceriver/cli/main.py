@@ -9,7 +9,21 @@ from typing import Annotated
 
 import typer
 
-from peaceriver.cli import cluster, demo, doctor, exceptions, explaining, importing, messages, node, reading, up
+from peaceriver.cli import (
+    cluster,
+    demo,
+    doctor,
+    exceptions,
+    explaining,
+    export,
+    importing,
+    messages,
+    node,
+    querying,
+    reading,
+    rebuilding,
+    up,
+)
 
 app = typer.Typer(
     name="peaceriver",
@@ -43,6 +57,8 @@ app.command("demo")(demo.demo)
 app.command("send")(messages.send)
 app.command("get")(reading.get)
 app.command("journal")(reading.journal)
+app.command("query")(querying.query)
+app.command("view")(querying.view)
 app.command("status")(cluster.status)
 app.command("explain")(explaining.explain)
 app.command("exceptions")(exceptions.exceptions)
@@ -51,7 +67,9 @@ app.command("skip")(exceptions.skip)
 app.command("answer")(exceptions.answer)
 app.command("replay")(exceptions.replay)
 app.command("import")(importing.import_log)
+app.command("export")(export.export)
 app.command("verify")(cluster.verify)
+app.command("rebuild")(rebuilding.rebuild)
 app.command("doctor")(doctor.doctor)
 
 

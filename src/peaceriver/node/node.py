@@ -51,7 +51,7 @@ from peaceriver.protocol.members import Members
 from peaceriver.record import Record, from_row
 from peaceriver.rule import Rule
 from peaceriver.shard import journal
-from peaceriver.shard.rebuild import rebuild
+from peaceriver.shard.rebuild import Tell, rebuild, untold
 from peaceriver.shard.replicas import members_in
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.trouble import Trouble
@@ -131,7 +131,7 @@ class Node:
         self._clock = clock
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
-        self._background = Background()
+        self.background = Background()
         #: Types whose views wait to get the columns of their newest model.
         self._levelling: set[str] = set()
 
@@ -151,8 +151,8 @@ class Node:
         for code in list(self.directory.departments):
             await self._open(code)
         await self._level_views()
-        self._background.begin(self._follow_directory(), name="directory")
-        self._background.begin(self.kept.level(), name="level the kept views")
+        self.background.begin(self._follow_directory(), name="directory")
+        self.background.begin(self.kept.level(), name="level the kept views")
         self.roles.start()
         self.pulse.start()
         self.replication.start()
@@ -181,9 +181,7 @@ class Node:
 
     async def stop(self) -> None:
         """Take nothing more, finish what is under way, and give up the lead."""
-        await asyncio.gather(
-            self._background.stop(), self.offering.stop(), self.verifying.stop(), self.incidents.stop()
-        )
+        await asyncio.gather(self.background.stop(), self.offering.stop(), self.verifying.stop(), self.incidents.stop())
         ending: list[Callable[[], Awaitable[None]]] = [
             self.roles.stop,
             self.membership.stop,
@@ -322,19 +320,19 @@ class Node:
                 assert name is not None
                 self._level_view_at_last(name)
         if sections & {MODELS, VIEWS}:
-            self._background.begin(self.kept.level(), name="level the kept views")
+            self.background.begin(self.kept.level(), name="level the kept views")
         if NODES in sections:
             self._place_nodes()
         if DEPARTMENTS in sections:
             await self._open_departments()
         if sections & {DEPARTMENTS, RULES}:
-            self._background.begin(self.agents.level(), name="level the rules")
+            self.background.begin(self.agents.level(), name="level the rules")
 
     def _place_nodes(self) -> None:
         for each in self.directory.nodes.values():
             self.replication.place(each.name, each.url)
         for name in self.directory.gone:
-            self._background.begin(self.replication.part_with(name), name=f"part with {name}")
+            self.background.begin(self.replication.part_with(name), name=f"part with {name}")
 
     async def _open_departments(self) -> None:
         """Take up departments that are new; tries again until the database lets it."""
@@ -368,7 +366,7 @@ class Node:
     def _level_view_at_last(self, actor_type: str) -> None:
         if actor_type not in self._levelling:
             self._levelling.add(actor_type)
-            self._background.begin(self._until_level(actor_type), name=f"level the view of {actor_type}")
+            self.background.begin(self._until_level(actor_type), name=f"level the view of {actor_type}")
 
     async def _until_level(self, actor_type: str) -> None:
         """Try, less and less often: what is in the way may be damage that nobody can repair by himself."""
@@ -395,6 +393,6 @@ class Node:
         if table is not None and table.columns != columns_of(self.directory.versions(actor_type)):
             await self.rebuild(actor_type)
 
-    async def rebuild(self, actor_type: str) -> ViewTable:
-        """Fold a type's view anew from the journals, beside the live one, and switch to it."""
-        return await rebuild(self.database, self.views, self.folders, actor_type)
+    async def rebuild(self, actor_type: str, tell: Tell = untold) -> ViewTable:
+        """Fold a type's view anew from the journals, beside the live one, and switch to it; one after the other."""
+        return await rebuild(self.database, self.views, self.folders, actor_type, tell)

@@ -7,10 +7,14 @@ again here for the actors that it touched.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
+import msgspec
+
+from peaceriver.limits import STREAM_TIMEOUT_S, TIMEOUT_MAX_S
 from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, kept_tables, view_tables
@@ -20,11 +24,31 @@ from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Folder, Views, all_still, interval
 
 _ROWS_AT_A_TIME = 2_000
+#: How long after the switch a reader may still read the old table: it may have waited before it began.
+_READ_FOR_S = STREAM_TIMEOUT_S + 2 * TIMEOUT_MAX_S
 #: Actors that are folded again at a time: their records are in memory.
 _ACTORS_AT_A_TIME = 200
 
 
-async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder], actor_type: str) -> ViewTable:
+class Folded(msgspec.Struct, frozen=True):
+    """How far a rebuild is in one shard: so many of its records, but for those that come meanwhile."""
+
+    shard: int
+    folded: int
+    records: int
+
+
+#: Is told how far a rebuild is: once of every shard before it begins, then after each part.
+Tell: TypeAlias = Callable[[Folded], None]
+
+
+def untold(_: Folded) -> None:
+    """Nobody asks how far it is."""
+
+
+async def rebuild(
+    database: Database, views: Views, folders: Mapping[int, Folder], actor_type: str, tell: Tell = untold
+) -> ViewTable:
     """Fold one type's view anew in every shard and switch to it; answers the new table.
 
     Reads go on and are answered from the old table; folding pauses only while the last difference is made up. Raises
@@ -37,7 +61,7 @@ async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder
         async with database.transaction() as tx:
             table = await view_tables.create(tx, actor_type, views.model_at.versions(actor_type))
         try:
-            await _fill(database, views, folders, table, positions)
+            await _fill(database, views, folders, table, positions, tell)
         except BaseException:
             # Where the database is away it stays, and goes at the next start.
             with suppress(*Unreachable, DatabaseError):
@@ -52,13 +76,28 @@ async def _drop_unless_live(database: Database, table: ViewTable) -> None:
             await view_tables.drop(tx, table.name)
 
 
+async def drop_later(database: Database, table: ViewTable) -> None:
+    """Drop a view that was switched from, once nobody can be reading it; where the node stops before, it starts so."""
+    await asyncio.sleep(_READ_FOR_S)
+    await _drop_unless_live(database, table)
+
+
 async def _fill(
-    database: Database, views: Views, folders: Mapping[int, Folder], table: ViewTable, positions: Mapping[int, int]
+    database: Database,
+    views: Views,
+    folders: Mapping[int, Folder],
+    table: ViewTable,
+    positions: Mapping[int, int],
+    tell: Tell,
 ) -> None:
     """Fold the records up to some positions, make up what came meanwhile, and switch."""
-    for code, position in positions.items():
+    async with database.connection() as tx:
+        ahead = [Folded(code, 0, await _many(tx, table, code, position)) for code, position in positions.items()]
+    for each in ahead:
+        tell(each)
+    for each in ahead:
         async with database.transaction() as tx:
-            await _fold_all(tx, table, code, position, views.model_at)
+            await _fold_all(tx, table, each, positions[each.shard], views.model_at, tell)
     beside = await _keep_beside(database, table, list(positions))
     async with all_still(views, folders):
         async with database.transaction() as tx:
@@ -82,14 +121,23 @@ async def _keep_beside(database: Database, table: ViewTable, codes: Iterable[int
     return beside
 
 
-async def _fold_all(tx: Transaction, table: ViewTable, shard: int, until: int, models: ModelAt) -> None:
+async def _many(tx: Transaction, table: ViewTable, shard: int, until: int) -> int:
+    many: int = await journal.sql.many_of_type.value(tx, shard=shard, actor_type=table.actor_type, until=until)
+    return many
+
+
+async def _fold_all(tx: Transaction, table: ViewTable, ahead: Folded, until: int, models: ModelAt, tell: Tell) -> None:
+    shard, done = ahead.shard, 0
     rows: list[tuple[Any, ...]] = []
     async for each in intervals(journal.of_type(tx, shard, table.actor_type, until), models):
         rows.append(each.row(table))
         if len(rows) >= _ROWS_AT_A_TIME:
             await view_tables.add(tx, table, rows)
+            done += len(rows)
+            tell(Folded(shard, done, ahead.records))
             rows = []
     await view_tables.add(tx, table, rows)
+    tell(Folded(shard, done + len(rows), ahead.records))
 
 
 async def _catch_up(

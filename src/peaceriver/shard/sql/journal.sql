@@ -328,6 +328,11 @@ cross join lateral (
 ) as page
 order by page.stamp, page.shard::text collate "C" limit :records;
 
+-- many_of_type --
+-- How many records of one type a rebuild of one shard will read: the measure of how far it is.
+select count(*) from journal
+where shard = :shard and actor_type = :actor_type and kind = 'received' and position <= :until;
+
 -- of_type --
 -- All records of one type in one shard, one actor after the other: a rebuild holds one document at a time in memory.
 select * from journal
