@@ -78,7 +78,7 @@ BEFORE_PARENTHESIS: Final = words("""
 #: Types that a value may be cast to.
 TYPES: Final = words("""
     text varchar char bpchar smallint int integer bigint decimal numeric real float double boolean date time timetz
-    timestamp timestamptz interval uuid json jsonb array
+    timestamp timestamptz interval uuid json jsonb jsonpath array
 """)
 
 #: Units of time, parts of dates, and the few other bare words that are no names.

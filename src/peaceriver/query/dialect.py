@@ -14,6 +14,7 @@ from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.generators.postgres import PostgresGenerator
 from sqlglot.parsers.postgres import PostgresParser
+from sqlglot.tokenizer_core import TokenType
 
 #: Functions whose arguments are no plain list.
 _OWN_SYNTAX = ("CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "OVERLAY")
@@ -23,8 +24,24 @@ _OWN_SYNTAX = ("CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "OVERLAY")
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 
+def _of_array(predicate: type[exp.Any | exp.All], name: str) -> Callable[[list[exp.Expr]], exp.Expr]:
+    """How ``x > ALL (array)`` is read: of a query the parser knows it by itself."""
+
+    def read(arguments: list[exp.Expr]) -> exp.Expr:
+        if len(arguments) != 1:
+            return exp.Anonymous(this=name, expressions=arguments)
+        return predicate(this=exp.Paren(this=arguments[0]))
+
+    return read
+
+
 class _Parser(PostgresParser):
-    FUNCTIONS: ClassVar[dict[str, Callable[..., Any]]] = {}
+    FUNCTIONS: ClassVar[dict[str, Callable[..., Any]]] = {
+        "ALL": _of_array(exp.All, "all"),
+        "SOME": _of_array(exp.Any, "some"),
+    }
+    # PostgreSQL has no lambdas: in f(document -> 'lines') the arrow is JSON's, as everywhere.
+    LAMBDAS = {TokenType.FARROW: PostgresParser.LAMBDAS[TokenType.FARROW]}  # noqa: RUF012 - the parser's own way
     FUNCTION_PARSERS = {  # noqa: RUF012 - the parser's own way of saying what it knows
         name: parser for name, parser in PostgresParser.FUNCTION_PARSERS.items() if name in _OWN_SYNTAX
     }

@@ -173,6 +173,8 @@ def _check_placeholder(node: exp.Expr) -> None:
 def _check_type(node: exp.Expr) -> None:
     kind = node.this
     name = kind.value.lower() if isinstance(kind, exp.DType) else str(kind).lower()
+    if kind is exp.DType.USERDEFINED and node.args["kind"].name.lower() == "jsonpath":
+        name = "jsonpath"  # the parser does not know of it
     if name not in allowed.TYPES:
         raise refused(f"the type {_shown(node)} is not part of the query language")
 
