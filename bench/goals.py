@@ -84,6 +84,20 @@ GOALS = (
         bound=0.5,
     ),
     Goal(
+        says="as-of select() of one actor to the latest (twice the time is half the rate)",
+        case="queries",
+        ours=names.POINT_AS_OF,
+        base=(names.POINT_LATEST,),
+        bound=0.5,
+    ),
+    Goal(
+        says="as-of select() of the top 10 to the latest (twice the time is half the rate)",
+        case="queries",
+        ours=names.TOP_AS_OF,
+        base=(names.TOP_LATEST,),
+        bound=0.5,
+    ),
+    Goal(
         says="re-fold of a view to eventsourcing's rebuild of its aggregates",
         case="refold",
         ours=names.REFOLD,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from bench.cases import appends, catchup, cluster, growth, http, idle, pull, reads, recover, refold, rules
+from bench.cases import appends, catchup, cluster, growth, http, idle, pull, queries, reads, recover, refold, rules
 from bench.place import Place
 from bench.rounds import Contestant
 
@@ -22,6 +22,7 @@ def cases(*, long_records: int) -> dict[str, Case]:
         "rules": rules.rules,
         "refold": refold.refold,
         "reads": reads.reads,
+        "queries": queries.queries,
         "pull": pull.pull,
         "cluster": cluster.cluster,
         "catchup": catchup.catchup,

@@ -57,9 +57,9 @@ class Up:
         await self.process.wait()
 
 
-async def start(data: Path, app: Path | str | None = None, *, port: int = 0) -> Up:
-    """Start a cluster of one node in ``data``, on a free port or the given one, and wait until it takes messages."""
-    command = [sys.executable, "-m", "peaceriver.cli.main", "up", "--json", "--nodes", "1"]
+async def start(data: Path, app: Path | str | None = None, *, port: int = 0, nodes: int = 1) -> Up:
+    """Start a cluster in ``data``, on free ports or from the given one on, and wait until it takes messages."""
+    command = [sys.executable, "-m", "peaceriver.cli.main", "up", "--json", "--nodes", str(nodes)]
     command += ["--port", str(port), "--data", str(data)]
     process = await asyncio.create_subprocess_exec(
         *command, *([] if app is None else [str(app)]), stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
@@ -71,9 +71,9 @@ async def start(data: Path, app: Path | str | None = None, *, port: int = 0) -> 
 
 
 @asynccontextmanager
-async def running(data: Path, app: Path | str | None = None) -> AsyncIterator[Up]:
+async def running(data: Path, app: Path | str | None = None, *, nodes: int = 1) -> AsyncIterator[Up]:
     """A cluster for the block; whatever happens, nothing is left running."""
-    up = await start(data, app)
+    up = await start(data, app, nodes=nodes)
     try:
         yield up
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
@@ -24,11 +24,14 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 class Asked:
     """One request."""
 
-    __slots__ = ("_body", "_headers", "_path", "_receive", "method", "parameters")
+    __slots__ = ("_body", "_headers", "_path", "_receive", "method", "parameters", "target")
 
     def __init__(self, scope: Scope, receive: Receive, parameters: Parameters) -> None:
         self.method: str = scope["method"]
         self.parameters = parameters
+        query = scope["query_string"].decode("latin-1")
+        #: The path and the query, as they came.
+        self.target: str = scope["path"] + (f"?{query}" if query else "")
         self._headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self._path: Mapping[str, str] = scope.get("path_params", {})
         self._receive = receive
@@ -39,6 +42,12 @@ class Asked:
         """A header by its name in small letters."""
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def headers(self, names: Collection[bytes]) -> dict[str, str]:
+        """Those of some headers that there are."""
+        return {
+            each.decode("latin-1"): self._headers[each].decode("latin-1") for each in names if each in self._headers
+        }
 
     def media_type(self) -> str:
         """What the body says it is, in small letters and without parameters; empty where it says nothing."""

@@ -96,7 +96,7 @@ class Endpoint:
         try:
             return await operation.page(self._context, asked)
         except (LedElsewhere, KeptElsewhere) as refusal:
-            answer = await passed_on(self._context, scope, asked, refusal)
+            answer = await passed_on(self._context, asked, refusal)
             if answer is None:
                 raise
             return answer

@@ -1,18 +1,22 @@
 """Passing on over HTTP: what of a request another node gets, and what of its answer is given back.
 
-Streams are not passed on.
+What a node lacks that any other may have is asked of the others, one after the other.
 """
 
 from __future__ import annotations
 
-from starlette.responses import Response
-from starlette.types import Scope
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+from starlette.responses import Response, StreamingResponse
 
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
-from peaceriver.errors import Refused
+from peaceriver.errors import Refused, Unavailable
 from peaceriver.limits import BATCH_BYTES_MAX, SEND_TIMEOUT_S
 from peaceriver.node.passing import PASSED_ON, READS, node_for, pass_on
+from peaceriver.node.peers import Away, Streamed
 
 #: What of the request's head means anything to a page.
 _HEADERS = (
@@ -26,22 +30,56 @@ _HEADERS = (
     b"traceparent",
 )
 #: What of the answer's head is for the client, and not between the nodes.
+_TABLES = ("Peaceriver-Cutoff", "Peaceriver-Stamp", "Peaceriver-Missing")
 _ANSWERED = ("Allow", "Content-Type", "ETag", "Location", "Retry-After")
 
 
-async def passed_on(context: Context, scope: Scope, asked: Asked, refusal: Refused) -> Response | None:
+async def passed_on(context: Context, asked: Asked, refusal: Refused) -> Response | None:
     """The answer of the node that can give one; None where there is none such, or the request was passed on before."""
     to = node_for(context.node, refusal)
     if to is None or is_passed_on(asked):
         return None
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _HEADERS}
-    query = scope["query_string"].decode("latin-1")
-    target = scope["path"] + (f"?{query}" if query else "")
     body = b"" if asked.method in READS else await asked.body(BATCH_BYTES_MAX)
     timeout_s = asked.parameters.seconds("timeout", SEND_TIMEOUT_S)
-    answer = await pass_on(context.node, to, asked.method, target, headers, body, timeout_s=timeout_s)
+    answer = await pass_on(
+        context.node, to, asked.method, asked.target, asked.headers(_HEADERS), body, timeout_s=timeout_s
+    )
     heads = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers}
     return Response(answer.body, answer.status, heads)
+
+
+async def passed_around(context: Context, asked: Asked, *, timeout_s: float) -> Response | None:
+    """The answer of the first other node that has what this one lacks; None where there is none such in the time.
+
+    Streams are passed on as they come: where the other node breaks off, so does the answer.
+    """
+    if is_passed_on(asked):
+        return None
+    peers, deadline = context.node.replication.peers, time.monotonic() + timeout_s
+    body = b"" if asked.method in READS else await asked.body(BATCH_BYTES_MAX)
+    headers = {**asked.headers(_HEADERS), PASSED_ON: context.node.name}
+    names = peers.by_last_word
+    for left, name in zip(range(len(names), 0, -1), names, strict=True):
+        stack = AsyncExitStack()
+        first_s = max(0.01, (deadline - time.monotonic()) / left)
+        try:
+            answer = await stack.enter_async_context(
+                peers.stream(name, asked.method, asked.target, headers, body, first_s=first_s)
+            )
+        except (*Away, Unavailable):
+            continue  # the next one is asked
+        if answer.status == Unavailable.status:
+            await stack.aclose()
+            continue
+        heads = {each: answer.headers[each] for each in (*_ANSWERED, *_TABLES) if each in answer.headers}
+        return StreamingResponse(_pieces(stack, answer), answer.status, heads)
+    return None
+
+
+async def _pieces(stack: AsyncExitStack, answer: Streamed) -> AsyncIterator[bytes]:
+    async with stack:
+        async for piece in answer.pieces:
+            yield piece
 
 
 def is_passed_on(asked: Asked) -> bool:

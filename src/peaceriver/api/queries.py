@@ -32,7 +32,7 @@ async def post(context: Context, asked: Asked) -> Response:
         raise Invalid("; ".join(f"{each.pointer} {each.detail}" for each in errors), errors=errors)
     question = scoped(body["sql"], asked, _joined(asked.parameters, body))
     return await tables.answered(
-        context.node.querying, question, asked, variables=body.get("variables", {}), kinds=body.get("types", {})
+        context, question, asked, variables=body.get("variables", {}), kinds=body.get("types", {})
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -12,6 +13,9 @@ from starlette.responses import Response, StreamingResponse
 
 from peaceriver.api import answers
 from peaceriver.api.asked import Asked
+from peaceriver.api.context import Context
+from peaceriver.api.passing import passed_around
+from peaceriver.errors import Behind, Withheld
 from peaceriver.jsontext import encode
 from peaceriver.limits import STREAM_ROWS_MAX
 from peaceriver.node.querying import Answering, Column, Missing, Querying, Question
@@ -25,15 +29,30 @@ _QUOTED = re.compile(r'[",\r\n]')
 
 
 async def answered(
-    querying: Querying,
+    context: Context,
     question: Question,
     asked: Asked,
     *,
     variables: Mapping[str, Any],
     kinds: Mapping[str, str],
 ) -> Response:
-    """The answer to a question with its host variables, in the form that is asked for; raises what ``open`` does."""
+    """The answer to a question with its host variables, in the form that is asked for; raises what ``open`` does.
+
+    What is not whole on this node is answered by another one that has all of it.
+    """
     question = msgspec.structs.replace(question, variables=variables, kinds=kinds)
+    began = time.monotonic()
+    try:
+        return await _here(context.node.querying, question, asked)
+    except (Behind, Withheld):
+        left_s = question.timeout_s - (time.monotonic() - began)
+        answer = await passed_around(context, asked, timeout_s=left_s) if left_s > 0 else None
+        if answer is None:
+            raise
+        return answer
+
+
+async def _here(querying: Querying, question: Question, asked: Asked) -> Response:
     for media in (LINES, CSV):
         if asked.accepts(media):
             return await _streamed(querying, msgspec.structs.replace(question, rows_max=STREAM_ROWS_MAX), media)

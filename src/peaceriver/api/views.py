@@ -30,7 +30,7 @@ async def get(context: Context, asked: Asked) -> Response:
     view = context.node.querying.view(asked.part("name"))
     variables = named.given(view, asked.parameters.pairs)
     question = scoped(view.sql, asked, asked.parameters)
-    return await tables.answered(context.node.querying, question, asked, variables=variables, kinds=view.kinds)
+    return await tables.answered(context, question, asked, variables=variables, kinds=view.kinds)
 
 
 async def put(context: Context, asked: Asked) -> Response:

@@ -82,11 +82,17 @@ class Cutoffs:
         }
         if freshness.latest:
             unsure |= set(self._shards.data() if wanted is None else wanted)
-        newest = await self._latest.positions(unsure, freshness.timeout_s)
+        ahead = self._ahead(wanted, freshness.as_of)
+        newest = await self._latest.positions(unsure | ahead.keys(), freshness.timeout_s)
+        for code, position in ahead.items():
+            if position > newest[code]:
+                raise _in_the_future(code, newest[code])
         try:
             async with asyncio.timeout_at(deadline):
-                for code, position in newest.items():
-                    await self._shards[code].folded.reached(position)
+                for code in unsure:
+                    await self._shards[code].folded.reached(newest[code])
+                for code, position in ahead.items():
+                    await self._shards[code].complete.reached(position)
                 cutoff = await self._resolved(wanted, freshness)
         except TimeoutError:
             who = "the departments have" if wanted is None else f"departments {wanted} have"
@@ -101,6 +107,16 @@ class Cutoffs:
                     "or ask another node"
                 )
         return cutoff
+
+    def _ahead(self, codes: list[int] | None, as_of: AsOf | None) -> dict[int, int]:
+        """Positions of a vector that this node has not yet; another one may have answered at them."""
+        if not isinstance(as_of, AtPositions):
+            return {}
+        return {
+            code: position
+            for code, position in as_of.positions.items()
+            if (codes is None or code in codes) and position > self._shards.at(code, "as_of").complete.value
+        }
 
     def _check(self, places: Mapping[int, Place]) -> None:
         for code, place in places.items():
@@ -155,18 +171,19 @@ class Cutoffs:
 
     async def _lowered(self, places: dict[int, Place]) -> bool:
         """Take back, in place, what was received from beyond what is shown of its sender; False where nothing was."""
-        lowered = False
-        for code in places:
-            for source in places:
-                seen = places[source].position
-                if source == code or self._shards[code].marks.get((DELIVERY, source), 0) <= seen:
-                    continue
-                async with self._database.reading() as tx:
-                    row = await journal.sql.too_new.row(tx, shard=code, source=source, seen=seen)
-                    if row is not None and row["group_end"] <= places[code].position:
-                        places |= await _places(tx, {code: row["before"]})
-                        lowered = True
-        return lowered
+        pairs = [
+            (code, source, places[source].position, places[code].position)
+            for code in places
+            for source in places
+            if source != code and self._shards[code].marks.get((DELIVERY, source), 0) > places[source].position
+        ]
+        if not pairs:
+            return False
+        shards, sources, seen, shown = (list(each) for each in zip(*pairs, strict=True))
+        async with self._database.reading() as tx:
+            rows = await journal.sql.too_new.rows(tx, shards=shards, sources=sources, seen=seen, shown=shown)
+        places |= {row["shard"]: Place(row["position"], row["stamp"]) for row in rows}
+        return bool(rows)
 
     async def _caught_up(self, codes: list[int]) -> None:
         """Give the views a moment to show what is complete by now: whoever just got a receipt sees it."""
@@ -185,8 +202,7 @@ class Cutoffs:
         for code in codes:
             complete = self._shards.at(code, "as_of").complete.value
             if positions[code] > complete:
-                detail = f"department {code} is complete up to {complete} only"
-                raise Invalid(f"as_of lies in the future: {detail}", errors=(Offence("as_of", detail),))
+                raise _in_the_future(code, complete)
         async with self._database.reading() as tx:
             places = await _places(tx, {code: positions[code] for code in codes})
         return await self._folded_to(places)
@@ -226,6 +242,11 @@ class Cutoffs:
         for code, place in places.items():
             await self._shards[code].folded.reached(place.position)
         return Cutoff(places)
+
+
+def _in_the_future(code: int, last: int) -> Invalid:
+    detail = f"department {code} is complete up to {last} only"
+    return Invalid(f"as_of lies in the future: {detail}", errors=(Offence("as_of", detail),))
 
 
 async def _places_before(tx: Transaction, codes: list[int], at: int) -> dict[int, Place]:

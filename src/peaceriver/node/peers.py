@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 from uuid import UUID
 
@@ -46,6 +47,14 @@ class Passed(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+class Streamed(NamedTuple):
+    """An answer of another node that is still coming."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
 
 
 class Peers:
@@ -165,6 +174,26 @@ class Peers:
         session = self._connected()
         async with session.request(method, url, data=body or None, headers=headers, timeout=timeout) as answer:
             return Passed(answer.status, dict(answer.headers), await answer.read())
+
+    @asynccontextmanager
+    async def stream(
+        self, node: str, method: str, target: str, headers: Mapping[str, str], body: bytes, *, first_s: float
+    ) -> AsyncIterator[Streamed]:
+        """Make a request of the public API to another node, whose answer comes in pieces while the block lasts.
+
+        Each piece may take ``first_s``. Raises one of Away, also in the middle, or Unavailable for a node that nobody
+        knows.
+        """
+        url = self._place_of(node) + target
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(first_s, CONNECT_TIMEOUT_S), sock_read=first_s)
+        session = self._connected()
+        async with session.request(method, url, data=body or None, headers=headers, timeout=timeout) as answer:
+            yield Streamed(answer.status, dict(answer.headers), answer.content.iter_any())
+
+    @property
+    def by_last_word(self) -> list[str]:
+        """The other nodes, those first that were heard of last."""
+        return sorted(self.names, key=lambda each: self.heard_at.get(each, 0.0), reverse=True)
 
     async def meet(self, database: Database, identity: Identity) -> int | None:
         """Take note of a start of another node; answers how often it has started, where it knows of fewer times.

@@ -293,18 +293,28 @@ order by stamp, shard::text collate "C" limit :records;
 select * from journal where message_id = any(:ids::uuid[]) order by stamp, shard;
 
 -- too_new --
--- The place before the first group in which a department took in more from a source than the reader may see of it: the
--- last position of an earlier group, found by going back over the rows of that one group.
-with first as (
-    select position, group_end from journal
-    where shard = :shard and kind = 'mark' and sender_shard = :source and source_position > :seen
-    order by source_position limit 1
-)
-select first.group_end, coalesce((
-    select j.position from journal j
-    where j.shard = :shard and j.position < first.position and j.group_end < first.group_end
-    order by j.position desc limit 1), 0) as before
-from first;
+-- The place before the first group in which a department took in more from a source than the reader may see of it, of
+-- all departments where that is among what is shown: the last position of an earlier group, found by going back over
+-- the rows of that one group.
+select before.shard, before.position, coalesce(ending.stamp, 0) as stamp
+from (
+    select each.shard, min(coalesce(earlier.position, 0)) as position
+    from unnest(:shards::integer[], :sources::integer[], :seen::bigint[], :shown::bigint[])
+        as each (shard, source, seen, shown)
+    cross join lateral (
+        select m.position, m.group_end from journal m
+        where m.shard = each.shard and m.kind = 'mark' and m.sender_shard = each.source and m.source_position > each.seen
+        order by m.source_position limit 1
+    ) as first
+    left join lateral (
+        select j.position from journal j
+        where j.shard = each.shard and j.position < first.position and j.group_end < first.group_end
+        order by j.position desc limit 1
+    ) as earlier on true
+    where first.group_end <= each.shown
+    group by each.shard
+) as before
+left join journal ending on ending.shard = before.shard and ending.position = before.position;
 
 -- merged --
 -- All departments' records in stamp order, up to a stamp at which all of them are complete.

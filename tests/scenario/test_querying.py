@@ -1,0 +1,137 @@
+"""Queries on three nodes: the same bytes on each, whatever became of it, and another one's where it lacks something."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from peaceriver.errors import Withheld
+from peaceriver.node.querying import Question
+from peaceriver.node.repairing import Repairing
+from tests.scenario.damaging import checked, follower, harm
+from tests.scenario.trio import NAMES, Trio, until
+from tests.scenario.words import create, modify
+
+SQL = (
+    "select n % 3 as k, count(*), array_agg(actor_id), string_agg(actor_id, ''), max(document ->> 'm') from \"Piece\""
+    " p cross join lateral (select (p.document ->> 'n')::integer) as of(n) group by 1"
+)
+
+
+@pytest.fixture(scope="module")
+async def trio(module_folder: Path, anyio_backend: object) -> AsyncIterator[Trio]:
+    made = Trio(module_folder)
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.close()
+
+
+@pytest.fixture
+async def code(trio: Trio) -> int:
+    """A department of the test's own, with some actors that were modified."""
+    await trio.whole()
+    made = await trio.department()
+    await trio.receipts(*(create(made, f"Piece/{n}", f'{{"n":{n}}}') for n in range(30)))
+    await trio.receipts(*(modify(made, f"Piece/{n}", f'{{"m":"{n}"}}') for n in range(0, 30, 4)))
+    await trio.level(made)
+    return made
+
+
+async def asked(trio: Trio, name: str, sql: str, **how: Any) -> httpx.Response:
+    headers = {"Accept": how.pop("accept", "application/json")}
+    async with trio.door(name) as http:
+        return await http.post("/query", json={"sql": sql, **how}, headers=headers)
+
+
+async def test_every_node_gives_the_same_bytes_also_after_a_fail_over_a_rebuild_and_a_lost_disk(
+    trio: Trio, code: int
+) -> None:
+    first = await asked(trio, "n1", SQL, shards=[code])
+    assert first.status_code == 200, first.text
+    vector = ",".join(f"{shard}:{position}" for shard, position in first.json()["cutoff"]["positions"].items())
+    again = {"shards": [code], "as_of": vector}
+
+    async def same() -> None:
+        for name in trio.nodes:
+            for _ in range(3):
+                assert (await asked(trio, name, SQL, **again)).content == first.content, name
+
+    await same()
+    leader = await trio.leader(code)
+    await trio.stop(leader)
+    await trio.leader(code)
+    await trio.receipts(*(modify(code, f"Piece/{n}", f'{{"n":-{n}}}') for n in range(30)))
+    await same()
+    trio.wipe(leader)
+    await trio.whole()
+    await until(lambda: code in trio[leader].shards and not trio[leader].shards[code].recovering, "a copy")
+    await trio.level(code)
+    for node in trio.nodes.values():
+        await node.rebuild("Piece")
+    await same()
+    assert (await asked(trio, "n1", SQL, shards=[code])).content != first.content
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/csv", "application/x-ndjson"])
+async def test_what_a_node_lacks_is_asked_of_one_that_has_it(
+    trio: Trio, code: int, accept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await follower(trio, code)
+    whole = await asked(trio, await trio.leader(code), SQL, shards=[code], accept=accept)
+    await harm(trio, node, code, f"update journal set trace = 'x' where shard = {code} and position = 5")
+    with monkeypatch.context() as patch:
+        patch.setattr(Repairing, "repair", _nothing)
+        await checked(node, code)
+        with pytest.raises(Withheld):
+            await node.querying.ask(Question(sql=SQL, shards=(code,)))
+        answer = await asked(trio, node.name, SQL, shards=[code], accept=accept)
+        assert (answer.status_code, answer.content) == (200, whole.content)
+        assert answer.headers["Content-Type"].startswith(accept)
+    await checked(node, code)
+
+
+async def test_a_department_that_cannot_answer_fails_the_query_or_is_named(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await trio.department()
+    await trio.receipts(create(other, "Piece/x", '{"n":1}'))
+    await trio.level(other)
+    sql = 'select actor_shard, count(*) from "Piece" group by 1'
+    with monkeypatch.context() as patch:
+        patch.setattr(Repairing, "repair", _nothing)
+        for name in NAMES:
+            await harm(trio, trio[name], code, f"update journal set trace = 'x' where shard = {code} and position = 5")
+            await checked(trio[name], code)
+        failed = await asked(trio, "n1", sql, shards=[code, other])
+        assert (failed.status_code, failed.json()["type"]) == (503, "/problems/withheld")
+        partly = (await asked(trio, "n1", sql, shards=[code, other], allow_partial=True)).json()
+        assert partly["rows"] == [[other, 1]]
+        assert list(partly["cutoff"]["positions"]) == [str(other)]
+        assert [(each["shard"], each["type"]) for each in partly["missing"]] == [(code, "/problems/withheld")]
+        lines = await asked(trio, "n1", sql, shards=[code, other], allow_partial=True, accept="application/x-ndjson")
+        assert lines.headers["Peaceriver-Missing"] == str(code)
+
+
+async def test_the_newest_is_asked_of_the_leader_or_refused(trio: Trio, code: int) -> None:
+    name = (await trio.followers(code))[0]
+    receipt = await trio.receipt(modify(code, "Piece/1", '{"n":1000}'))
+    sql = "select document ->> 'n' from \"Piece\" where actor_id = '1'"
+    assert (await asked(trio, name, sql, shards=[code], read="latest")).json()["rows"] == [["1000"]]
+    assert (await asked(trio, name, sql, shards=[code], after=str(receipt.stamp))).json()["rows"] == [["1000"]]
+    await trio.cut(name)
+    try:
+        refused = await asked(trio, name, sql, shards=[code], read="latest", timeout="500ms")
+        assert refused.status_code == 503
+        assert (await asked(trio, name, sql, shards=[code])).json()["rows"] == [["1000"]]
+    finally:
+        trio.heal()
+
+
+async def _nothing(*_: object) -> bool:
+    return False
