@@ -143,6 +143,13 @@ WRITE_ANEW_TIMEOUT_S = 3600.0
 QUERY_BYTES_MAX = 64 * 1024
 QUERY_TOKENS_MAX = 10_000
 QUERY_DEPTH_MAX = 64
+#: Relations that it names; each of them is written out.
+QUERY_RELATIONS_MAX = 100
+#: Steps of the parser, in all and for each word: what can be read in many ways it tries over and over.
+QUERY_STEPS_MAX = 5_000
+QUERY_STEPS_OF_WORD_MAX = 10
+#: A longer text is read beside what else a node does.
+QUERY_AT_ONCE_LETTERS_MAX = 1_000
 #: How long a query may take, unless it says otherwise; the wait for what it wants to see is part of that.
 QUERY_TIMEOUT_S = 30.0
 #: How long a streamed answer may take, however slowly it is read.

@@ -17,9 +17,9 @@ from peaceriver.query.values import bound
     [
         ("select json_array_length(d -> 'lines') from a", 'JSON_ARRAY_LENGTH("d" -> \'lines\')'),
         ("select coalesce(d -> 'x', d -> 'y') from a", "COALESCE(\"d\" -> 'x', \"d\" -> 'y')"),
-        ("select x > all(:many) from a", '"x" > ALL (%(many)s)'),
-        ("select x > all (array[1, 2]) from a", '"x" > ALL (ARRAY[1, 2])'),
-        ("select x = some(:many) from a", '"x" = ANY(%(many)s)'),
+        ("select x > all(:many) from a", '"x" > ALL(:many)'),
+        ("select x > all (array[1, 2]) from a", '"x" > ALL(ARRAY[1, 2])'),
+        ("select x = some(:many) from a", '"x" = SOME(:many)'),
         ("select x > all (select y from b) from a", '"x" > ALL (SELECT "y" FROM "b")'),
         ("select make_interval(days => 2) from a", "MAKE_INTERVAL(days => 2)"),
         ("select jsonb_path_exists(d, '$.a'::jsonpath) from a", 'CAST(\'$.a\' AS "jsonpath")'),
@@ -32,8 +32,6 @@ def test_it_is_written_as_it_was_read(sql: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "why"),
     [
-        ("select x > all(1, 2) from a", "the function all is"),
-        ("select x > some() from a", "the function some is"),
         ("select '1'::\"char\" from a", "the type"),
         ("select '1'::regclass from a", "REGCLASS is"),
         ("select f(x -> x + 1) from a", "the function f is"),

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import BUILT_IN
 from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused, TooLarge, TooSlow, Unavailable
-from peaceriver.limits import QUERY_PLANS_MAX, QUERY_PREFETCH_ROWS, QUERY_ROWS_MAX, QUERY_TIMEOUT_S, STREAM_TIMEOUT_S
+from peaceriver.limits import (
+    QUERY_AT_ONCE_LETTERS_MAX,
+    QUERY_PLANS_MAX,
+    QUERY_PREFETCH_ROWS,
+    QUERY_ROWS_MAX,
+    QUERY_TIMEOUT_S,
+    STREAM_TIMEOUT_S,
+)
 from peaceriver.node.cutoffs import Cutoffs, Freshness
 from peaceriver.node.departments import Departments
 from peaceriver.postgres import (
@@ -33,6 +41,7 @@ from peaceriver.query.statement import Relation, Statement, kinds_of, resolved, 
 from peaceriver.shard.view_tables import SQL_TYPES, columns_of
 from peaceriver.shard.views import Views
 
+T = TypeVar("T")
 #: What PostgreSQL says of a statement that is wrong, by the class of its code: the data, the syntax, a limit.
 _ASKERS_FAULT = ("0A", "21", "22", "42", "54")
 #: How much longer than the server the node itself waits for a statement's end.
@@ -153,7 +162,7 @@ class Querying:
         ``whole``: they are few and are read at once, up to one more than ``rows_max``. Raises Invalid for what cannot
         be asked, TooSlow, Conflict, Unavailable and Withheld where a department cannot answer in time.
         """
-        query = checked(question.sql)
+        query = await _beside(question.sql, checked, question.sql)
         kinds = kinds_of(question.kinds)
         _check_variables(query, question.variables)
         try:
@@ -253,7 +262,8 @@ class Querying:
     async def _planned(self, tx: Transaction, query: Checked, key: _Key) -> _Plan:
         """The statement as PostgreSQL understands it; remembered, for the same is asked again and again."""
         _, relations, single, kinds = key
-        statement = stated(query, dict(relations), single=single, kinds=dict(kinds))
+        state = partial(stated, query, dict(relations), single=single, kinds=dict(kinds))
+        statement = await _beside(key[0], state)
         prepared = await tx.prepare(statement.text)
         first = 3 if statement.is_cut else 1
         attributes = prepared.get_attributes()
@@ -267,6 +277,13 @@ class Querying:
         if len(self._plans) > QUERY_PLANS_MAX:
             self._plans.popitem(last=False)  # the oldest; what is asked often is soon there again
         return plan
+
+
+async def _beside(sql: str, work: Callable[..., T], *arguments: Any) -> T:
+    """Work on a text: what takes long is done in a thread, so that the node can do other things meanwhile."""
+    if len(sql) > QUERY_AT_ONCE_LETTERS_MAX:
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)
 
 
 def _given(plan: _Plan, cutoff: Cutoff, question: Question) -> list[Any]:

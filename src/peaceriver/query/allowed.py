@@ -24,7 +24,7 @@ SYNTAX: Final = words("""
     Where Group GroupingSets Rollup Cube Having Order Ordered Limit Offset Fetch LimitOptions Distinct
     Window WindowSpec Filter WithinGroup
     Alias Column Identifier Star Paren Tuple Dot Bracket Slice Array Literal RawString Boolean Null Placeholder
-    Cast DataType DataTypeParam Interval Var ColumnDef Collate AtTimeZone Extract
+    Cast DataType DataTypeParam Interval IntervalSpan ParseJSON Var ColumnDef Collate AtTimeZone Extract
     And Or Not EQ NEQ GT GTE LT LTE Is NullSafeEQ NullSafeNEQ Between In Exists Any All Like ILike SimilarTo Escape
     RegexpLike RegexpILike Overlaps Case If
     Add Sub Mul Div Mod Neg DPipe BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitwiseLeftShift BitwiseRightShift
@@ -63,7 +63,7 @@ FUNCTIONS: Final = words("""
     jsonb_path_exists jsonb_path_match jsonb_path_query jsonb_path_query_array jsonb_path_query_first
     jsonb_set jsonb_insert jsonb_strip_nulls json_strip_nulls jsonb_pretty json_to_recordset jsonb_to_recordset
     json_to_record jsonb_to_record json_value json_query json_exists
-    row array
+    row array all some
 """)
 
 #: What the statement that is run may have in front of a parenthesis and that is no function.
@@ -133,6 +133,8 @@ ROW_MAKERS: Final = words("""
     json_array_elements jsonb_array_elements json_array_elements_text jsonb_array_elements_text json_each jsonb_each
     json_each_text jsonb_each_text json_object_keys jsonb_object_keys jsonb_path_query
 """)
+#: Those of them that make JSON, which has no order.
+JSON_MAKERS: Final = words("json_array_elements json_each")
 
 
 def function_name(node: exp.Expr) -> str:

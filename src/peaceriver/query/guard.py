@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +19,14 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from peaceriver.errors import Invalid, Offence
-from peaceriver.limits import QUERY_BYTES_MAX, QUERY_DEPTH_MAX, QUERY_TOKENS_MAX
+from peaceriver.limits import QUERY_BYTES_MAX, QUERY_DEPTH_MAX, QUERY_RELATIONS_MAX, QUERY_TOKENS_MAX
 from peaceriver.query import allowed
 from peaceriver.query.dialect import Dialect, written
+from peaceriver.query.faithful import decisive
 from peaceriver.query.scopes import named_apart
 
+#: Of a statement that the parser, or what comes after it, cannot follow all the way down.
+TOO_DEEP: Final = "it is nested too deeply, or has too many operators in a row"
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_]+( [A-Za-z_]+)*", re.ASCII)
 _OPENING = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.CASE, TokenType.L_BRACE}
@@ -60,13 +63,26 @@ class Checked(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=512)
 def checked(sql: str) -> Checked:
     """Parse one SELECT; raises Invalid, with what is not allowed, and what to do instead."""
+    try:
+        return _checked(sql)
+    except RecursionError:
+        raise refused(TOO_DEEP) from None
+
+
+def _checked(sql: str) -> Checked:
     tree = _parsed(sql)
     for node in tree.walk():
         _check(node)
+    if sum(1 for _ in tree.find_all(exp.Table)) > QUERY_RELATIONS_MAX:
+        raise refused(f"it names more than {QUERY_RELATIONS_MAX} relations")
     _fold_names(tree)
     models = named_apart(tree)
     text = written(tree)
-    _check_calls(text)
+    tokens = Dialect().tokenize(text)
+    _check_calls(tokens)
+    came = Dialect().tokenize(sql)
+    _check_numbers(came)
+    _check_faithful(came, tokens)
     variables = tuple(dict.fromkeys(each.name for each in tree.find_all(exp.Placeholder)))
     names = frozenset(each.name for each in tree.find_all(exp.Identifier))
     return Checked(tree, models, variables, names)
@@ -82,8 +98,6 @@ def _parsed(sql: str) -> exp.Query:
         statements = Dialect().parse(sql)
     except SqlglotError as error:
         raise refused(f"it cannot be read as SQL: {_said(error)}") from None
-    except RecursionError:
-        raise refused("it is nested too deeply") from None
     found = [each for each in statements if each is not None]
     if len(found) != 1:
         raise refused(f"one statement is run at a time, and these are {len(found)}")
@@ -246,12 +260,27 @@ _SMALL = {ord(large): ord(large.lower()) for large in "ABCDEFGHIJKLMNOPQRSTUVWXY
 # --- what will run, looked at once more
 
 
-def _check_calls(text: str) -> None:
+def _check_faithful(came: list[Token], runs: list[Token]) -> None:
+    """Refuse what was understood as something else than what it says."""
+    for said, meant in zip_longest(decisive(came), decisive(runs), fillvalue="nothing"):
+        if said != meant:
+            place = said.removeprefix("'")[:63]
+            raise refused(f"it cannot be read for certain at {place}; set parentheses, or say it otherwise")
+
+
+def _check_numbers(came: list[Token]) -> None:
+    """Refuse digits with a letter right after them: what that is differs between versions of PostgreSQL."""
+    for each, after in pairwise(came):
+        if each.token_type == TokenType.NUMBER and after.start == each.end + 1 and after.text[:1].isidentifier():
+            raise refused(f"a number ends before {after.text[:63]}: put a space there")
+
+
+def _check_calls(tokens: list[Token]) -> None:
     """Refuse what the statement, as it will run, has before a parenthesis and that is no allowed function or word.
 
     The tree was checked part by part; this is a second look by other means, at the very text.
     """
-    for name in _called(Dialect().tokenize(text)):
+    for name in _called(tokens):
         if name.lower() not in allowed.FUNCTIONS and name.lower() not in allowed.BEFORE_PARENTHESIS:
             raise refused(f"{name[:63]} is not part of the query language")
 

@@ -164,7 +164,9 @@ def _keys_of(select: exp.Select) -> Expressions:
     if select.args.get("group") is not None:
         return [*_group_ordinals(select), *_items_as_text(select)]
     made: Expressions = [
-        exp.Literal.number(number) for number, each in enumerate(select.expressions, 1) if _makes_rows(each)
+        _text(_bare(each).copy()) if _makes_rows(each, allowed.JSON_MAKERS) else exp.Literal.number(number)
+        for number, each in enumerate(select.expressions, 1)
+        if _makes_rows(each)
     ]
     if select.args.get("having") is not None or any(_aggregates_of(select)):
         return made  # a single row
@@ -267,9 +269,12 @@ def _window_of(function: exp.Expr) -> exp.Window | None:
     return above if isinstance(above, exp.Window) and function.arg_key == "this" else None
 
 
-def _makes_rows(item: exp.Expr) -> bool:
-    parts = (each for each in item.walk() if not isinstance(each, exp.Query))
-    return any(allowed.function_name(each) in allowed.ROW_MAKERS for each in parts)
+def _makes_rows(item: exp.Expr, makers: frozenset[str] = allowed.ROW_MAKERS) -> bool:
+    return any(allowed.function_name(each) in makers for each in item.walk(prune=_is_query))
+
+
+def _is_query(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Query)
 
 
 def _order_aggregates(select: exp.Select) -> None:

@@ -13,7 +13,7 @@ from sqlglot import exp, parse_one
 
 from peaceriver.errors import Invalid, Offence
 from peaceriver.query.dialect import Dialect, written
-from peaceriver.query.guard import Checked, refused
+from peaceriver.query.guard import TOO_DEEP, Checked, refused
 from peaceriver.query.repeatable import made_repeatable
 
 #: Host variables of a declared kind; also as arrays of them.
@@ -77,6 +77,15 @@ def stated(
     parameter after them is how many rows are wanted. ``kinds``: declared types of host variables, as SQL has them.
     Raises Invalid for what cannot be made repeatable.
     """
+    try:
+        return _stated(query, relations, single=single, kinds=kinds)
+    except RecursionError:
+        raise refused(TOO_DEEP) from None
+
+
+def _stated(
+    query: Checked, relations: Mapping[tuple[str, bool], Relation], *, single: bool, kinds: Mapping[str, str]
+) -> Statement:
     tree, hidden = made_repeatable(query.tree.copy())
     is_cut = bool(query.models)
     # Those within others first: what replaces a table takes along what is joined to it in parentheses.
