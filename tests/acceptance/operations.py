@@ -74,11 +74,28 @@ def program() -> str:
     return found[2]
 
 
-def expressions() -> list[str]:
-    """The expressions in the table of functions, each as a statement."""
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An operator or a function as the tables of the query language show it."""
+
+    #: What it is about.
+    name: str
+    sql: str
+    #: The version of PostgreSQL that has it.
+    since: int
+
+
+def examples() -> list[Example]:
+    """All of them, as they stand in the reference."""
     text = (REFERENCE / "query-language.md").read_text("utf-8")
-    rows = re.findall(r"^\| [^|]+ \| `(select (?:[^`|]|\\\|)+)` \|$", text, re.MULTILINE)
-    return [each.replace("\\|", "|") for each in rows]
+    return [
+        Example(
+            re.sub(r"\W+", " ", names).strip() or names,
+            sql.replace("\\|", "|"),
+            max(map(int, re.findall(r"\(PostgreSQL (\d+)\)", names)), default=0),
+        )
+        for names, sql in re.findall(r"^\| (`.+) \| `((?:select|with) .+)` \|$", text, re.MULTILINE)
+    ]
 
 
 def numbered(sql: str, variables: Mapping[str, Any]) -> tuple[str, list[Any]]:
@@ -147,8 +164,6 @@ def _value(value: Any, kind: str) -> Any:
     if kind == "numeric":
         return Decimal(value)
     return date.fromisoformat(value) if kind == "date" else datetime.fromisoformat(value)
-
-
 
 
 def _written(value: Any) -> str:

@@ -91,7 +91,11 @@ def from_then_on() -> Iterator[Message]:
         yield _modify(shard, f"Customer/{key}", {"name": f"late {key}", "region": "late", "limit": 1})
     for shard, key, *_ in _EMPLOYEES:
         yield _modify(shard, f"Employee/{key}", {"team": "late", "salary": 1, "manager": None})
-    for shard, key, *_, in _ORDERS:
+    for (
+        shard,
+        key,
+        *_,
+    ) in _ORDERS:
         if key not in ("SO-07", "SO-14"):
             late = {"total": 1, "parts": 99, "state": "open", "urgent": True, "due": "2030-01-01", "delivery": None}
             yield _modify(shard, f"Order/{key}", {**late, "customer": "C-1", "tags": ["late"], "weight": 1})
@@ -104,8 +108,8 @@ def from_then_on() -> Iterator[Message]:
 
 
 def _order(
-    number: int, customer: str, total: str, state: str, parts: int, weight: str | None, urgent: bool, placed: str | None,
-    due: str | None, tags: list[str], city: str | None,
+    number: int, customer: str, total: str, state: str, parts: int, weight: str | None, urgent: bool,
+    placed: str | None, due: str | None, tags: list[str], city: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     lines = [{"sku": f"S{line}", "price": Decimal(line) / 2} for line in range(1, number % 4 + 1)]
     return {

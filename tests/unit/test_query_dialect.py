@@ -22,6 +22,8 @@ from peaceriver.query.values import bound
         ("select x = some(:many) from a", '"x" = SOME(:many)'),
         ("select x > all (select y from b) from a", '"x" > ALL (SELECT "y" FROM "b")'),
         ("select make_interval(days => 2) from a", "MAKE_INTERVAL(days => 2)"),
+        ("select x::timestamp with time zone from a", 'CAST("x" AS TIMESTAMPTZ)'),
+        ("select x::time(3) with time zone from a", 'CAST("x" AS TIMETZ(3))'),
         ("select jsonb_path_exists(d, '$.a'::jsonpath) from a", 'CAST(\'$.a\' AS "jsonpath")'),
     ],
 )  # fmt: skip
