@@ -98,6 +98,20 @@ GOALS = (
         bound=0.5,
     ),
     Goal(
+        says="reads of a kept aggregate to computing it over 500,000 actors",
+        case="kept",
+        ours=names.KEPT_READ,
+        base=(names.COMPUTED_READ,),
+        bound=20,
+    ),
+    Goal(
+        says="% of the time of an append that the upkeep of a kept aggregate takes",
+        case="kept",
+        ours=names.KEPT_UPKEEP,
+        bound=20,
+        sense="at most",
+    ),
+    Goal(
         says="re-fold of a view to eventsourcing's rebuild of its aggregates",
         case="refold",
         ours=names.REFOLD,

@@ -6,7 +6,21 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from bench.cases import appends, catchup, cluster, growth, http, idle, pull, queries, reads, recover, refold, rules
+from bench.cases import (
+    appends,
+    catchup,
+    cluster,
+    growth,
+    http,
+    idle,
+    kept,
+    pull,
+    queries,
+    reads,
+    recover,
+    refold,
+    rules,
+)
 from bench.place import Place
 from bench.rounds import Contestant
 
@@ -23,6 +37,7 @@ def cases(*, long_records: int) -> dict[str, Case]:
         "refold": refold.refold,
         "reads": reads.reads,
         "queries": queries.queries,
+        "kept": kept.kept,
         "pull": pull.pull,
         "cluster": cluster.cluster,
         "catchup": catchup.catchup,

@@ -18,8 +18,9 @@ from peaceriver.api.passing import passed_around
 from peaceriver.errors import Behind, Withheld
 from peaceriver.jsontext import encode
 from peaceriver.limits import STREAM_ROWS_MAX
-from peaceriver.node.querying import Answering, Column, Missing, Querying, Question
+from peaceriver.node.querying import Answer, Answering, Column, Missing, Querying, Question
 from peaceriver.query.cutoff import Cutoff
+from peaceriver.query.named import View
 from peaceriver.query.values import public
 
 CSV, LINES = "text/csv", "application/x-ndjson"
@@ -35,14 +36,18 @@ async def answered(
     *,
     variables: Mapping[str, Any],
     kinds: Mapping[str, str],
+    kept: View | None = None,
 ) -> Response:
     """The answer to a question with its host variables, in the form that is asked for; raises what ``open`` does.
 
-    What is not whole on this node is answered by another one that has all of it.
+    What is not whole on this node is answered by another one that has all of it. ``kept``: the view that it is asked
+    of, where that is a kept one.
     """
     question = msgspec.structs.replace(question, variables=variables, kinds=kinds)
     began = time.monotonic()
     try:
+        if kept is not None:
+            return _at_once(await context.node.kept.ask(kept, question), asked)
         return await _here(context.node.querying, question, asked)
     except (Behind, Withheld):
         left_s = question.timeout_s - (time.monotonic() - began)
@@ -57,6 +62,18 @@ async def _here(querying: Querying, question: Question, asked: Asked) -> Respons
         if asked.accepts(media):
             return await _streamed(querying, msgspec.structs.replace(question, rows_max=STREAM_ROWS_MAX), media)
     return answers.answered((await querying.ask(question)).public())
+
+
+def _at_once(answer: Answer, asked: Asked) -> Response:
+    """An answer that is there already, in the form that is asked for."""
+    if asked.accepts(LINES):
+        content = _as_lines(answer.columns, answer.rows)
+    elif asked.accepts(CSV):
+        content = _csv_head(answer.columns) + _as_csv(answer.columns, answer.rows)
+    else:
+        return answers.answered(answer.public())
+    media = LINES if asked.accepts(LINES) else CSV
+    return Response(content, 200, heads(answer.cutoff, answer.missing), media)
 
 
 async def _streamed(querying: Querying, question: Question, media: str) -> Response:
@@ -79,7 +96,7 @@ async def _lines(
     write = _as_csv if media == CSV else _as_lines
     async with stack:
         if media == CSV:
-            yield (",".join(_cell(each.name) for each in answering.columns) + "\r\n").encode()
+            yield _csv_head(answering.columns)
         yield write(answering.columns, first)
         async for part in answering.parts:
             yield write(answering.columns, part)
@@ -93,6 +110,10 @@ def heads(cutoff: Cutoff, missing: Iterable[Missing]) -> dict[str, str]:
         told[STAMP] = stamp
     absent = ",".join(str(each.shard) for each in missing)
     return told | ({MISSING: absent} if absent else {})
+
+
+def _csv_head(columns: Sequence[Column]) -> bytes:
+    return (",".join(_cell(each.name) for each in columns) + "\r\n").encode()
 
 
 def _as_csv(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> bytes:

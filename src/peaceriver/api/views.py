@@ -30,7 +30,8 @@ async def get(context: Context, asked: Asked) -> Response:
     view = context.node.querying.view(asked.part("name"))
     variables = named.given(view, asked.parameters.pairs)
     question = scoped(view.sql, asked, asked.parameters)
-    return await tables.answered(context, question, asked, variables=variables, kinds=view.kinds)
+    kept = view if view.kept else None
+    return await tables.answered(context, question, asked, variables=variables, kinds=view.kinds, kept=kept)
 
 
 async def put(context: Context, asked: Asked) -> Response:

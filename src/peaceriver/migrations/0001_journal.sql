@@ -199,6 +199,18 @@ create table view_mark (
     stamp    bigint  not null
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
+-- Kept views: aggregates over the live view of an actor type, each in a table of its own, which a step of that view
+-- brings along in the same transaction. So per shard they are true at view_mark.position, too.
+create table kept_catalog (
+    name       text collate "C" primary key,
+    actor_type text collate "C" not null,
+    table_name text unique,                         -- null: it is not kept any more, for the reason in failure
+    definition text not null,
+    shape      text,                                -- the types that PostgreSQL gives what it is made of
+    failure    text,
+    check ((table_name is null) = (shape is null) and (table_name is null) = (failure is not null))
+);
+
 -- What verification found in this database not to be as it must be. None of it is served before it is repaired, also
 -- after a restart. Each is an incident that shard 0 is told of; a row goes once shard 0 knows that it was repaired.
 create table damage (
@@ -512,7 +524,8 @@ grant select, insert on journal to peaceriver_runner;
 grant select, update on shard_state to peaceriver_runner;
 grant select, insert, update on identity, peer to peaceriver_runner;
 grant select, insert, update, delete
-    on actor, mark, timer, exception, pending, view_catalog, view_mark, damage, verified
+    on actor, mark, timer, exception, pending, view_catalog, view_mark, kept_catalog, damage,
+        verified
     to peaceriver_runner;
 
 -- Views live in a schema of their own, which the running role owns the content of: it makes and rebuilds them.
@@ -523,3 +536,6 @@ grant usage on schema view to peaceriver_reader;
 revoke create on schema public from public;
 create sequence view.number;
 grant usage on sequence view.number to peaceriver_runner;
+-- So do kept views, numbered by the same sequence.
+create schema kept;
+grant usage, create on schema kept to peaceriver_runner;

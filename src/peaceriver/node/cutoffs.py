@@ -165,11 +165,11 @@ class Cutoffs:
             self._shards.at(code)
         await self._caught_up(codes)
         places = {code: Place(self._folders[code].position, self._folders[code].stamp) for code in codes}
-        while len(codes) > 1 and await self._lowered(places):
+        while len(codes) > 1 and await self.lowered(places):
             pass
         return Cutoff(places)
 
-    async def _lowered(self, places: dict[int, Place]) -> bool:
+    async def lowered(self, places: dict[int, Place]) -> bool:
         """Take back, in place, what was received from beyond what is shown of its sender; False where nothing was."""
         pairs = [
             (code, source, places[source].position, places[code].position)

@@ -37,6 +37,7 @@ from peaceriver.node.sending import Sender
 from peaceriver.node.standings import Standing
 from peaceriver.query import cutoff as cutoffs
 from peaceriver.query import named
+from peaceriver.query.named import View
 from peaceriver.record import Record
 from peaceriver.shard.proposal import Concern, Sent
 from peaceriver.stamp import Stamp
@@ -115,9 +116,9 @@ class Inside:
         """A named view's rows; see Client.view."""
         view = self._node.querying.view(name)
         values = named.given(view, variable_pairs(variables))
-        return await self._asked(Question(sql=view.sql, variables=values, kinds=view.kinds), asking)
+        return await self._asked(Question(sql=view.sql, variables=values, kinds=view.kinds), asking, view)
 
-    async def _asked(self, question: Question, asking: Ask) -> Table:
+    async def _asked(self, question: Question, asking: Ask, view: View | None = None) -> Table:
         freshness = _freshness(asking.as_of, asking.after, latest=asking.latest)
         timeout_s = QUERY_TIMEOUT_S
         if asking.timeout_s is not None:
@@ -130,7 +131,11 @@ class Inside:
             timeout_s=timeout_s,
             allow_partial=asking.allow_partial,
         )
-        return table_of(encode((await self._node.querying.ask(question)).public()))
+        if view is not None and view.kept:
+            answer = await self._node.kept.ask(view, question)
+        else:
+            answer = await self._node.querying.ask(question)
+        return table_of(encode(answer.public()))
 
     async def put_view(self, name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
         """Make or replace a named view; see Client.put_view."""

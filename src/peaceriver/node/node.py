@@ -11,7 +11,7 @@ import structlog
 
 from peaceriver.actor import Actor
 from peaceriver.directory.directory import Directory
-from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES
+from peaceriver.directory.pages import DEPARTMENTS, MODELS, NODES, RULES, VIEWS
 from peaceriver.errors import Damaged, StartFailed, Withheld
 from peaceriver.evaluation.evaluator import Evaluator
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
@@ -25,6 +25,8 @@ from peaceriver.node.drafts import Drafts
 from peaceriver.node.exceptions import Exceptions
 from peaceriver.node.identity import wall_clock
 from peaceriver.node.incidents import Incidents
+from peaceriver.node.keeping import Keeping
+from peaceriver.node.kept import KeptViews
 from peaceriver.node.latest import Latest
 from peaceriver.node.membership import Membership
 from peaceriver.node.offering import Offering
@@ -114,6 +116,7 @@ class Node:
         self.spooling = Spooling(self.sending, self.pending, self.offering.wake)
         self.reading = Reading(database, self.views, self.cutoffs, self.shards)
         self.querying = Querying(database, self.directory, self.views, self.cutoffs, self.shards)
+        self.kept = KeptViews(database, Keeping(database, self.views, self.folders, self.shards), self.querying)
         self.drafts = Drafts(database, self.spooling, peers)
         self.exceptions = Exceptions(database, self.shards, self.agents, self.sending, self.room)
         progress = Progress(database, self.directory, self.shards, self.agents)
@@ -129,7 +132,6 @@ class Node:
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
         self._background = Background()
-        self._rebuilding = asyncio.Lock()
         #: Types whose views wait to get the columns of their newest model.
         self._levelling: set[str] = set()
 
@@ -150,6 +152,7 @@ class Node:
             await self._open(code)
         await self._level_views()
         self._background.begin(self._follow_directory(), name="directory")
+        self._background.begin(self.kept.level(), name="level the kept views")
         self.roles.start()
         self.pulse.start()
         self.replication.start()
@@ -236,8 +239,9 @@ class Node:
         )
         folder = Folder(shard, self.views)
         shard.followers.append(folder.offer)
-        await folder.start()
-        self.folders[code] = folder
+        async with self.views.switching:
+            await folder.start()
+            self.folders[code] = folder
         self.shards[code] = shard
         self.roles.turned(shard)
         if self.pending.was_left_for(code):
@@ -317,6 +321,8 @@ class Node:
             for name in {each.actor_id for each in records if each.actor_type == MODELS}:
                 assert name is not None
                 self._level_view_at_last(name)
+        if sections & {MODELS, VIEWS}:
+            self._background.begin(self.kept.level(), name="level the kept views")
         if NODES in sections:
             self._place_nodes()
         if DEPARTMENTS in sections:
@@ -391,5 +397,4 @@ class Node:
 
     async def rebuild(self, actor_type: str) -> ViewTable:
         """Fold a type's view anew from the journals, beside the live one, and switch to it."""
-        async with self._rebuilding:
-            return await rebuild(self.database, self.views, self.folders, actor_type)
+        return await rebuild(self.database, self.views, self.folders, actor_type)

@@ -140,7 +140,7 @@ class Querying:
         self._database = database
         self._directory = directory
         self._views = views
-        self._cutoffs = cutoffs
+        self.cutoffs = cutoffs
         self._shards = shards
         self._plans: OrderedDict[_Key, _Plan] = OrderedDict()
 
@@ -165,25 +165,31 @@ class Querying:
         query = await _beside(question.sql, checked, question.sql)
         kinds = kinds_of(question.kinds)
         _check_variables(query, question.variables)
+        async with self.in_time(question) as deadline:
+            cutoff, missing = await self.cutoff(question)
+            # After the wait for the cutoff: a type that is new may be known only then.
+            types = resolved(query, self.models)
+            self._check_views(cutoff, types.values())
+            relations = {name: self._relation(actor_type) for name, actor_type in types.items()}
+            left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
+            async with self._database.querying(left_s) as tx:
+                key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
+                plan = self._plans.get(key) or await self._planned(tx, query, key)
+                given = _given(plan, cutoff, question)
+                parts = _whole(tx, plan, given) if whole else _parts(tx, plan, given)
+                if not whole:
+                    deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
+                yield Answering(cutoff, plan.columns, missing, parts)
+
+    @asynccontextmanager
+    async def in_time(self, question: Question) -> AsyncIterator[asyncio.Timeout]:
+        """What is done in the block takes no longer than a question may; raises TooSlow, and Invalid for what
+        PostgreSQL says against its statement.
+        """
         try:
             async with asyncio.timeout(question.timeout_s + _MARGIN_S) as deadline:
-                cutoff, missing = await self._cutoff(question)
-                # After the wait for the cutoff: a type that is new may be known only then.
-                types = resolved(query, self.models)
-                self._check_views(cutoff, types.values())
-                relations = {name: self._relation(actor_type) for name, actor_type in types.items()}
-                left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
-                async with self._database.querying(left_s) as tx:
-                    key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
-                    plan = self._plans.get(key) or await self._planned(tx, query, key)
-                    given = _given(plan, cutoff, question)
-                    parts = _whole(tx, plan, given) if whole else _parts(tx, plan, given)
-                    if not whole:
-                        deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
-                    yield Answering(cutoff, plan.columns, missing, parts)
-        except TimeoutError:
-            raise _too_slow(question) from None
-        except StatementTimeout:
+                yield deadline
+        except (TimeoutError, StatementTimeout):
             raise _too_slow(question) from None
         except DatabaseError as error:
             refusal = _explained(error)
@@ -204,6 +210,10 @@ class Querying:
             if refusal is None:
                 raise
             raise refusal from error
+
+    def views(self) -> list[View]:
+        """The named views there are."""
+        return [page.view for _, page in sorted(self._directory.views.items()) if page.active]
 
     def view(self, name: str) -> View:
         """A named view; raises NotFound."""
@@ -231,10 +241,10 @@ class Querying:
 
     # --- where it is cut
 
-    async def _cutoff(self, question: Question) -> tuple[Cutoff, tuple[Missing, ...]]:
+    async def cutoff(self, question: Question) -> tuple[Cutoff, tuple[Missing, ...]]:
         """The cutoff of all departments; of those that can answer, where that is allowed."""
         try:
-            return await self._cutoffs.resolve(question.shards, question.freshness), ()
+            return await self.cutoffs.resolve(question.shards, question.freshness), ()
         except (Conflict, Unavailable):
             if not question.allow_partial:
                 raise
@@ -242,12 +252,12 @@ class Querying:
         found = await asyncio.gather(*(self._alone(code, question.freshness) for code in codes))
         missing = tuple(Missing(code, why) for code, why in zip(codes, found, strict=True) if why is not None)
         left = [code for code, why in zip(codes, found, strict=True) if why is None]
-        return await self._cutoffs.resolve(left, question.freshness), missing
+        return await self.cutoffs.resolve(left, question.freshness), missing
 
     async def _alone(self, code: int, freshness: Freshness) -> Refused | None:
         """Why a department cannot answer; None where it can."""
         try:
-            await self._cutoffs.resolve([code], freshness)
+            await self.cutoffs.resolve([code], freshness)
         except (Conflict, Unavailable) as refusal:
             return refusal
         return None

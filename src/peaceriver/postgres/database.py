@@ -33,6 +33,13 @@ Unreachable = (*ConnectionLost, *ServerGone)
 UniqueViolation = asyncpg.UniqueViolationError
 DatabaseError = asyncpg.PostgresError
 DatabaseDiskFull = asyncpg.DiskFullError
+#: What a statement cannot be computed for, or is not made for: a division by zero, say, or a column that is gone.
+Uncomputable = (
+    asyncpg.DataError,
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.FeatureNotSupportedError,
+)
 #: Class XX: what the server reads from its disk is not what it wrote there: a page does not fit its checksum, say.
 DatabaseCorrupted = asyncpg.InternalServerError
 #: Those of them that are about a page, and not about what two transactions did to each other, say.
@@ -72,6 +79,8 @@ _MAY_BOUND = "select has_parameter_privilege(rolname, 'temp_file_limit', 'set') 
 #: Connections that were not needed for so long are given up, but for one: with a hundred departments each one's backend
 #: holds some 30 MB of plans and catalogue.
 CONNECTION_IDLE_S = 10.0
+#: What brings many kept views along is one long statement, and would take longer to plan than to run.
+STATEMENT_BYTES_MAX = 256 * 1024
 
 
 class _Connections:
@@ -250,6 +259,7 @@ async def _pool(
         min_size=0,
         max_size=connections_max,
         command_timeout=COMMAND_TIMEOUT_S,
+        max_cacheable_statement_size=STATEMENT_BYTES_MAX,
         reset=_nothing_to_reset,
         init=init,
     )

@@ -12,6 +12,7 @@ import msgspec
 from peaceriver import jsontext
 from peaceriver.errors import Invalid, Offence
 from peaceriver.limits import NAME_LETTERS_MAX, VIEW_VARIABLES_MAX
+from peaceriver.query import kept
 from peaceriver.query.guard import VARIABLE, checked
 from peaceriver.query.statement import KINDS, kinds_of
 from peaceriver.query.values import bound
@@ -82,6 +83,8 @@ def read(name: str, definition: Mapping[str, Any]) -> View:
     for unused in (each for each in wanted if each not in query.variables):
         detail = f"the query does not ask for :{unused}"
         raise Invalid(detail, errors=(Offence(f"/variables/{unused}", detail),))
+    if definition.get("kept", False):
+        kept.definition(name, query.tree)
     return View(
         name=name,
         sql=definition["sql"],

@@ -7,6 +7,7 @@ folded is looked up anew for each, so that work may go on meanwhile.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from peaceriver.limits import NAME_LETTERS_MAX
 from peaceriver.postgres import Database, DatabaseCorrupted, Statements, Transaction
 from peaceriver.record import Record, from_row
-from peaceriver.shard import journal, view_tables
+from peaceriver.shard import journal, kept_tables, view_tables
 from peaceriver.shard.damage import Finding, Part
 from peaceriver.shard.journal import ActorState, Effects, ExceptionState, Mark
 from peaceriver.shard.rebuild import intervals
@@ -143,6 +144,8 @@ class Ids(NamedTuple):
     beyond: str
 
 
+#: No actor's id: with it a type is folded again that has nothing wrong but what is kept of it.
+_NOBODY = ""
 #: After every id there is.
 _BEYOND_ALL = "\U0010ffff" * (NAME_LETTERS_MAX + 1)
 
@@ -161,6 +164,31 @@ async def compare_folds(database: Database, views: Views, code: int, findings: l
             found, first = await _compare_next(database, views, code, actor_type, first)
             findings += found
             await rest()
+        if not any(each.part == "view" and each.key[0] == actor_type for each in findings):
+            findings += await _compare_kept(database, code, actor_type)
+            await rest()
+
+
+async def _compare_kept(database: Database, code: int, actor_type: str) -> list[Finding]:
+    """Compare the kept views of a type with its view, which is sound; they are computed anew with it.
+
+    Not where that takes longer than a statement may: the view is what they can be computed from at any time.
+    """
+    found: list[Finding] = []
+    with suppress(TimeoutError):
+        async with database.snapshot() as tx:
+            view = (await view_tables.catalog(tx)).get(actor_type)
+            for table in (await kept_tables.catalog(tx))[0]:
+                if view is None or table.kept.actor_type != actor_type:
+                    continue
+                try:
+                    count = len(await kept_tables.differences(tx, table, view, code))
+                    detail = f"{count} rows are not what the view makes of them" if count else ""
+                except DatabaseCorrupted as error:
+                    return [Finding(code, "view", table.kept.name, f"cannot be read: {error}", (actor_type, None))]
+                if detail:
+                    found.append(Finding(code, "view", table.kept.name, detail, (actor_type, _NOBODY)))
+    return found
 
 
 async def _compare_next(

@@ -8,15 +8,16 @@ again here for the actors that it touched.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable
 from peaceriver.record import Record, from_row
-from peaceriver.shard import journal, view_tables
+from peaceriver.shard import journal, kept_tables, view_tables
+from peaceriver.shard.beside import Beside
 from peaceriver.shard.documents import ModelAt, document_after
 from peaceriver.shard.view_tables import Interval, ViewTable
-from peaceriver.shard.views import Folder, Views, interval
+from peaceriver.shard.views import Folder, Views, all_still, interval
 
 _ROWS_AT_A_TIME = 2_000
 #: Actors that are folded again at a time: their records are in memory.
@@ -29,19 +30,20 @@ async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder
     Reads go on and are answered from the old table; folding pauses only while the last difference is made up. Raises
     Withheld where a journal is damaged.
     """
-    for folder in folders.values():
-        folder.check_journal()
-    positions = {code: folder.position for code, folder in folders.items()}
-    async with database.transaction() as tx:
-        table = await view_tables.create(tx, actor_type, views.model_at.newest(actor_type))
-    try:
-        await _fill(database, views, folders, table, positions)
-    except BaseException:
-        # Where the database is away it stays, and goes at the next start.
-        with suppress(*Unreachable, DatabaseError):
-            await _drop_unless_live(database, table)
-        raise
-    return table
+    async with views.rebuilding:
+        for folder in folders.values():
+            folder.check_journal()
+        positions = {code: folder.position for code, folder in folders.items()}
+        async with database.transaction() as tx:
+            table = await view_tables.create(tx, actor_type, views.model_at.newest(actor_type))
+        try:
+            await _fill(database, views, folders, table, positions)
+        except BaseException:
+            # Where the database is away it stays, and goes at the next start.
+            with suppress(*Unreachable, DatabaseError):
+                await _drop_unless_live(database, table)
+            raise
+        return table
 
 
 async def _drop_unless_live(database: Database, table: ViewTable) -> None:
@@ -57,14 +59,27 @@ async def _fill(
     for code, position in positions.items():
         async with database.transaction() as tx:
             await _fold_all(tx, table, code, position, views.model_at)
-    async with AsyncExitStack() as stack:
-        for code in sorted(folders):
-            await stack.enter_async_context(folders[code].still)
+    beside = await _keep_beside(database, table, list(positions))
+    async with all_still(views, folders):
         async with database.transaction() as tx:
             for code, folder in folders.items():
-                await _catch_up(tx, table, code, positions.get(code, 0), folder.position, views.model_at)
+                await _catch_up(tx, table, code, positions.get(code, 0), folder.position, views.model_at, beside)
             await view_tables.switch(tx, table)
+            await beside.switch(tx)
         views.tables[table.actor_type] = table
+        views.become_kept(table.actor_type, beside.kept)
+
+
+async def _keep_beside(database: Database, table: ViewTable, codes: Iterable[int]) -> Beside:
+    """Compute the kept views of a type over a table that is to be its view, those that could not be kept among them."""
+    async with database.connection() as tx:
+        tables, not_kept = await kept_tables.catalog(tx)
+    beside = Beside()
+    for kept in [*(each.kept for each in tables), *(each.kept for each in not_kept)]:
+        if kept.actor_type == table.actor_type:
+            async with database.transaction() as tx:
+                await beside.make(tx, kept, table, codes)
+    return beside
 
 
 async def _fold_all(tx: Transaction, table: ViewTable, shard: int, until: int, models: ModelAt) -> None:
@@ -72,27 +87,36 @@ async def _fold_all(tx: Transaction, table: ViewTable, shard: int, until: int, m
     async for each in intervals(journal.of_type(tx, shard, table.actor_type, until), models):
         rows.append(each.row(table))
         if len(rows) >= _ROWS_AT_A_TIME:
-            await view_tables.write(tx, table, shard, (), rows)
+            await view_tables.add(tx, table, rows)
             rows = []
-    await view_tables.write(tx, table, shard, (), rows)
+    await view_tables.add(tx, table, rows)
 
 
-async def _catch_up(tx: Transaction, table: ViewTable, shard: int, after: int, until: int, models: ModelAt) -> None:
+async def _catch_up(
+    tx: Transaction, table: ViewTable, shard: int, after: int, until: int, models: ModelAt, beside: Beside
+) -> None:
     """Fold again whatever the live view learnt since the rebuild read the shard."""
     touched = await view_tables.sql.touched.rows(tx, shard=shard, actor_type=table.actor_type, after=after, until=until)
     ids: Sequence[str] = [row["actor_id"] for row in touched]
     if ids:
-        await _fold_again(tx, table, shard, ids, until, models)
+        async with beside.changed(tx, table, shard, ids):
+            await _fold_again(tx, table, shard, ids, until, models)
 
 
 async def fold_again(database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]) -> None:
     """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged."""
-    async with folder.still, database.transaction() as tx:
+    async with views.rebuilding, folder.still:
         folder.check_journal()
         table, wanted = views.tables[actor_type], sorted(ids)
-        for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
-            some = wanted[start : start + _ACTORS_AT_A_TIME]
-            await _fold_again(tx, table, folder.shard, some, folder.position, views.model_at)
+        beside = Beside(views.kept.get(actor_type, ()))
+        async with database.transaction() as tx:
+            for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
+                some = wanted[start : start + _ACTORS_AT_A_TIME]
+                await _fold_again(tx, table, folder.shard, some, folder.position, views.model_at)
+            # What these actors counted for is not known: the view was not as it must be.
+            await beside.refill(tx, table, folder.shard)
+            lost = await beside.switch(tx)
+        views.let_go(each.kept.name for each in lost)
 
 
 async def _fold_again(
@@ -103,7 +127,7 @@ async def _fold_again(
         tx, shard=shard, actor_type=table.actor_type, ids=list(ids), until=until
     )
     folded_again = intervals(_each([from_row(row) for row in rows]), models)
-    await view_tables.write(tx, table, shard, (), [each.row(table) async for each in folded_again])
+    await view_tables.add(tx, table, [each.row(table) async for each in folded_again])
 
 
 async def _each(records: Sequence[Record]) -> AsyncIterator[Record]:

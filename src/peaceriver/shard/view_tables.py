@@ -182,26 +182,27 @@ async def last_documents(tx: Transaction, table: ViewTable, shard: int, ids: Seq
     )
 
 
-async def write(
-    tx: Transaction,
-    table: ViewTable,
-    shard: int,
-    ended: Sequence[tuple[str, int]],
-    rows: Sequence[tuple[Any, ...]],
-) -> None:
-    """End the last rows of actors (id, until), and add new rows."""
+def ending(table: ViewTable, *, returning: str = "") -> str:
+    """The statement that ends the last rows of actors of shard $1 ($2 ids, $3 untils); ``v`` is such a row."""
+    text = (
+        f"update {table.relation} as v set actor_until = e.until"
+        f" from unnest($2::text[], $3::bigint[]) as e (id, until) cross join lateral ("
+        f"  select actor_from from {table.relation} where actor_shard = $1 and actor_id = e.id"
+        f"  order by actor_from desc limit 1) as last"
+        f" where v.actor_shard = $1 and v.actor_id = e.id and v.actor_from = last.actor_from"
+    )
+    return f"{text} returning {returning}" if returning else text
+
+
+async def end(tx: Transaction, table: ViewTable, shard: int, ended: Sequence[tuple[str, int]]) -> None:
+    """End the last rows of actors (id, until)."""
     if ended:
         ids, untils = zip(*ended, strict=True)
-        await tx.execute(
-            f"update {table.relation} as v set actor_until = e.until"
-            f" from unnest($2::text[], $3::bigint[]) as e (id, until) cross join lateral ("
-            f"  select actor_from from {table.relation} where actor_shard = $1 and actor_id = e.id"
-            f"  order by actor_from desc limit 1) as last"
-            f" where v.actor_shard = $1 and v.actor_id = e.id and v.actor_from = last.actor_from",
-            shard,
-            list(ids),
-            list(untils),
-        )
+        await tx.execute(ending(table), shard, list(ids), list(untils))
+
+
+async def add(tx: Transaction, table: ViewTable, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add new rows."""
     if rows:
         await copy_in(tx, table.name, table.column_names, rows, schema=SCHEMA)
 

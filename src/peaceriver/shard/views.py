@@ -6,19 +6,22 @@ It follows the journal as every reader does. A group is folded whole, so a view 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, NamedTuple
 
 import structlog
 
 from peaceriver.errors import Withheld
 from peaceriver.limits import FOLD_BEHIND_PAUSE_S, FOLD_PAUSE_S, STEP_RECORDS_MAX
-from peaceriver.postgres import DatabaseDiskFull, Transaction, Unreachable
+from peaceriver.postgres import Database, DatabaseDiskFull, Transaction, Uncomputable, Unreachable
 from peaceriver.record import Record, from_row
-from peaceriver.shard import documents, journal, view_tables
+from peaceriver.shard import documents, journal, kept_tables, view_tables
+from peaceriver.shard.beside import Beside
 from peaceriver.shard.documents import Change, ModelAt, status_after
 from peaceriver.shard.journal import Batch, Mark, type_and_id
+from peaceriver.shard.kept_tables import Lost
+from peaceriver.shard.kept_text import KeptTable
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.standing import effects_of, fold_standing
 from peaceriver.shard.unfolded import Stretch, Unfolded
@@ -28,6 +31,7 @@ from peaceriver.stamp import OPEN_END
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
 _FAILED_PAUSE_S = 5.0
+_ID = [name for name, _ in view_tables.SYSTEM_COLUMNS].index("actor_id")
 
 
 class Views:
@@ -36,7 +40,13 @@ class Views:
     def __init__(self, model_at: ModelAt) -> None:
         self.model_at = model_at
         self.tables: dict[str, ViewTable] = {}
+        #: The kept views of each type: whoever changes its view brings them along in the same transaction.
+        self.kept: dict[str, tuple[KeptTable, ...]] = {}
         self._making = asyncio.Lock()
+        #: Held while a view, or a kept one, is made anew beside the live one, up to the switch.
+        self.rebuilding = asyncio.Lock()
+        #: Held while a table is switched to, so that no department is taken up that would go on with the old one.
+        self.switching = asyncio.Lock()
 
     def __contains__(self, actor_type: str) -> bool:
         return actor_type in self.tables
@@ -51,11 +61,31 @@ class Views:
         for row in await view_tables.sql.tables.rows(tx):
             if row["table_name"] not in live:
                 await view_tables.drop(tx, row["table_name"])
+        tables, _ = await kept_tables.catalog(tx)
+        await kept_tables.drop_leftovers(tx, tables)
+        self.kept = {}
+        for each in tables:
+            self.keep(each)
 
-    async def ensure(self, shard: Shard, types: Iterable[str]) -> None:
+    def keep(self, table: KeptTable) -> None:
+        """This is the table of a kept view from here on."""
+        self.let_go([table.kept.name])
+        self.kept[table.kept.actor_type] = (*self.kept.get(table.kept.actor_type, ()), table)
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """These views are not kept any more."""
+        gone = set(names)
+        for actor_type, tables in self.kept.items():
+            self.kept[actor_type] = tuple(each for each in tables if each.kept.name not in gone)
+
+    def become_kept(self, actor_type: str, tables: Iterable[KeptTable]) -> None:
+        """These are the kept views of a type from here on."""
+        self.kept[actor_type] = tuple(tables)
+
+    async def ensure(self, database: Database, types: Iterable[str]) -> None:
         """Make the view tables of types that are new."""
         for actor_type in sorted(set(types) - self.tables.keys()):
-            async with self._making, shard.database.transaction() as tx:
+            async with self._making, database.transaction() as tx:
                 if actor_type in self.tables:
                     continue
                 table = await view_tables.create(tx, actor_type, self.model_at.newest(actor_type))
@@ -178,19 +208,38 @@ class Folder:
         for change in stretch.changes:
             assert change[0].actor_type is not None
             by_type.setdefault(change[0].actor_type, []).append(change)
-        await self._views.ensure(self._shard, by_type)
+        await self._views.ensure(self._shard.database, by_type)
+        try:
+            marks = await self._write(after, stretch, by_type)
+        except Uncomputable:
+            if not any(self._views.kept.get(each) for each in by_type):
+                raise
+            # No document can stop a view: a kept view that cannot be computed for it is not kept any more.
+            marks = await self._write(after, stretch, by_type, apart=True)
+        self._shard.move_marks(marks)
+        self._shard.standing = max(self._shard.standing, stretch.last)
+        self.stamp = stretch.stamp
+        self._shard.folded.advance(stretch.last)
+
+    async def _write(
+        self, after: int, stretch: Stretch, by_type: Mapping[str, list[Change]], *, apart: bool = False
+    ) -> list[Mark]:
+        """Make a step in the database; answers the marks that have moved with it."""
+        lost: list[Lost] = []
         async with self._shard.database.transaction() as tx:
             for actor_type, changes in by_type.items():
-                await fold_into(tx, self._views.tables[actor_type], self._shard.code, changes)
+                table, kept = self._views.tables[actor_type], self._views.kept.get(actor_type, ())
+                if apart:
+                    lost += await fold_apart(tx, table, self._shard.code, changes, kept)
+                else:
+                    await fold_into(tx, table, self._shard.code, changes, kept)
             moved = await view_tables.sql.move.value(
                 tx, shard=self._shard.code, expected=after, position=stretch.last, stamp=stretch.stamp
             )
             assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
             marks = await self._fold_standing(tx, stretch) if self._shard.standing < stretch.last else []
-        self._shard.move_marks(marks)
-        self._shard.standing = max(self._shard.standing, stretch.last)
-        self.stamp = stretch.stamp
-        self._shard.folded.advance(stretch.last)
+        self._views.let_go(each.kept.name for each in lost)
+        return marks
 
     async def _fold_standing(self, tx: Transaction, stretch: Stretch) -> list[Mark]:
         """Fold what admission and agents go by from the same records, as far as it is behind: nobody appends here.
@@ -229,23 +278,65 @@ class Folder:
         return documents.changes(records, before, self._views.model_at)
 
 
-async def fold_into(tx: Transaction, table: ViewTable, shard: int, changes: Iterable[Change]) -> None:
-    """Write the next changes of one type into a table that holds everything before them."""
+@asynccontextmanager
+async def all_still(views: Views, folders: Mapping[int, Folder]) -> AsyncIterator[None]:
+    """No shard folds in the block, and none is taken up."""
+    async with views.switching, AsyncExitStack() as stack:
+        for code in sorted(folders):
+            await stack.enter_async_context(folders[code].still)
+        yield
+
+
+class _Rows(NamedTuple):
+    """What changes of one type make of a view that holds everything before them."""
+
+    #: Actors whose last row there ends: id and until.
+    ended: list[tuple[str, int]]
+    closed: list[tuple[Any, ...]]
+    still_open: list[tuple[Any, ...]]
+
+
+def _rows(table: ViewTable, changes: Iterable[Change]) -> _Rows:
     last: dict[str, Change] = {}
     ended: list[tuple[str, int]] = []
-    rows: list[tuple[Any, ...]] = []
+    closed: list[tuple[Any, ...]] = []
     for change in changes:
         record = change[0]
         assert record.actor_id is not None
         assert record.actor_version is not None
         before = last.get(record.actor_id)
         if before is not None:
-            rows.append(_row(table, before, record.stamp))
+            closed.append(_row(table, before, record.stamp))
         elif record.actor_version > 1:
             ended.append((record.actor_id, record.stamp))
         last[record.actor_id] = change
-    rows += [_row(table, each, OPEN_END) for each in last.values()]
-    await view_tables.write(tx, table, shard, ended, rows)
+    return _Rows(ended, closed, [_row(table, each, OPEN_END) for each in last.values()])
+
+
+async def fold_into(
+    tx: Transaction, table: ViewTable, shard: int, changes: Iterable[Change], kept: Sequence[KeptTable] = ()
+) -> None:
+    """Write the next changes of one type into a table that holds everything before them, and into its kept views."""
+    ended, closed, still_open = _rows(table, changes)
+    if not kept:
+        await view_tables.end(tx, table, shard, ended)
+        await view_tables.add(tx, table, closed + still_open)
+        return
+    touched = await kept_tables.end(tx, table, kept, shard, ended, still_open)
+    await view_tables.add(tx, table, closed + still_open)
+    await kept_tables.mend(tx, table, shard, touched)
+
+
+async def fold_apart(
+    tx: Transaction, table: ViewTable, shard: int, changes: Iterable[Change], kept: Sequence[KeptTable]
+) -> list[Lost]:
+    """The same where some kept view cannot be computed for the changes: the others and the view go on without it."""
+    ended, closed, still_open = _rows(table, changes)
+    beside = Beside(kept)
+    async with beside.changed(tx, table, shard, [row[_ID] for row in still_open]):
+        await view_tables.end(tx, table, shard, ended)
+        await view_tables.add(tx, table, closed + still_open)
+    return await beside.switch(tx)
 
 
 def _row(table: ViewTable, change: Change, until: int) -> tuple[Any, ...]:

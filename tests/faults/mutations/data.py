@@ -91,9 +91,9 @@ def group_cut() -> None:
 def view_skips() -> None:
     fold_into = views.fold_into
 
-    async def careless(tx: Any, table: Any, shard: int, changes: Any) -> None:
-        kept = [each for each in changes if random.randrange(100) >= _SKIPPED_PERCENT]
-        await fold_into(tx, table, shard, kept)
+    async def careless(tx: Any, table: Any, shard: int, changes: Any, kept: Any = ()) -> None:
+        noticed = [each for each in changes if random.randrange(100) >= _SKIPPED_PERCENT]
+        await fold_into(tx, table, shard, noticed, kept)
 
     plant(views, "fold_into", careless)
 

@@ -1,0 +1,427 @@
+"""A kept aggregate is at every moment what its query would answer, whatever happens to the actors and to the node."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from peaceriver.errors import Invalid, NotFound, Unavailable
+from peaceriver.message import Envelope
+from peaceriver.node.node import Node
+from peaceriver.node.publishing import Publishing
+from peaceriver.query.dialect import Dialect
+from peaceriver.query.kept import Kept, definition
+from peaceriver.shard import kept_tables, kept_text
+from peaceriver.shard import rebuild as rebuild_module
+from peaceriver.shard.proposal import Receipt
+from peaceriver.shard.verify import verify
+from peaceriver.stamp import OPEN_END
+from tests.scenario.damaging import checked, told
+from tests.scenario.trio import until
+from tests.scenario.words import cancel, create, modify
+from tests.scenario.world import ME, Restart, World
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "region": {"type": "string"},
+        "total": {"type": "number"},
+        "on": {"type": "string", "format": "date"},
+        "paid": {"type": "boolean"},
+    },
+}
+
+
+def kept(name: str, text: str) -> Kept:
+    select = sqlglot.parse_one(text, dialect=Dialect)
+    assert isinstance(select, exp.Select)
+    return definition(name, select)
+
+
+def sales_by_region(actor_type: str) -> Kept:
+    """Everything that can be kept at once."""
+    return kept(
+        f"{actor_type}_by_region",
+        "select region, paid as is_paid, count(*) as orders, count(total) as priced, sum(total) as turnover,"
+        ' avg(total) as mean, min(total) as least, max(total) as most, max("on") as latest, max(actor_stamp) as stamp,'
+        " count(*) filter (where actor_status = 'cancelled') as cancelled, min(document->>'note') as note"
+        f" from {actor_type} group by region, paid",
+    )
+
+
+def overall(actor_type: str) -> Kept:
+    return kept(
+        f"{actor_type}_overall",
+        f"select sum(total) as turnover, count(*) as orders, min(total) as least from {actor_type} where total > 10",
+    )
+
+
+def changing_keys(actor_type: str) -> Kept:
+    return kept(
+        f"{actor_type}_by_price",
+        "select total as price, actor_version % 2 as turn, count(*) as orders, avg(total) as mean, max(region) as last"
+        f" from {actor_type} where actor_status = 'active' group by 1, 2",
+    )
+
+
+async def check(node: Node, names: Sequence[str], shards: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    """Compare what is kept with what the query answers, as text; answers the former."""
+    answers: dict[str, list[dict[str, Any]]] = {}
+    async with node.database.snapshot() as tx:
+        for name in names:
+            table, rows, places = await node.kept.keeping.answer(tx, name, shards)
+            view = node.views.tables[table.kept.actor_type]
+            relation = kept_text.open_rows(table.kept, view)
+            wanted = await tx.fetch(kept_text.computed(table.kept, table.shape, relation), list(shards))
+            assert [written(each) for each in rows] == [written(each) for each in wanted]
+            assert set(places) == set(shards)
+            for code in shards:
+                assert await kept_tables.differences(tx, table, view, code) == []
+            answers[name] = [dict(each) for each in rows]
+    return answers
+
+
+def written(row: Any) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in row.items()]
+
+
+async def folded(world: World, *codes: int) -> None:
+    for code in codes:
+        shard = world.node.shards[code]
+        await shard.folded.reached(shard.complete.value)
+
+
+class History:
+    """Messages by chance: few actors, few values, so that keys change, groups empty, and extremes go."""
+
+    def __init__(self, codes: Sequence[int], actor_type: str, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self._codes = codes
+        self._type = actor_type
+        #: Actors that are not cancelled.
+        self._active: list[tuple[int, str]] = []
+        self._ids = itertools.count()
+
+    def messages(self) -> list[Envelope]:
+        return [self._message() for _ in range(self._chance.choice([1, 1, 2, 5, 40]))]
+
+    def _message(self) -> Envelope:
+        chance = self._chance
+        if len(self._active) < 3 or (len(self._active) < 25 and chance.random() < 0.2):
+            self._active.append((chance.choice(self._codes), f"{self._type}/{next(self._ids)}"))
+            return create(*self._active[-1], self._body({"null"}))
+        if chance.random() < 0.08:
+            return cancel(*self._active.pop(chance.randrange(len(self._active))))
+        return modify(*chance.choice(self._active), self._body(set()))
+
+    def _body(self, without: set[str]) -> str:
+        """Fields as JSON; a null takes a field away, which only a modify can."""
+        values = {
+            "region": ['"north"', '"south"', '"é"', "null", '""'],
+            "total": ["1", "1.0", "1.50", "-3", "100.25", "0.00", "1e2", "null", "12345678901234567890.5"],
+            "on": ['"2026-01-01"', '"2025-12-31"', "null"],
+            "paid": ["true", "false", "null"],
+            "note": ['"a"', '"B"', '"b"', "null"],
+        }
+        said = {name: self._chance.choice(some) for name, some in values.items() if self._chance.random() < 0.6}
+        return "{" + ",".join(f'"{name}":{value}' for name, value in said.items() if value not in without) + "}"
+
+
+async def sent(world: World, messages: Sequence[Envelope]) -> None:
+    for outcome in await world.send(*messages):
+        assert isinstance(outcome, Receipt), outcome
+
+
+async def modelled(world: World, actor_type: str, schema: dict[str, Any]) -> None:
+    """Publish a model, and wait until the view has its columns."""
+    await Publishing(world.node).schema(actor_type, schema, ME)
+    columns = set(schema["properties"])
+
+    def has_them() -> bool:
+        table = world.node.views.tables.get(actor_type)
+        return table is None or {each.name for each in table.columns} == columns
+
+    await until(has_them, "columns of the model")
+
+
+async def with_history(world: World, actor_type: str, seed: int) -> tuple[list[int], History, list[str]]:
+    """Two departments with actors in them, and all of the kept views over these."""
+    codes = [await world.department(), await world.department()]
+    await modelled(world, actor_type, SCHEMA)
+    history = History(codes, actor_type, seed)
+    for _ in range(5):
+        await sent(world, history.messages())
+    await folded(world, *codes)
+    wanted = [sales_by_region(actor_type), overall(actor_type), changing_keys(actor_type)]
+    for each in wanted:
+        await world.node.kept.keeping.keep(each)
+    names = [each.name for each in wanted]
+    await check(world.node, names, codes)
+    return codes, history, names
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_is_kept_is_what_the_query_answers(world: World, seed: int) -> None:
+    codes, history, names = await with_history(world, f"Sale{seed}", seed)
+    for _ in range(25):
+        await sent(world, history.messages())
+        await folded(world, *codes)
+        await check(world.node, names, codes)
+        await check(world.node, names, codes[:1])
+    answers = await check(world.node, names, codes)
+    assert all(answers[name] for name in names)
+
+
+async def test_what_is_kept_is_true_at_the_marks_of_its_snapshot_while_messages_come(world: World) -> None:
+    codes, history, names = await with_history(world, "Torrent", 11)
+    done = asyncio.Event()
+
+    async def write() -> None:
+        for _ in range(20):
+            await sent(world, history.messages())
+            await folded(world, *codes)
+        done.set()
+
+    seen: set[int] = set()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write())
+        while not done.is_set():
+            await check(world.node, names, codes)
+            async with world.node.database.snapshot() as tx:
+                seen |= {
+                    each.position for each in (await world.node.kept.keeping.answer(tx, names[0], codes))[2].values()
+                }
+    assert len(seen) > 3
+    await folded(world, *codes)
+    await check(world.node, names, codes)
+
+
+async def test_a_view_is_made_anew_while_messages_come(world: World) -> None:
+    codes, history, names = await with_history(world, "Rush", 5)
+    again = [sales_by_region("Rush"), changing_keys("Rush")]
+
+    async def write() -> None:
+        for _ in range(60):
+            await sent(world, history.messages())
+
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(write())
+        while not writing.done():
+            before = world.node.views.tables["Rush"]
+            await world.node.rebuild("Rush")
+            assert world.node.views.tables["Rush"] != before
+            await check(world.node, names, codes)
+            for each in again:
+                await world.node.kept.keeping.keep(each)
+                await check(world.node, names, codes)
+    await folded(world, *codes)
+    await check(world.node, names, codes)
+
+
+async def test_what_is_kept_goes_on_after_a_restart_and_in_departments_that_come_later(own_world: Restart) -> None:
+    world = await own_world()
+    codes, history, names = await with_history(world, "Sale", 1)
+    # Some of it is appended and not folded when the node stops.
+    for code in codes:
+        await world.node.folders[code].stop()
+    await sent(world, history.messages())
+    world = await own_world()
+    await folded(world, *codes)
+    before = await check(world.node, names, codes)
+    codes.append(await world.department())
+    assert await check(world.node, names, codes) == before
+    await sent(world, [*history.messages(), create(codes[2], "Sale/late", '{"region":"late","total":20}')])
+    await folded(world, *codes)
+    assert "late" in {each["region"] for each in (await check(world.node, names, codes))[names[0]]}
+    assert {each.name for each in (await world.node.kept.keeping.known())[0]} == set(names)
+
+
+async def test_a_step_is_made_with_what_is_kept_or_not_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, history, names = await with_history(world, "Half", 3)
+    failures = iter([ConnectionResetError("gone"), ConnectionResetError("gone")])
+    mend = kept_tables.mend
+
+    async def failing(*args: Any, **more: Any) -> None:
+        await mend(*args, **more)
+        for error in failures:
+            raise error
+
+    monkeypatch.setattr(kept_tables, "mend", failing)
+    await sent(world, history.messages())
+    await until(lambda: next(failures, None) is None, "failures")
+    await check(world.node, names, codes)
+    await folded(world, *codes)
+    await check(world.node, names, codes)
+
+
+async def test_a_column_that_is_gone_ends_what_is_kept_of_it_until_it_comes_back(world: World) -> None:
+    codes, history, names = await with_history(world, "Order2", 7)
+    properties = {name: kind for name, kind in SCHEMA["properties"].items() if name != "paid"}
+    await modelled(world, "Order2", {"type": "object", "properties": properties})
+    async with world.node.database.snapshot() as tx:
+        with pytest.raises(Invalid, match=r"not kept any more: .*has no column paid"):
+            await world.node.kept.keeping.table(tx, names[0])
+    assert [(each.kept.name, each.reason) for each in (await world.node.kept.keeping.known())[1]] == [
+        (names[0], f"{names[0]} cannot be kept: Order2 has no column paid")
+    ]
+    await sent(world, history.messages())
+    await folded(world, *codes)
+    await check(world.node, names[1:], codes)
+    await modelled(world, "Order2", SCHEMA)
+    await check(world.node, names, codes)
+
+
+async def test_no_document_stops_a_view_because_of_what_is_kept_of_it(world: World) -> None:
+    codes, history, names = await with_history(world, "Odd", 9)
+    risky = kept("Odd_risky", "select sum((document->>'loose')::numeric) as loose, count(*) as n from Odd")
+    await world.node.kept.keeping.keep(risky)
+    await sent(world, [create(codes[0], "Odd/fine", '{"loose":"1.5"}'), create(codes[0], "Odd/two", '{"loose":"2"}')])
+    await folded(world, *codes)
+    answers = await check(world.node, [*names, "Odd_risky"], codes)
+    assert answers["Odd_risky"][0]["loose"] == Decimal("3.5")
+    # What is no finite number cannot be taken out of a sum again.
+    for value, wanted in (("NaN", "NaN"), ("Infinity", "Infinity"), ("1", "3")):
+        await sent(world, [modify(codes[0], "Odd/fine", f'{{"loose":"{value}"}}')])
+        await folded(world, *codes)
+        answers = await check(world.node, [*names, "Odd_risky"], codes)
+        assert str(answers["Odd_risky"][0]["loose"]) == wanted
+    await sent(world, [modify(codes[0], "Odd/fine", '{"loose":"none"}'), *history.messages()])
+    await folded(world, *codes)
+    await check(world.node, names, codes)
+    async with world.node.database.snapshot() as tx:
+        with pytest.raises(Invalid, match=r'not kept any more: .*"none"'):
+            await world.node.kept.keeping.table(tx, "Odd_risky")
+    with pytest.raises(Invalid, match="cannot be kept"):
+        await world.node.kept.keeping.keep(risky)
+    await sent(world, [modify(codes[0], "Odd/fine", '{"loose":null}'), *history.messages()])
+    await folded(world, *codes)
+    await world.node.kept.keeping.keep(risky)
+    await check(world.node, [*names, "Odd_risky"], codes)
+
+
+async def test_keys_and_extremes_may_be_as_long_as_a_body(world: World) -> None:
+    code = await world.department()
+    await modelled(world, "Long", SCHEMA)
+    await sent(world, [create(code, "Long/0", '{"region":"x"}')])
+    await folded(world, code)
+    by_text = kept("long", "select region, max(region) as last, count(*) as n from Long group by region")
+    await world.node.kept.keeping.keep(by_text)
+    long = "".join(random.Random(1).choices("abcdefgh", k=100_000))
+    await sent(world, [create(code, f"Long/{n}", f'{{"region":"{long[n:]}"}}') for n in (1, 2)])
+    await folded(world, code)
+    answers = await check(world.node, ["long"], [code])
+    assert len(answers["long"]) == 3
+    await sent(world, [modify(code, "Long/1", '{"region":"x"}')])
+    await folded(world, code)
+    await check(world.node, ["long"], [code])
+
+
+async def test_a_repaired_view_has_what_is_kept_of_it_repaired(world: World) -> None:
+    codes, _, names = await with_history(world, "Fixed", 13)
+    view = world.node.views.tables["Fixed"]
+    async with world.node.database.connection() as tx:
+        await tx.execute(f"update {view.relation} set total = 7, region = 'wrong' where actor_until = $1", OPEN_END)
+        ids = await tx.fetch(f"select distinct actor_shard, actor_id from {view.relation}")
+    for code in codes:
+        wrong = {row["actor_id"] for row in ids if row["actor_shard"] == code}
+        await rebuild_module.fold_again(world.node.database, world.node.views, world.node.folders[code], "Fixed", wrong)
+    answers = await check(world.node, names, codes)
+    assert "wrong" not in {each["region"] for each in answers[names[0]]}
+
+
+async def test_a_kept_view_that_was_altered_is_found_and_computed_anew(world: World) -> None:
+    codes, _, names = await with_history(world, "Off", 17)
+    table = world.node.views.kept["Off"][0]
+    assert (await verify(world.node.database, world.node.views, codes))[0].ok
+    relations = [table.relation, *(each.relation for each in table.tallies)]
+    assert len(relations) == 3
+    for relation in relations:
+        async with world.node.database.connection() as tx:
+            await tx.execute(f"update {relation} set n = n + 1 where shard = $1", codes[0])
+            found = await kept_tables.differences(tx, table, world.node.views.tables["Off"], codes[0])
+        assert {each["side"] for each in found} == {"kept", "view"}
+        verdict = (await verify(world.node.database, world.node.views, codes))[0]
+        assert [(each.part, each.place) for each in verdict.findings] == [("view", names[0])]
+        assert told(await checked(world.node, codes[0])) == [("view", names[0], True)]
+        await check(world.node, names, codes)
+
+
+async def test_a_view_that_is_not_wanted_any_more_goes(world: World) -> None:
+    codes, history, names = await with_history(world, "Gone", 19)
+    await world.node.kept.keeping.discard(names[0])
+    await sent(world, history.messages())
+    await folded(world, *codes)
+    await check(world.node, names[1:], codes)
+    async with world.node.database.snapshot() as tx:
+        with pytest.raises(NotFound):
+            await world.node.kept.keeping.table(tx, names[0])
+    with pytest.raises(NotFound):
+        await world.node.kept.keeping.discard(names[0])
+
+
+async def test_a_table_that_nobody_brings_along_is_not_read(world: World) -> None:
+    codes, _, names = await with_history(world, "Switched", 29)
+    # Where the database fails as it is switched to, a node may not know that it was.
+    world.node.views.let_go(names[:1])
+    async with world.node.database.snapshot() as tx:
+        with pytest.raises(Unavailable, match="is being made anew"):
+            await world.node.keeping.answer(tx, names[0], codes)
+    await world.node.keeping.keep(sales_by_region("Switched"))
+    await check(world.node, names, codes)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("select missing, count(*) as n from Thing group by 1", "no column missing"),
+        ("select sum(region) as s from Thing", "the type text"),
+        ("select min(paid) as s from Thing", "the type boolean"),
+        ("select document, count(*) as n from Thing group by 1", "the type json"),
+        ("select count(*) as n from Thing where total", "condition is of the type numeric"),
+        ("select total / 0 as s, count(*) as n from Thing where total = region group by 1", "operator does not exist"),
+    ],
+)
+async def test_what_cannot_be_computed_is_refused(world: World, text: str, why: str) -> None:
+    await modelled(world, "Thing", SCHEMA)
+    with pytest.raises(Invalid, match=why):
+        await world.node.kept.keeping.keep(kept("unfit", text))
+    assert "unfit" not in {each.name for each in (await world.node.kept.keeping.known())[0]}
+
+
+async def test_departments_that_come_while_a_view_is_made_anew_are_in_it(world: World) -> None:
+    codes, history, names = await with_history(world, "Grown", 23)
+
+    async def grow() -> None:
+        for number in range(5):
+            codes.append(await world.department())
+            await sent(world, [create(codes[-1], f"Grown/new-{number}", '{"region":"new","total":20}')])
+
+    async with asyncio.TaskGroup() as group:
+        growing = group.create_task(grow())
+        while not growing.done():
+            await world.node.rebuild("Grown")
+            await world.node.kept.keeping.keep(sales_by_region("Grown"))
+    await sent(world, history.messages())
+    await folded(world, *codes)
+    answers = await check(world.node, names, codes)
+    assert sum(each["orders"] for each in answers[names[0]] if each["region"] == "new") == 5
+
+
+async def test_a_type_that_has_no_actors_yet_can_be_kept(world: World) -> None:
+    code = await world.department()
+    await modelled(world, "Later", SCHEMA)
+    await world.node.kept.keeping.keep(overall("Later"))
+    assert (await check(world.node, ["Later_overall"], [code]))["Later_overall"] == [
+        {"turnover": None, "orders": 0, "least": None}
+    ]
+    await sent(world, [create(code, "Later/1", '{"total":11}')])
+    await folded(world, code)
+    assert (await check(world.node, ["Later_overall"], [code]))["Later_overall"][0]["orders"] == 1
