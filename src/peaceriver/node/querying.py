@@ -192,7 +192,7 @@ class Querying:
         except (TimeoutError, StatementTimeout):
             raise _too_slow(question) from None
         except DatabaseError as error:
-            refusal = _explained(error)
+            refusal = _explained(error, query)
             if refusal is None:
                 raise
             raise refusal from error
@@ -341,13 +341,15 @@ def _too_slow(question: Question) -> TooSlow:
     )
 
 
-def _explained(error: Any) -> Refused | None:
+def _explained(error: Any, query: Checked) -> Refused | None:
     """What PostgreSQL says of a statement, as a refusal; None where the statement is not to blame."""
     code: str = error.sqlstate or ""
     if code in _TOO_MUCH:
         detail = "the query needs more room to sort and gather than it may have; narrow it"
     elif code[:2] in _ASKERS_FAULT:
-        detail = f"{str(error).partition(chr(10))[0]}{f' ({error.hint})' if error.hint else ''}"
+        detail = f"{str(error).partition(chr(10))[0]}{f' ({error.hint})' if error.hint and code[:2] != '54' else ''}"
+        for name, called in query.called.items():
+            detail = detail.replace(f'"{name}"', f'"{called}"')
     else:
         return None
     return Invalid(f"the query cannot be answered: {detail}", errors=(Offence("/sql", detail),))

@@ -23,7 +23,7 @@ SYNTAX: Final = words("""
     Select Union Intersect Except Subquery Values Table TableAlias From Join Lateral With CTE RecursiveWithSearch
     Where Group GroupingSets Rollup Cube Having Order Ordered Limit Offset Fetch LimitOptions Distinct
     Window WindowSpec Filter WithinGroup
-    Alias Column Identifier Star Paren Tuple Dot Bracket Slice Array Literal RawString Boolean Null Placeholder
+    Alias Column Identifier Star Paren Tuple Bracket Slice Array Literal RawString Boolean Null Placeholder
     Cast DataType DataTypeParam Interval IntervalSpan ParseJSON Var ColumnDef Collate AtTimeZone Extract
     And Or Not EQ NEQ GT GTE LT LTE Is NullSafeEQ NullSafeNEQ Between In Exists Any All Like ILike SimilarTo Escape
     RegexpLike RegexpILike Overlaps Case If

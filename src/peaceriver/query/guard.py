@@ -8,7 +8,7 @@ a second statement, and what the parser reads differently from PostgreSQL is sti
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise, zip_longest
 from typing import Any, Final
@@ -54,6 +54,8 @@ class Checked(msgspec.Struct, frozen=True):
     tree: exp.Query
     #: The models that it names, as it names them: the name, and whether it was quoted.
     models: frozenset[tuple[str, bool]]
+    #: What its own relations (WITH) were called, by what they are called in the tree.
+    called: Mapping[str, str]
     #: Its host variables, in the order in which they first stand there.
     variables: tuple[str, ...]
     #: Every name in it, for columns that are only there where they are asked for.
@@ -76,7 +78,7 @@ def _checked(sql: str) -> Checked:
     if sum(1 for _ in tree.find_all(exp.Table)) > QUERY_RELATIONS_MAX:
         raise refused(f"it names more than {QUERY_RELATIONS_MAX} relations")
     _fold_names(tree)
-    models = named_apart(tree)
+    models, called = named_apart(tree)
     text = written(tree)
     tokens = Dialect().tokenize(text)
     _check_calls(tokens)
@@ -85,7 +87,7 @@ def _checked(sql: str) -> Checked:
     _check_faithful(came, tokens)
     variables = tuple(dict.fromkeys(each.name for each in tree.find_all(exp.Placeholder)))
     names = frozenset(each.name for each in tree.find_all(exp.Identifier))
-    return Checked(tree, models, variables, names)
+    return Checked(tree, models, called, variables, names)
 
 
 def _parsed(sql: str) -> exp.Query:

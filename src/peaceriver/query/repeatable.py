@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from sqlglot import exp
 
 from peaceriver.query import allowed
+from peaceriver.query.columns import sources
 from peaceriver.query.guard import refused
 
 Expressions: TypeAlias = list[exp.Expr]
@@ -195,7 +196,7 @@ def _items_as_text(select: exp.Select, *, windows: bool = True) -> Expressions:
 def _source_keys(select: exp.Select) -> Expressions:
     """What tells the rows apart that a SELECT reads."""
     keys: Expressions = []
-    for each in _sources(select):
+    for each in sources(select):
         name = each.alias_or_name
         alias = each.args.get("alias")
         renamed = alias is not None and alias.args.get("columns")
@@ -210,31 +211,11 @@ def _is_model(table: exp.Table) -> bool:
     return isinstance(table.this, exp.Identifier) and not table.meta.get("own")
 
 
-def _sources(select: exp.Expr) -> Iterator[exp.Expr]:
-    """The relations that a SELECT reads, those within parentheses without a name as well."""
-    from_ = select.args.get("from_")
-    found = [] if from_ is None else [from_.this]
-    found += [each.this for each in select.args.get("joins") or ()]
-    found += list(select.args.get("laterals") or ())
-    for each in found:
-        yield from _within(each)
-
-
-def _within(source: exp.Expr) -> Iterator[exp.Expr]:
-    if isinstance(source, exp.Subquery) and not source.alias and isinstance(source.this, exp.Table | exp.Subquery):
-        yield from _within(source.this)
-    else:
-        yield source
-    for each in source.args.get("joins") or ():
-        yield from _within(each.this)
-    yield from source.args.get("laterals") or ()
-
-
 def _name_sources(root: exp.Expr) -> None:
     """Every relation gets a name to ask for its columns by."""
     number = 0
     for select in list(root.find_all(exp.Select)):
-        for each in _sources(select):
+        for each in sources(select):
             if not each.alias_or_name or (isinstance(each, exp.Table) and not each.name and not each.alias):
                 number += 1
                 each.set("alias", exp.TableAlias(this=_name(f"from {number}")))

@@ -9,20 +9,21 @@ from __future__ import annotations
 from sqlglot import exp
 
 
-def named_apart(tree: exp.Expr) -> frozenset[tuple[str, bool]]:
-    """Rename the statement's own relations, in place; answers the models that it names, and whether with quotes.
+def named_apart(tree: exp.Expr) -> tuple[frozenset[tuple[str, bool]], dict[str, str]]:
+    """Rename the statement's own relations, in place; answers the models that it names, and whether with quotes, and
+    what its own relations were called, by what they are called now.
 
     After it, a ``Table`` of the tree is a relation of its own where its ``meta`` says ``own``, else a model.
     """
-    models: set[tuple[str, bool]] = set()
-    _Naming(models).visit(tree, {})
-    return frozenset(models)
+    naming = _Naming()
+    naming.visit(tree, {})
+    return frozenset(naming.models), naming.called
 
 
 class _Naming:
-    def __init__(self, models: set[tuple[str, bool]]) -> None:
-        self._models = models
-        self._count = 0
+    def __init__(self) -> None:
+        self.models: set[tuple[str, bool]] = set()
+        self.called: dict[str, str] = {}
 
     def visit(self, node: exp.Expr, own: dict[str, str]) -> None:
         """Walk down with the relations that are known at this place."""
@@ -37,7 +38,7 @@ class _Naming:
 
     def _declared(self, with_: exp.With, own: dict[str, str]) -> dict[str, str]:
         """What is known after a WITH; each of its queries knows those before it, and with RECURSIVE all of them."""
-        names = [(each, each.alias, self._next()) for each in with_.expressions]
+        names = [(each, each.alias, self._new(each.alias)) for each in with_.expressions]
         known = dict(own)
         if with_.args.get("recursive"):
             known |= {name: new for _, name, new in names}
@@ -47,14 +48,15 @@ class _Naming:
             each.args["alias"].set("this", exp.to_identifier(new, quoted=True))
         return known
 
-    def _next(self) -> str:
-        self._count += 1
-        return f"own {self._count}"
+    def _new(self, name: str) -> str:
+        new = f"own {len(self.called) + 1}"
+        self.called[new] = name
+        return new
 
     def _name(self, table: exp.Table, own: dict[str, str]) -> None:
         name, is_quoted = table.name, not table.this.meta.get("unquoted", False)
         if name not in own:
-            self._models.add((name, is_quoted))
+            self.models.add((name, is_quoted))
             return
         if not table.alias:
             table.set("alias", exp.TableAlias(this=exp.to_identifier(name, quoted=True)))

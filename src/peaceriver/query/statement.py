@@ -12,6 +12,7 @@ import msgspec
 from sqlglot import exp, parse_one
 
 from peaceriver.errors import Invalid, Offence
+from peaceriver.query.columns import check_columns
 from peaceriver.query.dialect import Dialect, written
 from peaceriver.query.guard import TOO_DEEP, Checked, refused
 from peaceriver.query.repeatable import made_repeatable
@@ -86,6 +87,8 @@ def stated(
 def _stated(
     query: Checked, relations: Mapping[tuple[str, bool], Relation], *, single: bool, kinds: Mapping[str, str]
 ) -> Statement:
+    columns = {name: [*SYSTEM, *(each for each, _ in relation.columns)] for name, relation in relations.items()}
+    check_columns(query.tree, columns)
     tree, hidden = made_repeatable(query.tree.copy())
     is_cut = bool(query.models)
     # Those within others first: what replaces a table takes along what is joined to it in parentheses.

@@ -1,0 +1,129 @@
+"""That what is written like a column is one: PostgreSQL reads ``o.name`` as a call of ``name(o)`` where there is none.
+
+So a column behind a relation's name must be one of that relation, as far as the statement says what columns it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from sqlglot import exp
+
+from peaceriver.query import allowed
+from peaceriver.query.guard import refused
+
+#: Columns of functions that make rows of more than one value.
+_PAIRS: Final = dict.fromkeys(("json_each", "jsonb_each", "json_each_text", "jsonb_each_text"), ("key", "value"))
+#: By the name of each relation that can be seen at a place, what columns it has for certain, whichever it is.
+Seen = Mapping[str, frozenset[str]]
+
+
+def check_columns(tree: exp.Expr, models: Mapping[tuple[str, bool], Iterable[str]]) -> None:
+    """Raise Invalid for a column of a relation that does not have it.
+
+    ``models``: the columns of each model that the statement names, as it names it.
+    """
+    _Checking({name: frozenset(columns) for name, columns in models.items()}).visit(tree, {})
+
+
+class _Checking:
+    def __init__(self, models: Mapping[tuple[str, bool], frozenset[str]]) -> None:
+        self._models = models
+        #: Columns of the statement's own relations; their names are used for nothing else.
+        self._own: dict[str, frozenset[str]] = {}
+
+    def visit(self, node: exp.Expr, seen: Seen) -> None:
+        """Walk down with the relations that can be seen at this place."""
+        with_ = node.args.get("with_")
+        for each in () if with_ is None else with_.expressions:
+            self._own[each.alias] = _named(each.args["alias"]) or self._made_by(each.this)
+            self.visit(each.this, seen)
+        if isinstance(node, exp.Select):
+            seen = self._with_sources(node, seen)
+        elif isinstance(node, exp.Column):
+            _check(node, seen)
+        for each in node.iter_expressions():
+            if each is not with_:
+                self.visit(each, seen)
+
+    def _with_sources(self, select: exp.Select, seen: Seen) -> Seen:
+        """What is seen within a SELECT. Which of two relations of a name is meant depends on the place: both count."""
+        found = dict(seen)
+        for source in sources(select):
+            name, columns = source.alias_or_name, self._columns(source)
+            found[name] = found[name] & columns if name in found else columns
+        return found
+
+    def _columns(self, source: exp.Expr) -> frozenset[str]:
+        alias = source.args.get("alias")
+        named = frozenset() if alias is None else _named(alias)
+        counted = frozenset(("ordinality",) if source.args.get("ordinality") or source.args.get("offset") else ())
+        if named:
+            return named | counted
+        if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
+            if source.meta.get("own"):
+                return self._own.get(source.name, frozenset())
+            return self._models[source.name, not source.this.meta.get("unquoted", False)]
+        if isinstance(source, exp.Subquery | exp.Values | exp.Query):
+            return self._made_by(source)
+        function = source if isinstance(source, exp.Unnest) else source.this
+        if isinstance(function, exp.Subquery):
+            return self._made_by(function)
+        if not isinstance(function, exp.Expr):
+            return frozenset()
+        return frozenset(_PAIRS.get(allowed.function_name(function), (source.alias_or_name,))) | counted
+
+    def _made_by(self, query: exp.Expr) -> frozenset[str]:
+        """The columns of a query's answer that have a name for certain."""
+        while isinstance(query, exp.Subquery | exp.SetOperation):
+            query = query.this
+        if isinstance(query, exp.Values):
+            return frozenset(f"column{number}" for number, _ in enumerate(query.expressions[0].expressions, 1))
+        if not isinstance(query, exp.Select):
+            return frozenset()
+        for each in () if query.args.get("with_") is None else query.args["with_"].expressions:
+            self._own[each.alias] = _named(each.args["alias"]) or self._made_by(each.this)
+        found: set[str] = set()
+        for item in query.expressions:
+            if item.is_star:
+                wanted = item.table if isinstance(item, exp.Column) else None
+                starred = [each for each in sources(query) if wanted is None or each.alias_or_name == wanted]
+                found.update(*map(self._columns, starred))
+            elif isinstance(item, exp.Alias | exp.Column):
+                found.add(item.alias_or_name)
+            elif isinstance(item, exp.Anonymous):
+                found.add(allowed.function_name(item))
+        return frozenset(found)
+
+
+def _check(column: exp.Column, seen: Seen) -> None:
+    if column.table and not column.is_star and column.name not in seen.get(column.table, ()):
+        raise refused(
+            f"{column.table[:63]}.{column.name[:63]}: no such column is known; give the columns of what is within a "
+            "WITH or a subquery their names (AS), and relations within each other different ones"
+        )
+
+
+def _named(alias: exp.Expr) -> frozenset[str]:
+    return frozenset(each.name for each in alias.args.get("columns") or ())
+
+
+def sources(select: exp.Expr) -> Iterator[exp.Expr]:
+    """The relations that a SELECT reads, those within parentheses without a name as well."""
+    from_ = select.args.get("from_")
+    found = [] if from_ is None else [from_.this]
+    found += [each.this for each in select.args.get("joins") or ()]
+    found += list(select.args.get("laterals") or ())
+    for each in found:
+        yield from _within(each)
+
+
+def _within(source: exp.Expr) -> Iterator[exp.Expr]:
+    if isinstance(source, exp.Subquery) and not source.alias and isinstance(source.this, exp.Table | exp.Subquery):
+        yield from _within(source.this)
+    else:
+        yield source
+    for each in source.args.get("joins") or ():
+        yield from _within(each.this)
+    yield from source.args.get("laterals") or ()
