@@ -192,7 +192,7 @@ class Querying:
         except (TimeoutError, StatementTimeout):
             raise _too_slow(question) from None
         except DatabaseError as error:
-            refusal = _explained(error, query)
+            refusal = _explained(error, checked(question.sql))
             if refusal is None:
                 raise
             raise refusal from error
@@ -206,7 +206,7 @@ class Querying:
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
                 return (await self._planned(tx, query, (view.sql, relations, True, tuple(kinds.items())))).columns
         except DatabaseError as error:
-            refusal = _explained(error)
+            refusal = _explained(error, query)
             if refusal is None:
                 raise
             raise refusal from error

@@ -264,8 +264,8 @@ def _dependence(root: exp.Expr) -> Callable[[exp.Expr], bool]:
     Sums of floating-point numbers do, which are rounded at each step. What a model holds is none; so they are made
     among the aggregate's arguments, or in a relation of the statement's own.
     """
-    sources = [each for select in root.find_all(exp.Select) for each in _sources(select)]
-    floating = [each for each in (*sources, *root.find_all(exp.CTE)) if _has_floats(each)]
+    read = [each for select in root.find_all(exp.Select) for each in sources(select)]
+    floating = [each for each in (*read, *root.find_all(exp.CTE)) if _has_floats(each)]
 
     def depends(function: exp.Expr) -> bool:
         name = allowed.function_name(function)
