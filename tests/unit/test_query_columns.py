@@ -22,7 +22,7 @@ def state(sql: str) -> str:
         "select o.customer, o.actor_id from orders as o",
         'select "Orders".total from "Orders"',
         "select a.customer from orders as a join lateral (select a.total) as b on b.total = a.total",
-        "with r as (select customer, count(*) as n, sum(total) from orders group by 1) select r.customer, r.n, r.sum from r",
+        "with r as (select customer, count(*) as n, sum(total) from orders group by 1) select r.n, r.sum from r",
         "with recursive r (n) as (select 1 union select r.n + 1 from r where r.n < 3) select r.n from r",
         "with recursive r as (select 1 as n union select r.n + 1 from r where r.n < 3) select r.n from r",
         "with a as (with b as (select 1 as x) select b.x from b) select a.x from a",
