@@ -162,7 +162,9 @@ def _value(value: Any, kind: str) -> Any:
     if value is None or kind not in ("timestamptz", "date", "numeric"):
         return value
     if kind == "numeric":
-        return Decimal(value)
+        # Of numbers that are equal a column holds one: 2.5 for 2.50.
+        digits = format(Decimal(value), "f")
+        return Decimal(digits.rstrip("0").removesuffix(".") if "." in digits else digits)
     return date.fromisoformat(value) if kind == "date" else datetime.fromisoformat(value)
 
 
