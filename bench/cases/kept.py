@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-
-import sqlglot
-from sqlglot import exp
 
 from bench import names
 from bench.load import fields, written
@@ -18,14 +16,18 @@ from bench.place import Place
 from bench.product import Product
 from bench.rounds import Contestant
 from peaceriver import Envelope
+from peaceriver.cluster import How
 from peaceriver.node.node import Node
-from peaceriver.query.kept import Kept, definition
-from peaceriver.shard import kept_text
+from peaceriver.query.guard import checked
+from peaceriver.query.kept import definition
+from peaceriver.query.named import View
 
 #: What is aggregated when nothing is kept.
 ACTORS = 500_000
 _ARRAY_MESSAGES = 10_000
 _GROUPS = 200
+_KEPT_S = 60.0
+_LOOK_S = 0.05
 _KEPT_IN_TURN = (False, True, True, False) * 3
 
 
@@ -36,10 +38,20 @@ async def kept(place: Place) -> AsyncIterator[Sequence[Contestant]]:
         node = product.cluster.node
         assert node is not None
         await _fill(product)
-        await node.keeping.keep(_by_customer("claims", Claim.__name__))
+        sql = _by_customer(Claim.__name__)
+        await product.cluster.put_view(View(name="claims", sql=sql, kept=True))
+        async with asyncio.timeout(_KEPT_S):
+            while not (await node.kept.keeping.known())[0]:  # noqa: ASYNC110 - nobody is told of it
+                await asyncio.sleep(_LOOK_S)
+        how = How(shards=[claims.code])
         yield [
-            Contestant(name=names.KEPT_READ, measure=partial(_read, node)),
-            Contestant(name=names.COMPUTED_READ, measure=partial(_compute, node), least=2, most=20),
+            Contestant(name=names.KEPT_READ, measure=partial(_read, partial(product.cluster.view, "claims", **how))),
+            Contestant(
+                name=names.COMPUTED_READ,
+                measure=partial(_read, partial(product.cluster.query, sql, **how)),
+                least=2,
+                most=20,
+            ),
             Contestant(
                 name=names.KEPT_UPKEEP,
                 measure=partial(_upkeep, product, node),
@@ -50,13 +62,10 @@ async def kept(place: Place) -> AsyncIterator[Sequence[Contestant]]:
         ]
 
 
-def _by_customer(name: str, actor_type: str) -> Kept:
+def _by_customer(actor_type: str) -> str:
     """Count, sum and average of customers by the end of their number."""
     customer = f"substr(customer, 10)::int % {_GROUPS}"
-    text = f'select {customer} as customer, count(*), sum(total), avg(total) from "{actor_type}" group by 1'
-    select = sqlglot.parse_one(text, dialect="postgres")
-    assert isinstance(select, exp.Select)
-    return definition(name, select)
+    return f'select {customer} as customer, count(*), sum(total), avg(total) from "{actor_type}" group by 1'
 
 
 async def _fill(product: Product) -> None:
@@ -76,24 +85,10 @@ async def _fill(product: Product) -> None:
     await product.folded(claims)
 
 
-async def _read(node: Node, count: int) -> float:
+async def _read(ask: Callable[[], Awaitable[Sequence[object]]], count: int) -> float:
     began = time.perf_counter()
     for _ in range(count):
-        async with node.database.snapshot() as tx:
-            _, rows, _ = await node.keeping.answer(tx, "claims", [claims.code])
-            assert len(rows) == _GROUPS
-    return count / (time.perf_counter() - began)
-
-
-async def _compute(node: Node, count: int) -> float:
-    """The same answers from what the view holds, at the same moment."""
-    began = time.perf_counter()
-    for _ in range(count):
-        async with node.database.snapshot() as tx:
-            table = await node.keeping.table(tx, "claims")
-            relation = kept_text.open_rows(table.kept, node.views.tables[Claim.__name__])
-            rows = await tx.fetch(kept_text.computed(table.kept, table.shape, relation), [claims.code])
-            assert len(rows) == _GROUPS
+        assert len(await ask()) == _GROUPS
     return count / (time.perf_counter() - began)
 
 
@@ -106,12 +101,12 @@ async def _upkeep(product: Product, node: Node, count: int) -> float:
     folds: dict[bool, list[float]] = {True: [], False: []}
     for is_kept in _KEPT_IN_TURN:
         if is_kept:
-            await node.keeping.keep(_by_customer("orders", Order.__name__))
+            await node.kept.keeping.keep(definition("orders", checked(_by_customer(Order.__name__)).tree))
         append, fold = await _folded_after(product, node, count)
         appends.append(append)
         folds[is_kept].append(fold)
         if is_kept:
-            await node.keeping.discard("orders")
+            await node.kept.keeping.discard("orders")
     more = statistics.median(folds[True]) - statistics.median(folds[False])
     return 100 * more / statistics.median(appends)
 

@@ -75,7 +75,8 @@ async def _asked(
     return count / (time.perf_counter() - began)
 
 
-_RELATION = Relation('"view"."Order_1"', (("customer", "text"), ("total", "numeric"), ("state", "text")))
+_COLUMNS = (("customer", "text"), ("total", "numeric"), ("state", "text"))
+_RELATION = Relation('"view"."Order_1"', tuple((name, kind, name) for name, kind in _COLUMNS))
 _SQL = compiled(TOP, {"state": "open", "top": 10}).sql
 _numbers = itertools.count()
 

@@ -121,7 +121,7 @@ def rows_of(table: Table, readers: Sequence[Callable[[Any], Any] | None] | None 
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
-    "numeric": lambda value: Decimal(value) if isinstance(value, str) else value,
+    "numeric": Decimal,
     "timestamptz": datetime.fromisoformat,
     "timestamp": datetime.fromisoformat,
     "date": date.fromisoformat,

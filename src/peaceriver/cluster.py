@@ -300,6 +300,10 @@ class Cluster:
         name = view if isinstance(view, str) else view.name
         return rows_of(await self._gateway.view(name, variables, self._asking(how)))
 
+    async def put_view(self, view: View) -> None:
+        """Publish a named view, or replace the one of its name. Raises Invalid."""
+        await self._gateway.put_view(view.name, view.public())
+
     def _asking(self, how: How) -> Ask:
         asking = Ask(**how)
         if asking.as_of is None and self._seen and asking.after is None:

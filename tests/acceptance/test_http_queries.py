@@ -266,3 +266,40 @@ def test_arrays_are_given_by_repeating_a_parameter(door: Door, sales: int) -> No
     assert door.http.put("/views/some", json=definition).status_code in (200, 201)
     answer = door.http.get("/views/some", params=[("ids", "S-1"), ("ids", "S-3"), ("shards", str(sales))])
     assert answer.json()["rows"] == [["S-1"], ["S-3"]]
+
+
+# --- models that change
+
+
+def test_an_answer_as_of_a_moment_outlives_every_model_that_comes_later(door: Door) -> None:
+    def publish(**properties: Any) -> None:
+        schema = {"type": "object", "properties": properties}
+        assert door.http.put("/directory/models/Grown", json=schema).status_code in (200, 201)
+
+    number, text, flag = {"type": "number"}, {"type": "string"}, {"type": "boolean"}
+    code = door.department()
+    publish(size=number, name=text)
+    first = door.create(code, "Grown/1", {"size": 1, "name": "a", "more": True})
+    early = [('select * from "Grown"', ask(door, 'select * from "Grown"', shards=[code], as_of=first["stamp"]).content)]
+    sql = 'select size, name, size * 2 as twice from "Grown"'
+    early.append((sql, ask(door, sql, shards=[code], as_of=first["stamp"]).content))
+    assert json.loads(early[1][1])["types"] == ["numeric", "text", "numeric"]
+
+    publish(size=number, name=text, more=flag)  # a field more, which is compatible
+    assert rows(door, 'select size, more from "Grown"', shards=[code], as_of=first["stamp"]) == [[1, True]]
+    second = door.create(code, "Grown/2", {"size": 2, "name": "b", "more": False})
+    both = 'select actor_id, size, more from "Grown"'
+    middle = ask(door, both, shards=[code], as_of=second["stamp"]).content
+    assert json.loads(middle)["rows"] == [["1", 1, True], ["2", 2, False]]
+
+    publish(size=text)  # another kind, which is not
+    third = door.create(code, "Grown/3", {"size": "large"})
+    newest = ask(door, 'select actor_id, size from "Grown"', shards=[code], after=third["stamp"]).json()
+    assert newest["types"] == ["text", "text"]
+    assert newest["rows"] == [["1", None], ["2", None], ["3", "large"]]
+    for asked, content in early:
+        assert ask(door, asked, shards=[code], as_of=first["stamp"]).content == content
+    assert ask(door, both, shards=[code], as_of=second["stamp"]).content == middle
+    door.served.run(door.served.node.rebuild("Grown"))
+    for asked, content in early:
+        assert ask(door, asked, shards=[code], as_of=first["stamp"]).content == content

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,8 +24,10 @@ from tests.acceptance import bank
 from tests.acceptance.processes import running
 from tests.acceptance.test_transfers import CODES, START, Run, everything_arrived, in_flight, insist, payment_run
 
+T = TypeVar("T")
 #: Transfers, and cutoffs that are sampled meanwhile.
 SIZES = [(1_000, 100), pytest.param((10_000, 1_000), marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+KEPT = 'select actor_shard as branch, sum(balance) as total, count(*) as n from "Account" group by 1'
 READERS = 4
 SENDERS = 4
 SQL = (
@@ -68,6 +71,7 @@ async def look(clients: list[Client], looks: Looks) -> None:
     for first in itertools.cycle(clients):
         if looks.are_enough:
             return
+        looks.sums.append(await kept_sum(first))
         answer = await insisted(first)
         told: dict[str, Any] = exact(answer)
         vector = {int(code): position for code, position in told["cutoff"]["positions"].items()}
@@ -78,14 +82,27 @@ async def look(clients: list[Client], looks: Looks) -> None:
         looks.sums.append((vector, Decimal(total)))
 
 
-async def insisted(client: Client, vector: dict[int, int] | None = None) -> bytes:
+async def kept_sum(client: Client) -> tuple[dict[int, int], Decimal]:
+    """What a kept view says, which is what the query says at the same vector."""
+    kept = await patient(lambda: client.view("by_branch", {}, Ask()))
+    vector = kept.cutoff.positions
+    asked_for = await patient(lambda: client.query(KEPT, {}, Ask(as_of=vector)))
+    assert (kept.columns, kept.rows, kept.cutoff) == (asked_for.columns, asked_for.rows, asked_for.cutoff)
+    return vector, Decimal(sum(row[1] for row in kept.rows))
+
+
+async def patient(ask: Callable[[], Awaitable[T]]) -> T:
     """On a busy machine a node may be a moment behind another one."""
     for _ in range(50):
         try:
-            return await asked(client, vector)
+            return await ask()
         except (Conflict, Unavailable):
             await asyncio.sleep(0.05)
-    return await asked(client, vector)
+    return await ask()
+
+
+async def insisted(client: Client, vector: dict[int, int] | None = None) -> bytes:
+    return await patient(lambda: asked(client, vector))
 
 
 @pytest.mark.slow
@@ -97,6 +114,7 @@ async def test_at_every_cutoff_all_money_is_in_an_account_or_on_its_way_as_every
     async with running(tmp_path / "data", Path(bank.__file__), nodes=3) as up, Client(up.url) as client:
         for branch in bank.branches:
             await client.send(branch.create(bank.Account(balance=START), id="main"))
+        await client.put_view("by_branch", {"sql": KEPT, "kept": True})
         urls = [each["url"] for each in (await client.cluster())["nodes"]]
         assert len(urls) == 3
         clients = [Client(each) for each in urls]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from peaceriver.node.querying import Question
 from peaceriver.node.repairing import Repairing
 from tests.scenario.damaging import checked, follower, harm
 from tests.scenario.trio import NAMES, Trio, until
-from tests.scenario.words import create, modify
+from tests.scenario.words import cancel, create, modify
 
 SQL = (
     "select n % 3 as k, count(*), array_agg(actor_id), string_agg(actor_id, ''), max(document ->> 'm') from \"Piece\""
@@ -83,14 +85,15 @@ async def test_what_a_node_lacks_is_asked_of_one_that_has_it(
     trio: Trio, code: int, accept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = await follower(trio, code)
-    whole = await asked(trio, await trio.leader(code), SQL, shards=[code], accept=accept)
+    vector = f"{code}:{trio.any.shards[code].complete.value}"
+    whole = await asked(trio, await trio.leader(code), SQL, as_of=vector, shards=[code], accept=accept)
     await harm(trio, node, code, f"update journal set trace = 'x' where shard = {code} and position = 5")
     with monkeypatch.context() as patch:
         patch.setattr(Repairing, "repair", _nothing)
         await checked(node, code)
         with pytest.raises(Withheld):
             await node.querying.ask(Question(sql=SQL, shards=(code,)))
-        answer = await asked(trio, node.name, SQL, shards=[code], accept=accept)
+        answer = await asked(trio, node.name, SQL, as_of=vector, shards=[code], accept=accept)
         assert (answer.status_code, answer.content) == (200, whole.content)
         assert answer.headers["Content-Type"].startswith(accept)
     await checked(node, code)
@@ -116,6 +119,10 @@ async def test_a_department_that_cannot_answer_fails_the_query_or_is_named(
         assert [(each["shard"], each["type"]) for each in partly["missing"]] == [(code, "/problems/withheld")]
         lines = await asked(trio, "n1", sql, shards=[code, other], allow_partial=True, accept="application/x-ndjson")
         assert lines.headers["Peaceriver-Missing"] == str(code)
+    for name in NAMES:
+        await harm(trio, trio[name], code, f"update journal set trace = null where shard = {code} and position = 5")
+        await checked(trio[name], code)
+        assert not trio[name].shards[code].damage.known
 
 
 async def test_the_newest_is_asked_of_the_leader_or_refused(trio: Trio, code: int) -> None:
@@ -131,6 +138,60 @@ async def test_the_newest_is_asked_of_the_leader_or_refused(trio: Trio, code: in
         assert (await asked(trio, name, sql, shards=[code])).json()["rows"] == [["1000"]]
     finally:
         trio.heal()
+
+
+KEPT = (
+    "select document ->> 'k' as k, count(*) as n, sum((document ->> 'n')::numeric) as total,"
+    " max((document ->> 'n')::numeric) as most from \"Tally\" where actor_status = 'active' group by 1"
+)
+
+
+async def test_a_kept_view_is_the_query_at_its_vector_on_every_node(trio: Trio) -> None:
+    await trio.whole()
+    codes = [await trio.department(), await trio.department()]
+    chance = random.Random(5)
+    shards = ",".join(map(str, codes))
+    for each in range(40):
+        body = f'{{"k":"{chance.choice("abc")}","n":{chance.randrange(1, 999)}.50}}'
+        await trio.receipts(create(chance.choice(codes), f"Tally/{each}", body))
+    async with trio.door("n1") as http:
+        assert (await http.put("/views/tallies", json={"sql": KEPT, "kept": True})).status_code == 201
+    await until(lambda: all(node.views.kept.get("Tally") for node in trio.nodes.values()), "kept views")
+
+    async def kept(name: str, **parameters: str) -> httpx.Response:
+        async with trio.door(name) as http:
+            return await http.get("/views/tallies", params={"shards": shards} | parameters)
+
+    vectors: list[tuple[str, bytes]] = []
+    for round_ in range(6):
+        for name in NAMES:
+            told = (await kept(name)).json()
+            vector = ",".join(f"{code}:{position}" for code, position in told["cutoff"]["positions"].items())
+            twin = (await asked(trio, name, KEPT, shards=codes, as_of=vector)).json()
+            assert told["columns"] == twin["columns"]
+            assert told["rows"] == twin["rows"], (name, vector)
+            vectors.append((vector, (await kept(name, as_of=vector)).content))
+        target = chance.randrange(40)
+        changed = f'{{"k":"{chance.choice("abc")}","n":{chance.randrange(1, 999)}}}'
+        for code in codes:
+            await trio.send(modify(code, f"Tally/{target}", changed), cancel(code, f"Tally/{round_}"))
+    for vector, content in vectors:
+        for name in NAMES:
+            assert (await kept(name, as_of=vector)).content == content
+    lines = await _lines(trio, "/views/tallies", {"shards": shards})
+    assert [list(each) for each in lines] == [["k", "n", "total", "most"]] * len(lines)
+    await trio["n2"].rebuild("Tally")
+    vector, content = vectors[-1]
+    assert (await kept("n2", as_of=vector)).content == content
+    async with trio.door("n3") as http:
+        assert (await http.delete("/views/tallies")).status_code == 204
+    await until(lambda: not any(node.views.kept.get("Tally") for node in trio.nodes.values()), "nothing kept")
+
+
+async def _lines(trio: Trio, path: str, parameters: dict[str, str]) -> list[dict[str, Any]]:
+    async with trio.door("n1") as http:
+        answer = await http.get(path, params=parameters, headers={"Accept": "application/x-ndjson"})
+        return [json.loads(each) for each in answer.text.splitlines()]
 
 
 async def _nothing(*_: object) -> bool:

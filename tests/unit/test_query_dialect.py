@@ -36,6 +36,7 @@ def test_it_is_written_as_it_was_read(sql: str, expected: str) -> None:
     [
         ("select '1'::\"char\" from a", "the type"),
         ("select '1'::regclass from a", "REGCLASS is"),
+        ("select age(x) from a", "up to today"),
         ("select f(x -> x + 1) from a", "the function f is"),
     ],
 )

@@ -152,8 +152,9 @@ class Directory:
         return next(each.model for each in reversed(editions) if each.generation == generation)
 
     def versions(self, actor_type: str) -> list[Model]:
-        """All versions of a type's model, oldest first."""
-        return [each.model for each in self._editions.get(actor_type, [])]
+        """All versions of a type's model, oldest first; none for a schema-free type."""
+        built_in = BUILT_IN.get(actor_type)
+        return [each.model for each in self._editions.get(actor_type, [])] if built_in is None else [built_in]
 
     @property
     def models(self) -> dict[str, Model]:

@@ -192,6 +192,15 @@ create table view_catalog (
     model_version integer,
     columns       text    not null
 );
+-- Where in a shard's journal each version of a model was first used: which columns an answer has as of a place follows
+-- from it, and never changes.
+create table view_edition (
+    actor_type    text collate "C" not null,
+    model_version integer not null,
+    shard         integer not null,
+    position      bigint  not null,
+    primary key (actor_type, model_version, shard)
+);
 -- How far the live views of a shard are folded: they hold exactly the complete records up to position.
 create table view_mark (
     shard    integer primary key,
@@ -524,7 +533,7 @@ grant select, insert on journal to peaceriver_runner;
 grant select, update on shard_state to peaceriver_runner;
 grant select, insert, update on identity, peer to peaceriver_runner;
 grant select, insert, update, delete
-    on actor, mark, timer, exception, pending, view_catalog, view_mark, kept_catalog, damage,
+    on actor, mark, timer, exception, pending, view_catalog, view_edition, view_mark, kept_catalog, damage,
         verified
     to peaceriver_runner;
 

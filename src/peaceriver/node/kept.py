@@ -104,7 +104,7 @@ class KeptViews:
         return len(places) < 2 or not await self._querying.cutoffs.lowered(dict(places))
 
     async def _computed(self, tx: Transaction, table: KeptTable, cutoff: Cutoff) -> list[Row]:
-        relation = self._querying.relation(table.kept.actor_type)
+        relation = self._querying.relation(table.kept.actor_type, cutoff, table.kept.fields)
         text = kept_text.computed(table.kept, table.shape, f"({rows_at_cutoff(relation, single=False)}) as v")
         codes, times = list(cutoff.places), [each.time for each in cutoff.places.values()]
         return await tx.fetch(text, codes, times)

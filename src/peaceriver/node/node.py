@@ -392,7 +392,7 @@ class Node:
     async def _level_view(self, actor_type: str) -> None:
         """Give a type's view the columns of its newest model."""
         table = self.views.tables.get(actor_type)
-        if table is not None and table.columns != columns_of(self.directory.newest(actor_type)):
+        if table is not None and table.columns != columns_of(self.directory.versions(actor_type)):
             await self.rebuild(actor_type)
 
     async def rebuild(self, actor_type: str) -> ViewTable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -38,7 +38,7 @@ from peaceriver.query.cutoff import Cutoff
 from peaceriver.query.guard import Checked, checked
 from peaceriver.query.named import View
 from peaceriver.query.statement import Relation, Statement, kinds_of, resolved, stated
-from peaceriver.shard.view_tables import SQL_TYPES, columns_of
+from peaceriver.shard.view_tables import SQL_TYPES
 from peaceriver.shard.views import Views
 
 T = TypeVar("T")
@@ -46,6 +46,9 @@ T = TypeVar("T")
 _ASKERS_FAULT = ("0A", "21", "22", "42", "54")
 #: How much longer than the server the node itself waits for a statement's end.
 _MARGIN_S = 1.0
+#: How long a query waits for columns that its view is just getting, and how often it looks.
+_LEVEL_WAIT_S = 2.0
+_LEVEL_LOOK_S = 0.02
 #: Of its own limits, which a query may run into: out of memory, or of the room that it may sort in.
 _TOO_MUCH = ("53200", "53400")
 
@@ -170,7 +173,8 @@ class Querying:
             # After the wait for the cutoff: a type that is new may be known only then.
             types = resolved(query, self.models)
             self._check_views(cutoff, types.values())
-            relations = {name: self._relation(actor_type) for name, actor_type in types.items()}
+            await self._level(types.values(), query.names)
+            relations = {name: self.relation(each, cutoff, query.names) for name, each in types.items()}
             left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
             async with self._database.querying(left_s) as tx:
                 key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
@@ -201,7 +205,8 @@ class Querying:
         """The columns that a view answers with; raises Invalid where it cannot be asked."""
         query, kinds = checked(view.sql), kinds_of(view.kinds)
         types = resolved(query, self.models)
-        relations = tuple((name, self._relation(actor_type)) for name, actor_type in types.items())
+        await self._level(types.values(), query.names)
+        relations = tuple((name, self.relation(each, Cutoff({}), query.names)) for name, each in types.items())
         try:
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
                 return (await self._planned(tx, query, (view.sql, relations, True, tuple(kinds.items())))).columns
@@ -227,17 +232,37 @@ class Querying:
         """What a query may name: every type that has a model, or actors."""
         return sorted({*self._directory.models, *self._views.tables}.difference(BUILT_IN))
 
-    def relation(self, actor_type: str) -> Relation:
-        """What a type's name stands for; raises NotFound."""
-        if actor_type not in self.models:
-            raise NotFound(f"there is no model {actor_type}")
-        return self._relation(actor_type)
+    def relation(self, actor_type: str, cutoff: Cutoff, names: Collection[str]) -> Relation:
+        """What a type's name stands for at a cutoff, in a query that has these names in it.
 
-    def _relation(self, actor_type: str) -> Relation:
+        Its columns are those of the version of the model that was the newest in use there: that never changes. Those
+        that the newest version has besides are there where they are asked for.
+        """
         table = self._views.tables.get(actor_type)
-        columns = columns_of(self._directory.newest(actor_type)) if table is None else table.columns
-        typed = tuple((each.name, SQL_TYPES[each.kind].partition(" ")[0]) for each in columns)
+        newest = self._directory.newest(actor_type)
+        used = self._directory.version(actor_type, self._views.edition_at(actor_type, cutoff.places)) or newest
+        columns = () if used is None else used.columns
+        had = {each.name for each in columns}
+        if newest is not None:
+            columns += tuple(each for each in newest.columns if each.name not in had and each.name in names)
+        stored = {each: each.name for each in columns} if table is None else {each: name for name, each in table.stored}
+        typed = tuple(
+            (each.name, SQL_TYPES[each.kind].partition(" ")[0], stored[each]) for each in columns if each in stored
+        )
         return Relation(None if table is None else table.relation, typed)
+
+    async def _level(self, types: Iterable[str], names: Collection[str]) -> None:
+        """Give views a moment to get the columns of a model that was just published, where they are asked for."""
+        for actor_type in types:
+            newest, waited_s = self._directory.newest(actor_type), 0.0
+            while newest is not None and waited_s < _LEVEL_WAIT_S:
+                table = self._views.tables.get(actor_type)
+                if table is None or not any(
+                    each.name in names and each not in table.columns for each in newest.columns
+                ):
+                    break
+                await asyncio.sleep(_LEVEL_LOOK_S)
+                waited_s += _LEVEL_LOOK_S
 
     # --- where it is cut
 

@@ -160,6 +160,8 @@ def _check_function(node: exp.Expr, name: str) -> None:
         raise refused(f"{name}: {allowed.ADVICE[name]}")
     if name not in allowed.FUNCTIONS:
         raise refused(f"the function {name[:63]} is not part of the query language")
+    if name == "age" and len(node.expressions) != 2:
+        raise refused(f"age of one moment counts up to today: {allowed.ADVICE['now']}, as in age(:now, x)")
     if isinstance(node, exp.Anonymous) and (node.args.get("quoted") or not isinstance(node.this, str)):
         raise refused(f"the function {name[:63]} is written without quotes")
 

@@ -53,8 +53,8 @@ class Relation(msgspec.Struct, frozen=True):
 
     #: The view's table as SQL names it, quoted; None where nothing was recorded of the type yet.
     table: str | None
-    #: Its declared columns: the name, and the type.
-    columns: tuple[tuple[str, str], ...]
+    #: Its declared columns: the name, the type, and what the table calls it.
+    columns: tuple[tuple[str, str, str], ...]
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -125,13 +125,13 @@ def rows_at_cutoff(relation: Relation, *, single: bool) -> str:
     """The SELECT of a view's rows that were valid at the cutoff, each shard's at its own logical time."""
     if relation.table is None:
         columns = [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in _SYSTEM_TYPES.items()]
-        columns += [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in relation.columns]
+        columns += [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind, _ in relation.columns]
         cut = (
             "$1::integer IS NULL AND $2::bigint IS NULL" if single else "$1::integer[] IS NULL AND $2::bigint[] IS NULL"
         )
         return f"SELECT {', '.join(columns)} WHERE FALSE AND {cut}"
     columns = [f"{value} AS {name}" for name, value in SYSTEM.items()]
-    columns += [f"v.{_quoted(name)}" for name, _ in relation.columns]
+    columns += [f"v.{_quoted(stored)} AS {_quoted(name)}" for name, _, stored in relation.columns]
     chosen = f"SELECT {', '.join(columns)} FROM {relation.table} AS v"
     if single:
         return f"{chosen} WHERE v.actor_shard = $1 AND v.actor_from <= $2 AND v.actor_until > $2"

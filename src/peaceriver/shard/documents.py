@@ -20,6 +20,9 @@ class ModelAt(Protocol):
     def newest(self, actor_type: str) -> Model | None:
         """The newest version of a type's model; None for a schema-free type."""
 
+    def versions(self, actor_type: str) -> list[Model]:
+        """All versions of a type's model, oldest first; none for a schema-free type."""
+
     def version(self, actor_type: str, version: int | None) -> Model | None:
         """The version that a record was folded with; None for records of a schema-free type."""
 

@@ -133,7 +133,7 @@ def needed(view: ViewTable, wanted: Sequence[Kept]) -> tuple[str, ...]:
 def types(view: ViewTable) -> dict[str, str]:
     """The types of a view's columns, as they are declared."""
     declared = {name: kind.removesuffix(" not null") for name, kind in view_tables.SYSTEM_COLUMNS}
-    return declared | {each.name: view_tables.SQL_TYPES[each.kind] for each in view.columns}
+    return declared | {name: view_tables.SQL_TYPES[each.kind] for name, each in view.stored}
 
 
 def relation_of(kept: Kept, source: str, *, signed: bool = False) -> str:

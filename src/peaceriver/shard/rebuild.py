@@ -35,7 +35,7 @@ async def rebuild(database: Database, views: Views, folders: Mapping[int, Folder
             folder.check_journal()
         positions = {code: folder.position for code, folder in folders.items()}
         async with database.transaction() as tx:
-            table = await view_tables.create(tx, actor_type, views.model_at.newest(actor_type))
+            table = await view_tables.create(tx, actor_type, views.model_at.versions(actor_type))
         try:
             await _fill(database, views, folders, table, positions)
         except BaseException:

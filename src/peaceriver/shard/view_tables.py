@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from peaceriver import jsontext
+from peaceriver.actor import SYSTEM_PREFIX
 from peaceriver.message import moment
 from peaceriver.model import Column, Model
 from peaceriver.postgres import READER, Row, Statements, Transaction, copy_in, quoted
@@ -44,6 +45,8 @@ SQL_TYPES: Mapping[str, str] = {
     "date": "date",
 }
 _NAME_BYTES_MAX = 63
+#: What a table of PostgreSQL's has room for, with some to spare.
+_COLUMNS_MAX = 1_500
 
 
 class ViewTable(msgspec.Struct, frozen=True):
@@ -60,7 +63,12 @@ class ViewTable(msgspec.Struct, frozen=True):
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        return (*(name for name, _ in SYSTEM_COLUMNS), *(each.name for each in self.columns))
+        return (*(name for name, _ in SYSTEM_COLUMNS), *(name for name, _ in self.stored))
+
+    @property
+    def stored(self) -> tuple[tuple[str, Column], ...]:
+        """Its typed columns, each with what it is called in the table."""
+        return tuple(zip(stored_names(self.columns), self.columns, strict=True))
 
 
 class Interval(msgspec.Struct, frozen=True, gc=False):
@@ -130,20 +138,36 @@ def _date(value: Any) -> date | None:
         return None
 
 
-def columns_of(model: Model | None) -> tuple[Column, ...]:
-    """The typed columns of a model's view; a field whose name PostgreSQL cannot hold is read through the document."""
-    if model is None:
-        return ()
-    return tuple(each for each in model.columns if len(each.name.encode()) <= _NAME_BYTES_MAX)
+def columns_of(models: Sequence[Model]) -> tuple[Column, ...]:
+    """The typed columns of a view: those that any version of its model has, the newest first.
+
+    An answer as of a moment does not change with a model that is published later, so what a version calls ``total``
+    stays beside what another one does. A field whose name PostgreSQL cannot hold is read through the document.
+    """
+    newest_first = sorted(models, key=lambda each: each.version, reverse=True)
+    columns = dict.fromkeys(column for model in newest_first for column in model.columns)
+    return tuple(each for each in columns if len(each.name.encode()) <= _NAME_BYTES_MAX)[:_COLUMNS_MAX]
 
 
-async def create(tx: Transaction, actor_type: str, model: Model | None) -> ViewTable:
-    """Make a new, empty view table for a type; it is not live until it is switched to."""
+def stored_names(columns: Sequence[Column]) -> tuple[str, ...]:
+    """What columns are called in the table: the newest of a name like the field, others as no field can be called."""
+    first: dict[str, int] = {}
+    for number, each in enumerate(columns):
+        first.setdefault(each.name, number)
+    return tuple(
+        each.name if first[each.name] == number else f"{SYSTEM_PREFIX}column_{number}"
+        for number, each in enumerate(columns)
+    )
+
+
+async def create(tx: Transaction, actor_type: str, models: Sequence[Model]) -> ViewTable:
+    """Make a new, empty view table for a type, of which these are the versions; it is not live before a switch."""
     number = await sql.next_number.value(tx)
-    columns = columns_of(model)
-    table = ViewTable(actor_type, f"{actor_type[:48]}_{number}", model.version if model else None, columns)
+    columns = columns_of(models)
+    newest = max((each.version for each in models), default=None)
+    table = ViewTable(actor_type, f"{actor_type[:48]}_{number}", newest, columns)
     declared = [f"{name} {kind}" for name, kind in SYSTEM_COLUMNS]
-    declared += [f"{quoted(each.name)} {SQL_TYPES[each.kind]}" for each in columns]
+    declared += [f"{quoted(name)} {SQL_TYPES[each.kind]}" for name, each in table.stored]
     await tx.execute(
         f"create table {table.relation} ({', '.join(declared)}, primary key (actor_shard, actor_id, actor_from)) "
         "with (fillfactor = 80)"
@@ -171,6 +195,20 @@ async def catalog(tx: Transaction) -> dict[str, ViewTable]:
         )
         for row in await sql.catalog.rows(tx)
     }
+
+
+async def editions(tx: Transaction) -> dict[str, dict[int, dict[int, int]]]:
+    """Where each version of each model was first used: by type, version and shard, a position."""
+    found: dict[str, dict[int, dict[int, int]]] = {}
+    for row in await sql.editions.rows(tx):
+        found.setdefault(row["actor_type"], {}).setdefault(row["model_version"], {})[row["shard"]] = row["position"]
+    return found
+
+
+async def first_used(tx: Transaction, shard: int, new: Mapping[tuple[str, int], int]) -> None:
+    """Note where versions of models, by type, were first used in a shard."""
+    types, versions = zip(*new, strict=True)
+    await sql.first_used.run(tx, shard=shard, types=list(types), versions=list(versions), positions=list(new.values()))
 
 
 async def drop(tx: Transaction, name: str) -> None:

@@ -15,6 +15,7 @@ import structlog
 from peaceriver.errors import Withheld
 from peaceriver.limits import FOLD_BEHIND_PAUSE_S, FOLD_PAUSE_S, STEP_RECORDS_MAX
 from peaceriver.postgres import Database, DatabaseDiskFull, Transaction, Uncomputable, Unreachable
+from peaceriver.query.cutoff import Place
 from peaceriver.record import Record, from_row
 from peaceriver.shard import documents, journal, kept_tables, view_tables
 from peaceriver.shard.beside import Beside
@@ -40,6 +41,8 @@ class Views:
     def __init__(self, model_at: ModelAt) -> None:
         self.model_at = model_at
         self.tables: dict[str, ViewTable] = {}
+        #: Where each version of each model was first used: by type, version and shard, a position.
+        self.editions: dict[str, dict[int, dict[int, int]]] = {}
         #: The kept views of each type: whoever changes its view brings them along in the same transaction.
         self.kept: dict[str, tuple[KeptTable, ...]] = {}
         self._making = asyncio.Lock()
@@ -57,6 +60,7 @@ class Views:
     async def load(self, tx: Transaction) -> None:
         """Read the catalogue, and drop tables that a rebuild left behind."""
         self.tables = await view_tables.catalog(tx)
+        self.editions = await view_tables.editions(tx)
         live = {each.name for each in self.tables.values()}
         for row in await view_tables.sql.tables.rows(tx):
             if row["table_name"] not in live:
@@ -66,6 +70,32 @@ class Views:
         self.kept = {}
         for each in tables:
             self.keep(each)
+
+    def edition_at(self, actor_type: str, places: Mapping[int, Place]) -> int | None:
+        """The newest version of a type's model that records up to some places were folded with; None: with none."""
+        used = self.editions.get(actor_type, {})
+        found = [
+            version
+            for version, first in used.items()
+            if any(code in places and position <= places[code].position for code, position in first.items())
+        ]
+        return max(found, default=None)
+
+    def not_used(self, shard: int, changes: Mapping[str, Sequence[Change]]) -> dict[tuple[str, int], int]:
+        """The versions of models, by type, that changes are the first of in a shard to be folded with; and where."""
+        new: dict[tuple[str, int], int] = {}
+        for actor_type, some in changes.items():
+            known = self.editions.get(actor_type, {})
+            for record, _ in some:
+                version = record.model_version
+                if version is not None and shard not in known.get(version, ()):
+                    new.setdefault((actor_type, version), record.position)
+        return new
+
+    def note_used(self, shard: int, new: Mapping[tuple[str, int], int]) -> None:
+        """They were used there."""
+        for (actor_type, version), position in new.items():
+            self.editions.setdefault(actor_type, {}).setdefault(version, {}).setdefault(shard, position)
 
     def keep(self, table: KeptTable) -> None:
         """This is the table of a kept view from here on."""
@@ -88,7 +118,7 @@ class Views:
             async with self._making, database.transaction() as tx:
                 if actor_type in self.tables:
                     continue
-                table = await view_tables.create(tx, actor_type, self.model_at.newest(actor_type))
+                table = await view_tables.create(tx, actor_type, self.model_at.versions(actor_type))
                 await view_tables.switch(tx, table)
             self.tables[actor_type] = table
 
@@ -226,7 +256,10 @@ class Folder:
     ) -> list[Mark]:
         """Make a step in the database; answers the marks that have moved with it."""
         lost: list[Lost] = []
+        new = self._views.not_used(self._shard.code, by_type)
         async with self._shard.database.transaction() as tx:
+            if new:
+                await view_tables.first_used(tx, self._shard.code, new)
             for actor_type, changes in by_type.items():
                 table, kept = self._views.tables[actor_type], self._views.kept.get(actor_type, ())
                 if apart:
@@ -239,6 +272,7 @@ class Folder:
             assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
             marks = await self._fold_standing(tx, stretch) if self._shard.standing < stretch.last else []
         self._views.let_go(each.kept.name for each in lost)
+        self._views.note_used(self._shard.code, new)
         return marks
 
     async def _fold_standing(self, tx: Transaction, stretch: Stretch) -> list[Mark]:

@@ -303,7 +303,8 @@ from (
         as each (shard, source, seen, shown)
     cross join lateral (
         select m.position, m.group_end from journal m
-        where m.shard = each.shard and m.kind = 'mark' and m.sender_shard = each.source and m.source_position > each.seen
+        where m.shard = each.shard and m.kind = 'mark' and m.sender_shard = each.source
+          and m.source_position > each.seen
         order by m.source_position limit 1
     ) as first
     left join lateral (

@@ -9,6 +9,17 @@ values (:actor_type, :table_name, :model_version, :columns)
 on conflict (actor_type) do update
 set table_name = excluded.table_name, model_version = excluded.model_version, columns = excluded.columns;
 
+-- editions --
+-- Where each version of a model was first used, in each shard.
+select actor_type, model_version, shard, position from view_edition;
+
+-- first_used --
+-- From here on records of a shard are folded with these versions of models; the first ones stay.
+insert into view_edition (actor_type, model_version, shard, position)
+select each.actor_type, each.model_version, :shard, each.position
+from unnest(:types::text[], :versions::integer[], :positions::bigint[]) as each (actor_type, model_version, position)
+on conflict do nothing;
+
 -- next_number --
 -- View tables are numbered, so that a rebuilt one never meets the name of a live one.
 select nextval('view.number');
