@@ -104,3 +104,4 @@ def test_the_view_and_the_query_of_the_readme_are_answered(door: Door) -> None:
     view, query = re.findall(r"^curl \S*localhost:7400/(?:views|query).*$", README, re.MULTILINE)
     assert asked(door, view).json()["rows"] == [["Ada", 2500]]
     assert ["Ada", 2580] in asked(door, query).json()["rows"]
+    assert door.http.delete("/views/largest").status_code == 204

@@ -8,7 +8,7 @@ from peaceriver.errors import Invalid
 from peaceriver.query.guard import checked
 from peaceriver.query.statement import Relation, stated
 
-ORDER = Relation('view."Order_1"', (("customer", "text"), ("total", "numeric")))
+ORDER = Relation('view."Order_1"', (("customer", "text", "customer"), ("total", "numeric", "total")))
 
 
 def state(sql: str) -> str:
