@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from peaceriver.api.tables import shown
 from peaceriver.jsontext import encode
 from peaceriver.message import Envelope
 from peaceriver.node.cutoffs import Freshness
@@ -103,7 +102,7 @@ async def ask(history: History, name: str, question: Question) -> Answer:
 
 
 def in_bytes(answer: Answer) -> bytes:
-    return encode(shown(answer))
+    return encode(answer.public())
 
 
 @st.composite

@@ -38,7 +38,7 @@ async def server(module_folder: Path, anyio_backend: Any) -> AsyncIterator[Serve
 @pytest.fixture(scope="module")
 async def view(server: Server) -> str:
     runner = await connect(server.connection(RUNNER, DATABASE))
-    table = await view_tables.create(runner, "Thing", None)
+    table = await view_tables.create(runner, "Thing", ())
     await runner.close()
     return table.relation
 

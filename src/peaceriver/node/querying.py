@@ -42,6 +42,7 @@ from peaceriver.shard.view_tables import SQL_TYPES
 from peaceriver.shard.views import Views
 
 T = TypeVar("T")
+_NOTHING: Mapping[str, str] = {}
 #: What PostgreSQL says of a statement that is wrong, by the class of its code: the data, the syntax, a limit.
 _ASKERS_FAULT = ("0A", "21", "22", "42", "54")
 #: How much longer than the server the node itself waits for a statement's end.
@@ -168,7 +169,7 @@ class Querying:
         query = await _beside(question.sql, checked, question.sql)
         kinds = kinds_of(question.kinds)
         _check_variables(query, question.variables)
-        async with self.in_time(question) as deadline:
+        async with self.in_time(question, query.called) as deadline:
             cutoff, missing = await self.cutoff(question)
             # After the wait for the cutoff: a type that is new may be known only then.
             types = resolved(query, self.models)
@@ -186,9 +187,9 @@ class Querying:
                 yield Answering(cutoff, plan.columns, missing, parts)
 
     @asynccontextmanager
-    async def in_time(self, question: Question) -> AsyncIterator[asyncio.Timeout]:
+    async def in_time(self, question: Question, called: Mapping[str, str] = _NOTHING) -> AsyncIterator[asyncio.Timeout]:
         """What is done in the block takes no longer than a question may; raises TooSlow, and Invalid for what
-        PostgreSQL says against its statement.
+        PostgreSQL says against its statement. ``called``: see Checked.
         """
         try:
             async with asyncio.timeout(question.timeout_s + _MARGIN_S) as deadline:
@@ -196,7 +197,7 @@ class Querying:
         except (TimeoutError, StatementTimeout):
             raise _too_slow(question) from None
         except DatabaseError as error:
-            refusal = _explained(error, checked(question.sql))
+            refusal = _explained(error, called)
             if refusal is None:
                 raise
             raise refusal from error
@@ -211,7 +212,7 @@ class Querying:
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
                 return (await self._planned(tx, query, (view.sql, relations, True, tuple(kinds.items())))).columns
         except DatabaseError as error:
-            refusal = _explained(error, query)
+            refusal = _explained(error, query.called)
             if refusal is None:
                 raise
             raise refusal from error
@@ -366,15 +367,15 @@ def _too_slow(question: Question) -> TooSlow:
     )
 
 
-def _explained(error: Any, query: Checked) -> Refused | None:
+def _explained(error: Any, called: Mapping[str, str]) -> Refused | None:
     """What PostgreSQL says of a statement, as a refusal; None where the statement is not to blame."""
     code: str = error.sqlstate or ""
     if code in _TOO_MUCH:
         detail = "the query needs more room to sort and gather than it may have; narrow it"
     elif code[:2] in _ASKERS_FAULT:
         detail = f"{str(error).partition(chr(10))[0]}{f' ({error.hint})' if error.hint and code[:2] != '54' else ''}"
-        for name, called in query.called.items():
-            detail = detail.replace(f'"{name}"', f'"{called}"')
+        for name, said in called.items():
+            detail = detail.replace(f'"{name}"', f'"{said}"')
     else:
         return None
     return Invalid(f"the query cannot be answered: {detail}", errors=(Offence("/sql", detail),))

@@ -87,7 +87,7 @@ def stated(
 def _stated(
     query: Checked, relations: Mapping[tuple[str, bool], Relation], *, single: bool, kinds: Mapping[str, str]
 ) -> Statement:
-    columns = {model: [*SYSTEM, *(name for name, _, _ in each.columns)] for model, each in relations.items()}
+    columns = {name: [*SYSTEM, *(each for each, _, _ in relation.columns)] for name, relation in relations.items()}
     check_columns(query.tree, columns)
     tree, hidden = made_repeatable(query.tree.copy())
     is_cut = bool(query.models)
