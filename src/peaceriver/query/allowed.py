@@ -78,7 +78,7 @@ BEFORE_PARENTHESIS: Final = words("""
 #: Types that a value may be cast to.
 TYPES: Final = words("""
     text varchar char bpchar smallint int integer bigint decimal numeric real float double boolean date time timetz
-    timestamp timestamptz interval uuid json jsonb array
+    timestamp timestamptz interval uuid json jsonb jsonpath array
 """)
 
 #: Units of time, parts of dates, and the few other bare words that are no names.
@@ -118,7 +118,19 @@ MOMENTS: Final = re.compile(r"\s*(now|today|tomorrow|yesterday|allballs)\s*", re
 COLLATIONS: Final = frozenset(("C", "POSIX", "ucs_basic"))
 
 #: Functions whose answer depends on the order of their input.
-ORDERED_AGGREGATES: Final = words("array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg")
+ORDERED_AGGREGATES: Final = words("""
+    array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg
+    corr covar_pop covar_samp regr_avgx regr_avgy regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy
+""")
+#: The same where they add up floating-point numbers, for those are rounded at each step; of NUMERIC they are exact.
+SUMS: Final = words("sum avg stddev stddev_pop stddev_samp variance var_pop var_samp")
+#: What makes floating-point numbers.
+FLOATING: Final = words("""
+    sqrt cbrt power exp ln log log10 pi degrees radians sin cos tan asin acos atan atan2 date_part
+    percent_rank cume_dist percentile_cont corr covar_pop covar_samp
+    regr_avgx regr_avgy regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy
+""")
+FLOATING_TYPES: Final = words("real float double")
 #: The same of window functions: which row comes first among equals matters to them.
 ORDERED_WINDOWS: Final = words("row_number ntile lag lead first_value last_value nth_value")
 AGGREGATES: Final = words("""

@@ -13,8 +13,12 @@ from sqlglot import exp
 from peaceriver.query import allowed
 from peaceriver.query.guard import refused
 
-#: Columns of functions that make rows of more than one value.
-_PAIRS: Final = dict.fromkeys(("json_each", "jsonb_each", "json_each_text", "jsonb_each_text"), ("key", "value"))
+#: Columns of functions whose results have names of their own; of all others the one column is called as they are.
+_RESULTS: Final = {
+    **dict.fromkeys(("json_each", "jsonb_each", "json_each_text", "jsonb_each_text"), ("key", "value")),
+    **dict.fromkeys(("json_array_elements", "jsonb_array_elements"), ("value",)),
+    **dict.fromkeys(("json_array_elements_text", "jsonb_array_elements_text"), ("value",)),
+}
 #: By the name of each relation that can be seen at a place, what columns it has for certain, whichever it is.
 Seen = Mapping[str, frozenset[str]]
 
@@ -72,7 +76,9 @@ class _Checking:
             return self._made_by(function)
         if not isinstance(function, exp.Expr):
             return frozenset()
-        return frozenset(_PAIRS.get(allowed.function_name(function), (source.alias_or_name,))) | counted
+        if isinstance(function, exp.Unnest) and len(function.expressions) > 1:
+            return counted  # columns of the same name, which nobody can tell apart
+        return frozenset(_RESULTS.get(allowed.function_name(function), (source.alias_or_name,))) | counted
 
     def _made_by(self, query: exp.Expr) -> frozenset[str]:
         """The columns of a query's answer that have a name for certain."""

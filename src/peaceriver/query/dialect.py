@@ -39,6 +39,8 @@ def _arrow(kind: type[exp.Expr]) -> Callable[[Any, exp.Expr, exp.Expr], exp.Expr
 
 class _Parser(PostgresParser):
     FUNCTIONS: ClassVar[dict[str, Callable[..., Any]]] = {}
+    # PostgreSQL has no lambdas: in f(document -> 'lines') the arrow is JSON's, as everywhere.
+    LAMBDAS = {TokenType.FARROW: PostgresParser.LAMBDAS[TokenType.FARROW]}  # noqa: RUF012 - the parser's own way
     FUNCTION_PARSERS = {  # noqa: RUF012 - the parser's own way of saying what it knows
         name: parser for name, parser in PostgresParser.FUNCTION_PARSERS.items() if name in _OWN_SYNTAX
     }

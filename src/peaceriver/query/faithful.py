@@ -7,7 +7,7 @@ those of the text that came.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlglot.tokenizer_core import Token, TokenType
@@ -31,10 +31,10 @@ _CONSTANTS: Final = {TokenType.STRING, TokenType.NUMBER, TokenType.HEREDOC_STRIN
 _MARKS: Final = frozenset(("(", ")", ",", ";", ".", "::"))
 
 
-def decisive(tokens: Iterable[Token]) -> Iterator[str]:
+def decisive(tokens: Sequence[Token]) -> Iterator[str]:
     """What of a statement decides on its meaning, in order."""
     before = ""
-    for each in tokens:
+    for place, each in enumerate(tokens):
         text, before, last = each.text, each.text, before
         if each.token_type in _CONSTANTS:
             yield f"'{text}"
@@ -46,5 +46,7 @@ def decisive(tokens: Iterable[Token]) -> Iterator[str]:
             yield from (part for part in word.split() if part in _WORDS)
         elif word == "*" and last.upper() == "SELECT":
             continue  # the parser puts it around VALUES
+        elif word == "WITH" and [after.text.upper() for after in tokens[place + 1 : place + 3]] == ["TIME", "ZONE"]:
+            continue  # of a type, which is written in one word
         elif word in _WORDS or not (word[:1].isalnum() or word[:1] == "_" or word in _MARKS):
             yield word

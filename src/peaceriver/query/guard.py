@@ -160,6 +160,8 @@ def _check_function(node: exp.Expr, name: str) -> None:
         raise refused(f"{name}: {allowed.ADVICE[name]}")
     if name not in allowed.FUNCTIONS:
         raise refused(f"the function {name[:63]} is not part of the query language")
+    if name == "age" and len(node.expressions) != 2:
+        raise refused(f"age of one moment counts up to today: {allowed.ADVICE['now']}, as in age(:now, x)")
     if isinstance(node, exp.Anonymous) and (node.args.get("quoted") or not isinstance(node.this, str)):
         raise refused(f"the function {name[:63]} is written without quotes")
 
@@ -189,6 +191,8 @@ def _check_placeholder(node: exp.Expr) -> None:
 def _check_type(node: exp.Expr) -> None:
     kind = node.this
     name = kind.value.lower() if isinstance(kind, exp.DType) else str(kind).lower()
+    if kind is exp.DType.USERDEFINED and node.args["kind"].name.lower() == "jsonpath":
+        name = "jsonpath"  # the parser does not know of it
     if name not in allowed.TYPES:
         raise refused(f"the type {_shown(node)} is not part of the query language")
 

@@ -8,7 +8,7 @@ row as text. Nothing else of the statement changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from sqlglot import exp
@@ -28,10 +28,10 @@ def made_repeatable(tree: exp.Query) -> tuple[exp.Select, int]:
     """
     root = _around(tree) if isinstance(tree, exp.Values) else tree
     _name_sources(root)
-    selects = list(root.find_all(exp.Select))
-    for select in selects:
-        _order_windows(select)
-        _order_aggregates(select)
+    depends = _dependence(root)
+    for select in list(root.find_all(exp.Select)):
+        _order_windows(select, depends)
+        _order_aggregates(select, depends)
     for unit in [each for each in root.find_all(exp.Query) if each is not root and _is_cut(each)]:
         unit.replace(_ordered(unit))
     if _has_ties(root):
@@ -258,11 +258,49 @@ def _is_query(node: exp.Expr) -> bool:
     return isinstance(node, exp.Query)
 
 
-def _order_aggregates(select: exp.Select) -> None:
+def _dependence(root: exp.Expr) -> Callable[[exp.Expr], bool]:
+    """What tells whether an aggregate of a statement depends on the order of its input.
+
+    Sums of floating-point numbers do, which are rounded at each step. What a model holds is none; so they are made
+    among the aggregate's arguments, or in a relation of the statement's own.
+    """
+    read = [each for select in root.find_all(exp.Select) for each in sources(select)]
+    floating = [each for each in (*read, *root.find_all(exp.CTE)) if _has_floats(each)]
+
+    def depends(function: exp.Expr) -> bool:
+        name = allowed.function_name(function)
+        if name not in allowed.SUMS:
+            return name in allowed.ORDERED_AGGREGATES
+        around = set(map(id, _above(function)))
+        return _has_floats(function) or any(id(each) not in around or _is_recursive(each) for each in floating)
+
+    return depends
+
+
+def _has_floats(part: exp.Expr) -> bool:
+    return any(
+        isinstance(each, exp.Sqrt | exp.Cbrt | exp.Pow)
+        or allowed.function_name(each) in allowed.FLOATING
+        or (isinstance(each, exp.DataType) and str(each.this).rpartition(".")[2].lower() in allowed.FLOATING_TYPES)
+        for each in part.walk()
+    )
+
+
+def _above(node: exp.Expr) -> Iterator[exp.Expr]:
+    while (above := node.parent) is not None:
+        yield above
+        node = above
+
+
+def _is_recursive(source: exp.Expr) -> bool:
+    return isinstance(source.parent, exp.With) and bool(source.parent.args.get("recursive"))
+
+
+def _order_aggregates(select: exp.Select, depends: Callable[[exp.Expr], bool]) -> None:
     """Give an order to aggregates whose answer depends on it; DISTINCT ones are in the order of what they take."""
     for each in list(_aggregates_of(select)):
         arguments = each.expressions
-        if allowed.function_name(each) not in allowed.ORDERED_AGGREGATES or not arguments:
+        if not arguments or not depends(each):
             continue
         if isinstance(arguments[0], exp.Distinct) or isinstance(arguments[0].this, exp.Distinct):
             continue
@@ -274,15 +312,14 @@ def _order_aggregates(select: exp.Select) -> None:
             each.set("expressions", [*arguments[:-1], exp.Order(this=last, expressions=keys)])
 
 
-def _order_windows(select: exp.Select) -> None:
+def _order_windows(select: exp.Select, depends: Callable[[exp.Expr], bool]) -> None:
     """Give a whole order to windows over which a function depends on which of equal rows comes first."""
     for window in [each for each in _level(select) if isinstance(each, exp.Window) and each.arg_key != "windows"]:
         function = window.this.this if isinstance(window.this, exp.Filter | exp.WithinGroup) else window.this
         name = allowed.function_name(function)
         partition, order, spec = _resolved(select, window)
         in_rows = spec is not None and str(spec.args.get("kind")).lower() == "rows"
-        depends = name in allowed.ORDERED_WINDOWS or name in allowed.ORDERED_AGGREGATES
-        if not depends and not (in_rows and order is not None):
+        if name not in allowed.ORDERED_WINDOWS and not depends(function) and not (in_rows and order is not None):
             continue
         given: Sequence[exp.Expr] = () if order is None else order.expressions
         if name not in ("row_number", "ntile", "lag", "lead") and not in_rows:

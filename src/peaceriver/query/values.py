@@ -59,9 +59,9 @@ def _whole(value: Any, beyond: int) -> int:
 
 
 def _number(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("must be a number")
-    number = Decimal(value)
+    number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not number.is_finite() or abs(number.adjusted()) > jsontext.NUMBER_EXPONENT_MAX:
         raise ValueError("is out of range")
     return number
@@ -135,6 +135,7 @@ _READERS: Final[Mapping[str, Reader]] = {
     "uuid": _uuid,
     "json": _json,
     "jsonb": _json,
+    "jsonpath": _text,
 }
 
 
