@@ -307,6 +307,12 @@ def test_what_is_not_there_cannot_be_exported(shop: Shop) -> None:
     assert nothing_but(shop.folder)
 
 
+def test_before_there_was_any_department_there_is_nothing_to_export(door: Door, tmp_path: Path) -> None:
+    said = peaceriver("export", str(tmp_path / "out"), "--as-of", "2020-01-01T00:00:00Z", url=door.url)
+    assert (said.code, "nothing to export" in said.err) == (1, True)
+    assert nothing_but(tmp_path)
+
+
 def test_at_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(command, "errors_console", terminal.Console(force_terminal=True, width=100))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
