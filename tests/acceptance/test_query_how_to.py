@@ -76,15 +76,16 @@ def test_the_python_says_what_is_so(door: Door) -> None:
 
 def test_the_commands_are_answered(door: Door) -> None:
     answers = [asked(door, each) for each in COMMANDS]
-    assert [each.status_code for each in answers] == [200, 200, 200, 201, 200, 200, 200, 200, 204]
-    by_customer, as_csv, as_lines, _, listed, large, large_then, open_orders, _ = answers
+    assert [each.status_code for each in answers] == [200, 200, 200, 201, 200, 200, 200, 200, 204, 201, 200]
+    by_customer, as_csv, as_lines, _, listed, large, large_then, open_orders, _, _, by_state = answers
+    assert by_state.json()["rows"] == [["approved", 1, 1], ["open", 2, 1290]]
     assert by_customer.json()["rows"] == [["SO-1", 2500], ["SO-2", 80]]
     assert as_csv.headers["Peaceriver-Cutoff"] == "100:3,110:2"
     assert list(csv.reader(io.StringIO(as_csv.text))) == [
         ["actor_id", "due"], ["SO-1", "2026-11-30"], ["SO-2", "2026-12-24"], ["SO-3", ""],
     ]  # fmt: skip
     assert [json.loads(each)["actor_id"] for each in as_lines.text.splitlines()] == ["SO-3"]
-    assert {each["name"] for each in listed.json()["items"]} == {"large", "open_orders", "spent"}
+    assert {each["name"] for each in listed.json()["items"]} == {"large", "open_orders", "spent", "turnover"}
     assert large.json()["columns"] == ["customer", "total"]
     assert large_then.text == "customer,total\r\nAda,2500\r\nBob,300.5\r\nAda,80\r\n"
     assert open_orders.json()["rows"] == [["SO-1", "Ada", 2500]]

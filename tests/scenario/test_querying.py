@@ -188,6 +188,21 @@ async def test_a_kept_view_is_the_query_at_its_vector_on_every_node(trio: Trio) 
     await until(lambda: not any(node.views.kept.get("Tally") for node in trio.nodes.values()), "nothing kept")
 
 
+async def test_a_view_is_there_on_every_node_as_soon_as_it_is_published(trio: Trio) -> None:
+    await trio.whole()
+    for number in range(5):
+        async with trio.door("n1") as http:
+            assert (await http.put(f"/views/soon{number}", json={"sql": f"select {number} as n"})).status_code == 201
+        for name in NAMES:
+            async with trio.door(name) as http:
+                assert (await http.get(f"/views/soon{number}")).json()["rows"] == [[number]]
+        async with trio.door("n2") as http:
+            assert (await http.put(f"/views/soon{number}", json={"sql": "select -1 as n"})).status_code == 200
+        for name in NAMES:
+            async with trio.door(name) as http:
+                assert (await http.get(f"/views/soon{number}", params={"read": "latest"})).json()["rows"] == [[-1]]
+
+
 async def _lines(trio: Trio, path: str, parameters: dict[str, str]) -> list[dict[str, Any]]:
     async with trio.door("n1") as http:
         answer = await http.get(path, params=parameters, headers={"Accept": "application/x-ndjson"})

@@ -28,7 +28,8 @@ def _shown(name: str, page: ViewPage) -> dict[str, Any]:
 
 async def get(context: Context, asked: Asked) -> Response:
     """``GET /views/{name}``: its rows at a cutoff."""
-    view = context.node.querying.view(asked.part("name"))
+    latest = asked.freshness().latest
+    view = await context.node.querying.view(asked.part("name"), latest=latest)
     variables = named.given(view, asked.parameters.pairs)
     question = scoped(view.sql, asked, asked.parameters)
     kept = view if view.kept else None

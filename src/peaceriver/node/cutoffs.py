@@ -238,6 +238,15 @@ class Cutoffs:
         await self._directory.applied.reached(control.complete.value)
         return self._shards.data(since=at)
 
+    async def level_directory(self, timeout_s: float) -> None:
+        """Wait until this node's directory is not older than anything acknowledged before.
+
+        Raises Unavailable where no leader and majority say how far that is, and TimeoutError where it is not reached.
+        """
+        async with asyncio.timeout(timeout_s):
+            newest = await self._latest.positions([CONTROL], timeout_s)
+            await self._directory.applied.reached(newest[CONTROL])
+
     async def _folded_to(self, places: dict[int, Place]) -> Cutoff:
         for code, place in places.items():
             await self._shards[code].folded.reached(place.position)

@@ -114,7 +114,7 @@ class Inside:
 
     async def view(self, name: str, variables: Mapping[str, Any], asking: Ask) -> Table:
         """A named view's rows; see Client.view."""
-        view = self._node.querying.view(name)
+        view = await self._node.querying.view(name, latest=asking.latest)
         values = named.given(view, variable_pairs(variables))
         return await self._asked(Question(sql=view.sql, variables=values, kinds=view.kinds), asking, view)
 

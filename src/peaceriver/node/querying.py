@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -26,6 +26,7 @@ from peaceriver.limits import (
     QUERY_PLANS_MAX,
     QUERY_ROWS_MAX,
     QUERY_TIMEOUT_S,
+    READ_TIMEOUT_S,
     STREAM_TIMEOUT_S,
 )
 from peaceriver.node.cutoffs import Cutoffs, Freshness
@@ -229,12 +230,19 @@ class Querying:
         """The named views there are."""
         return [page.view for _, page in sorted(self._directory.views.items()) if page.active]
 
-    def view(self, name: str) -> View:
-        """A named view; raises NotFound."""
-        page = self._directory.views.get(name)
-        if page is None or not page.active:
+    async def view(self, name: str, *, latest: bool = False) -> View:
+        """A named view; raises NotFound.
+
+        One that is not known here, or with ``latest`` any, is looked for in the newest directory there is.
+        """
+        found = self._directory.views.get(name)
+        if latest or found is None or not found.active:
+            with suppress(TimeoutError, Unavailable):
+                await self.cutoffs.level_directory(READ_TIMEOUT_S)
+            found = self._directory.views.get(name)
+        if found is None or not found.active:
             raise NotFound(f"there is no view {name[:80]!r}; GET /views lists those that there are")
-        return page.view
+        return found.view
 
     @property
     def models(self) -> list[str]:

@@ -28,9 +28,9 @@ SYNTAX: Final = words("""
     And Or Not EQ NEQ GT GTE LT LTE Is NullSafeEQ NullSafeNEQ Between In Exists Any All Like ILike SimilarTo Escape
     RegexpLike RegexpILike Overlaps Case If
     Add Sub Mul Div Mod Neg DPipe BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitwiseLeftShift BitwiseRightShift
-    JSONExtract JSONExtractScalar JSONBExtract JSONBExtractScalar JSONPath JSONPathRoot JSONPathKey JSONPathSubscript
-    JSON JSONBContainsTopKey JSONBContainsAnyTopKeys JSONBContainsAllTopKeys JSONBDeleteAtPath JSONBContains
-    JSONBPathExists MatchAgainst Kwarg Variadic Pow Sqrt Cbrt ArrayContainsAll ArrayContainedBy ArrayOverlaps
+    JSONExtract JSONExtractScalar JSONBExtract JSONBExtractScalar
+    JSON JSONBContainsTopKey JSONBContainsAnyTopKeys JSONBContainsAllTopKeys JSONBDeleteAtPath
+    JSONBPathExists MatchAgainst Kwarg Variadic Pow ArrayContainsAll ArrayContainedBy ArrayOverlaps
 """)
 
 #: Functions with a syntax of their own, by the parser's names; all others it knows by name alone (see ``guard``).
@@ -111,8 +111,10 @@ ADVICE: Final = {
     "any_value": "which value it takes is not the same on every node; use min or max",
 }
 
-#: Written in a cast to a date or a time, they would mean the moment at which the query runs.
-MOMENTS: Final = re.compile(r"\s*(now|today|tomorrow|yesterday|allballs)\s*", re.IGNORECASE)
+#: Compared with a date or a time, or cast to one, it would mean the moment at which the query runs.
+MOMENTS: Final = re.compile(
+    r"[\s{\[,]*(now|today|tomorrow|yesterday|allballs)([\s,}\]][\s\d:.,+}\]-]*)?", re.IGNORECASE
+)
 
 #: The orders of text that are the same on every machine.
 COLLATIONS: Final = frozenset(("C", "POSIX", "ucs_basic"))

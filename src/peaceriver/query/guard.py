@@ -33,7 +33,6 @@ _OPENING = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.CASE, TokenType.L_
 _CLOSING = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.END, TokenType.R_BRACE}
 #: What a SELECT may have; what else the parser knows of (locks, hints, INTO, samples) is of no use in a read.
 _SELECT = allowed.words("with_ distinct expressions from_ joins laterals where group having windows order limit offset")
-_MOMENTS = (*exp.DataType.TEMPORAL_TYPES, exp.DType.TIME, exp.DType.TIMETZ)
 _OF_NODE: Final = {
     exp.Select: _SELECT,
     exp.SetOperation: allowed.words("with_ this expression distinct order limit offset expressions"),
@@ -197,13 +196,10 @@ def _check_type(node: exp.Expr) -> None:
         raise refused(f"the type {_shown(node)} is not part of the query language")
 
 
-def _check_cast(node: exp.Expr) -> None:
-    to, value = node.args["to"], node.this
-    is_moment = isinstance(to, exp.DataType) and to.is_type(
-        *exp.DataType.TEMPORAL_TYPES, exp.DType.TIME, exp.DType.TIMETZ
-    )
-    if is_moment and isinstance(value, exp.Literal) and allowed.MOMENTS.fullmatch(value.name):
-        raise refused(f"'{value.name}': {allowed.ADVICE['now']}")
+def _check_literal(node: exp.Expr) -> None:
+    """Wherever it stands, it may be compared with a time, and would mean the moment at which the query runs."""
+    if (node.is_string or isinstance(node, exp.RawString)) and allowed.MOMENTS.fullmatch(node.name):
+        raise refused(f"'{node.name[:63]}': {allowed.ADVICE['now']}; one that is only a text as well")
 
 
 def _check_word(node: exp.Expr) -> None:
@@ -235,7 +231,8 @@ _CHECKS: Final[dict[str, Any]] = {
     "Column": _check_column,
     "Placeholder": _check_placeholder,
     "DataType": _check_type,
-    "Cast": _check_cast,
+    "Literal": _check_literal,
+    "RawString": _check_literal,
     "Var": _check_word,
     "WindowSpec": _check_frame,
     "Collate": _check_collation,
