@@ -16,7 +16,7 @@ from peaceriver.jsontext import encode
 from peaceriver.message import Envelope
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.publishing import Publishing
-from peaceriver.node.querying import Answer, Question
+from peaceriver.node.questions import Answer, Question
 from peaceriver.query.cutoff import AtPositions, AtTime, parse
 from peaceriver.record import Record
 from peaceriver.shard.proposal import Receipt

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from peaceriver.errors import Withheld
-from peaceriver.node.querying import Question
+from peaceriver.node.questions import Question
 from peaceriver.node.repairing import Repairing
 from tests.scenario.damaging import checked, follower, harm
 from tests.scenario.trio import NAMES, Trio, until

@@ -14,7 +14,7 @@ from peaceriver.api.context import Context
 from peaceriver.api.parameters import FRESH, Parameters, freshness
 from peaceriver.errors import Invalid, Offence
 from peaceriver.limits import BODY_BYTES_MAX, QUERY_TIMEOUT_S
-from peaceriver.node.querying import Question
+from peaceriver.node.questions import Question
 
 #: Parameters of every query, beside those of every read.
 SCOPE = ("shards", "allow_partial")

@@ -18,7 +18,8 @@ from peaceriver.api.passing import passed_around
 from peaceriver.errors import Behind, Withheld
 from peaceriver.jsontext import encode
 from peaceriver.limits import STREAM_ROWS_MAX
-from peaceriver.node.querying import Answer, Answering, Column, Missing, Querying, Question
+from peaceriver.node.querying import Querying
+from peaceriver.node.questions import Answer, Answering, Column, Missing, Question
 from peaceriver.query.cutoff import Cutoff
 from peaceriver.query.named import View
 from peaceriver.query.values import public

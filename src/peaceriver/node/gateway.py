@@ -31,7 +31,7 @@ from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
 from peaceriver.node.passing import node_for, pass_on
 from peaceriver.node.publishing import Publishing
-from peaceriver.node.querying import Question
+from peaceriver.node.questions import Question
 from peaceriver.node.reading import ActorAt
 from peaceriver.node.sending import Sender
 from peaceriver.node.standings import Standing

@@ -12,7 +12,8 @@ import structlog
 
 from peaceriver.errors import Invalid, NotFound, Unavailable, Withheld
 from peaceriver.node.keeping import Keeping
-from peaceriver.node.querying import Answer, Column, Querying, Question
+from peaceriver.node.querying import Querying
+from peaceriver.node.questions import Answer, Column, Question
 from peaceriver.postgres import Database, Row, Transaction
 from peaceriver.query.cutoff import Cutoff, Place
 from peaceriver.query.guard import checked
@@ -90,7 +91,7 @@ class KeptViews:
         try:
             table, rows, folded = await self.keeping.answer(tx, view.name, list(cutoff.places))
         except (NotFound, Invalid, Unavailable) as refusal:
-            if isinstance(refusal, Withheld):
+            if isinstance(refusal, Withheld) and not question.allow_partial:
                 raise
             return None
         places = {code: Place(each.position, each.stamp) for code, each in folded.items()}

@@ -16,7 +16,7 @@ import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import BUILT_IN
-from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused, TooLarge, TooSlow, Unavailable
+from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused, TooLarge, TooSlow, Unavailable, Withheld
 from peaceriver.limits import (
     QUERY_ANSWER_BYTES_MAX,
     QUERY_AT_ONCE_LETTERS_MAX,
@@ -24,13 +24,13 @@ from peaceriver.limits import (
     QUERY_PART_BYTES,
     QUERY_PART_ROWS_MAX,
     QUERY_PLANS_MAX,
-    QUERY_ROWS_MAX,
     QUERY_TIMEOUT_S,
     READ_TIMEOUT_S,
     STREAM_TIMEOUT_S,
 )
 from peaceriver.node.cutoffs import Cutoffs, Freshness
 from peaceriver.node.departments import Departments
+from peaceriver.node.questions import Answer, Answering, Column, Missing, Question
 from peaceriver.postgres import (
     Database,
     DatabaseError,
@@ -56,74 +56,6 @@ _LEVEL_WAIT_S = 2.0
 _LEVEL_LOOK_S = 0.02
 #: Of its own limits, which a query may run into: out of memory, or of the room that it may sort in.
 _TOO_MUCH = ("53200", "53400")
-
-
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A query as it is asked."""
-
-    sql: str
-    #: Values of its host variables: what JSON says, or Python values.
-    variables: Mapping[str, Any] = {}
-    #: Declared types of host variables; without one, PostgreSQL says what it must be.
-    kinds: Mapping[str, str] = {}
-    #: The departments; None stands for all data departments.
-    shards: tuple[int, ...] | None = None
-    freshness: Freshness = Freshness()
-    #: How long all of it may take.
-    timeout_s: float = QUERY_TIMEOUT_S
-    #: The most rows that are wanted.
-    rows_max: int = QUERY_ROWS_MAX
-    #: Whether departments that cannot answer are left out, and named, instead of failing the query.
-    allow_partial: bool = False
-
-
-class Column(msgspec.Struct, frozen=True):
-    """A column of an answer: its name, and PostgreSQL's name of its type."""
-
-    name: str
-    kind: str
-
-
-class Missing(msgspec.Struct, frozen=True):
-    """A department that is not in an answer, and why."""
-
-    shard: int
-    refusal: Refused
-
-    def public(self) -> dict[str, Any]:
-        """The department, and the problem, as JSON has it."""
-        problem = self.refusal.problem()
-        return {"shard": self.shard, **{name: problem[name] for name in ("type", "title", "detail")}}
-
-
-class Answering(msgspec.Struct, frozen=True):
-    """An answer whose rows are still to come."""
-
-    cutoff: Cutoff
-    columns: tuple[Column, ...]
-    missing: tuple[Missing, ...]
-    #: Parts of them, in order, as values of the driver's.
-    parts: AsyncIterator[Sequence[tuple[Any, ...]]]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """An answer with all its rows."""
-
-    cutoff: Cutoff
-    columns: tuple[Column, ...]
-    rows: list[tuple[Any, ...]]
-    missing: tuple[Missing, ...] = ()
-
-    def public(self) -> dict[str, Any]:
-        """The answer as JSON has it."""
-        kinds = [each.kind for each in self.columns]
-        told: dict[str, Any] = {
-            "cutoff": self.cutoff.public(),
-            "columns": [each.name for each in self.columns],
-            "types": kinds,
-            "rows": [[values.public(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in self.rows],
-        }
-        return told | ({"missing": [each.public() for each in self.missing]} if self.missing else {})
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -182,7 +114,7 @@ class Querying:
             cutoff, missing = await self.cutoff(question)
             # After the wait for the cutoff: a type that is new may be known only then.
             types = resolved(query, self.models)
-            self._check_views(cutoff, types.values())
+            cutoff, withheld = self._sound(cutoff, types.values(), partly=question.allow_partial)
             await self._level(types.values(), query.names)
             relations = {name: self.relation(each, cutoff, query.names) for name, each in types.items()}
             left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
@@ -193,7 +125,7 @@ class Querying:
                 parts = _parts(tx, plan, given)
                 if not whole:
                     deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
-                yield Answering(cutoff, plan.columns, missing, parts)
+                yield Answering(cutoff, plan.columns, (*missing, *withheld), parts)
 
     @asynccontextmanager
     async def in_time(self, question: Question, called: Mapping[str, str] = _NOTHING) -> AsyncIterator[asyncio.Timeout]:
@@ -304,10 +236,22 @@ class Querying:
             return refusal
         return None
 
-    def _check_views(self, cutoff: Cutoff, types: Any) -> None:
+    def _sound(self, cutoff: Cutoff, types: Collection[str], *, partly: bool) -> tuple[Cutoff, tuple[Missing, ...]]:
+        """The cutoff without departments where a view that is asked is damaged; raises Withheld unless ``partly``."""
+        missing: list[Missing] = []
         for code in cutoff.places:
-            for actor_type in types:
-                self._shards[code].damage.check_view(actor_type)
+            try:
+                for actor_type in types:
+                    self._shards[code].damage.check_view(actor_type)
+            except Withheld as refusal:
+                if not partly:
+                    raise
+                missing.append(Missing(code, refusal))
+        if not missing:
+            return cutoff, ()
+        gone = {each.shard for each in missing}
+        left = {code: place for code, place in cutoff.places.items() if code not in gone}
+        return Cutoff(left), tuple(missing)
 
     # --- how it is run
 
