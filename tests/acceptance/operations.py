@@ -162,9 +162,7 @@ def _value(value: Any, kind: str) -> Any:
     if value is None or kind not in ("timestamptz", "date", "numeric"):
         return value
     if kind == "numeric":
-        # Of numbers that are equal a column holds one: 2.5 for 2.50.
-        digits = format(Decimal(value), "f")
-        return Decimal(digits.rstrip("0").removesuffix(".") if "." in digits else digits)
+        return Decimal(value)
     return date.fromisoformat(value) if kind == "date" else datetime.fromisoformat(value)
 
 
@@ -185,14 +183,15 @@ def _written(value: Any) -> str:
 
 
 def said(value: Any, kind: str = "") -> Any:
-    """A value as text that is the same wherever it came from: numbers to the digit, moments in UTC."""
+    """A value as text that is the same wherever it came from: equal numbers alike, moments in UTC."""
     match value:
         case None | bool():
             return value
         case float() | int() | Decimal() if kind.startswith("float") or isinstance(value, float):
             return repr(float(value)).removesuffix(".0")
-        case int() | Decimal():
-            return str(value)
+        case int() | Decimal() if Decimal(value).is_finite():
+            digits = format(Decimal(value), "f")
+            return digits.rstrip("0").removesuffix(".") if "." in digits else digits
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="microseconds") if value.tzinfo else value.isoformat()
         case date() | time():

@@ -708,7 +708,6 @@ def test_paths_that_are_not_there_are_not_found(door: Door, code: int) -> None:
         "/directory/models/None",
         "/problems/nothing",
         "/problems/..%2F__init__",
-        "/views",
         "/asyncapi.json",
         f"/messages/{uuid4()}/settled",
     ):

@@ -15,7 +15,7 @@ from peaceriver.errors import Invalid, Offence
 from peaceriver.query.columns import check_columns
 from peaceriver.query.dialect import Dialect, written
 from peaceriver.query.guard import TOO_DEEP, Checked, refused
-from peaceriver.query.repeatable import made_repeatable
+from peaceriver.query.repeatable import made_repeatable, makes_one_of_equals
 
 #: Host variables of a declared kind; also as arrays of them.
 Kind: TypeAlias = Literal["text", "integer", "numeric", "boolean", "timestamptz", "date", "uuid"]
@@ -89,12 +89,13 @@ def _stated(
 ) -> Statement:
     columns = {name: [*SYSTEM, *(each for each, _, _ in relation.columns)] for name, relation in relations.items()}
     check_columns(query.tree, columns)
+    alike = makes_one_of_equals(query.tree)
     tree, hidden = made_repeatable(query.tree.copy())
     is_cut = bool(query.models)
     # Those within others first: what replaces a table takes along what is joined to it in parentheses.
     for table in reversed([each for each in tree.find_all(exp.Table) if _is_model(each)]):
         relation = relations[table.name, not table.this.meta.get("unquoted", False)]
-        table.replace(_rows(table, relation, single=single))
+        table.replace(_rows(table, relation, single=single, alike=alike))
     first = 3 if is_cut else 1
     _limit(tree, first)
     number = {name: first + place for place, name in enumerate(query.variables, 1)}
@@ -110,10 +111,10 @@ def _is_model(table: exp.Table) -> bool:
     return isinstance(table.this, exp.Identifier) and not table.meta.get("own")
 
 
-def _rows(table: exp.Table, relation: Relation, *, single: bool) -> exp.Subquery:
+def _rows(table: exp.Table, relation: Relation, *, single: bool, alike: bool) -> exp.Subquery:
     """What stands in a model's place, under the name that it has there."""
     alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
-    rows: exp.Expr = parse_one(rows_at_cutoff(relation, single=single), dialect=Dialect)
+    rows: exp.Expr = parse_one(rows_at_cutoff(relation, single=single, alike=alike), dialect=Dialect)
     subquery = exp.Subquery(this=rows, alias=alias.copy())
     for name in ("joins", "laterals"):
         if table.args.get(name):
@@ -121,8 +122,11 @@ def _rows(table: exp.Table, relation: Relation, *, single: bool) -> exp.Subquery
     return subquery
 
 
-def rows_at_cutoff(relation: Relation, *, single: bool) -> str:
-    """The SELECT of a view's rows that were valid at the cutoff, each shard's at its own logical time."""
+def rows_at_cutoff(relation: Relation, *, single: bool, alike: bool = False) -> str:
+    """The SELECT of a view's rows that were valid at the cutoff, each shard's at its own logical time.
+
+    Numbers are as they were sent, or all written alike: without trailing zeros.
+    """
     if relation.table is None:
         columns = [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in _SYSTEM_TYPES.items()]
         columns += [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind, _ in relation.columns]
@@ -131,7 +135,10 @@ def rows_at_cutoff(relation: Relation, *, single: bool) -> str:
         )
         return f"SELECT {', '.join(columns)} WHERE FALSE AND {cut}"
     columns = [f"{value} AS {name}" for name, value in SYSTEM.items()]
-    columns += [f"v.{_quoted(stored)} AS {_quoted(name)}" for name, _, stored in relation.columns]
+    for name, kind, stored in relation.columns:
+        value = f"v.{_quoted(stored)}"
+        value = f"trim_scale({value})" if alike and kind == "numeric" else value
+        columns.append(f"{value} AS {_quoted(name)}")
     chosen = f"SELECT {', '.join(columns)} FROM {relation.table} AS v"
     if single:
         return f"{chosen} WHERE v.actor_shard = $1 AND v.actor_from <= $2 AND v.actor_until > $2"

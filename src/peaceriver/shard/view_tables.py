@@ -114,7 +114,7 @@ def typed(kind: str, value: Any) -> Any:
         case "text":
             return value if isinstance(value, str) else None
         case "numeric":
-            return _number(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+            return value if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
         case "boolean":
             return value if isinstance(value, bool) else None
         case "timestamptz":
@@ -122,13 +122,6 @@ def typed(kind: str, value: Any) -> Any:
         case "date":
             return _date(value)
     raise AssertionError(kind)
-
-
-def _number(value: int | Decimal) -> int | Decimal:
-    """A number without zeros at its end: of 2.5 and 2.50, which are equal, PostgreSQL answers either in a group."""
-    if isinstance(value, int) or "." not in (text := f"{value:f}"):
-        return value
-    return Decimal(text.rstrip("0").rstrip("."))
 
 
 def _date(value: Any) -> date | None:
