@@ -163,6 +163,15 @@ QUERY_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 QUERY_FIRST_ROWS = 20
 QUERY_PART_ROWS_MAX = 500
 QUERY_PART_BYTES = 4 * 1024 * 1024
+#: Letters that a query's repeat, lpad or rpad makes.
+TEXT_LETTERS_MAX = 10_000
+#: Groups of a kept view in one answer.
+KEPT_ROWS_MAX = 100_000
+#: Answers that one node streams at a time.
+STREAMS_MAX = 4
+#: Longer statements than these are not remembered: what is remembered is bounded in bytes too.
+CHECKED_LETTERS_MAX = 4_000
+QUERY_KEPT_LETTERS_MAX = 64_000
 #: Statements that a node remembers as PostgreSQL understood them.
 QUERY_PLANS_MAX = 500
 #: Host variables of a named view.

@@ -320,7 +320,17 @@ def test_an_answer_as_of_a_moment_outlives_every_model_that_comes_later(door: Do
 
 
 def test_a_whole_answer_is_bounded_in_bytes_and_a_stream_reads_large_rows_one_after_the_other(door: Door) -> None:
-    sql = "select repeat('a', 1000000) from generate_series(1, 200)"
+    sql = "select repeat('a', 10000) || n as a from generate_series(1, 9000) as g(n)"
     problem(ask(door, sql), 413, "too-large")
     with door.http.stream("POST", "/query", json={"sql": sql}, headers={"Accept": "text/csv"}) as answer:
-        assert sum(map(len, answer.iter_bytes())) > 200_000_000
+        assert sum(map(len, answer.iter_bytes())) > 90_000_000
+
+
+@pytest.mark.parametrize("often", ["10001", "n + 20000", ":often"])
+def test_a_text_is_not_made_as_long_as_anybody_says(door: Door, often: str) -> None:
+    variables = {"often": 250_000_000} if ":" in often else {}
+    sql = f"select repeat('a', {often}) from generate_series(1, 3) as g(n)"
+    assert "repeat goes up to 10000" in problem(ask(door, sql, variables=variables), 422, "invalid")["detail"]
+    assert rows(door, "select length(repeat('ab', 5000)), lpad('7', n, '0') from generate_series(3, 3) as g(n)") == [
+        [10000, "007"]
+    ]

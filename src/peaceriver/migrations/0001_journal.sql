@@ -548,3 +548,6 @@ grant usage on sequence view.number to peaceriver_runner;
 -- So do kept views, numbered by the same sequence.
 create schema kept;
 grant usage, create on schema kept to peaceriver_runner;
+-- What kept views say is read as queries are; where they are true stands beside them.
+grant usage on schema kept to peaceriver_reader;
+grant select on kept_catalog, view_mark to peaceriver_reader;

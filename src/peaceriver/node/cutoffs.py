@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -34,6 +34,16 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     after: tuple[Stamp | AtPositions, ...] = ()
     latest: bool = False
     timeout_s: float = READ_TIMEOUT_S
+
+    def of(self, codes: Collection[int]) -> Freshness:
+        """The same as far as it concerns some departments."""
+        after: list[Stamp | AtPositions] = []
+        for each in self.after:
+            if isinstance(each, AtPositions):
+                after.append(AtPositions({code: at for code, at in each.positions.items() if code in codes}))
+            elif each.shard in codes:
+                after.append(each)
+        return msgspec.structs.replace(self, after=tuple(after))
 
     @property
     def receipts(self) -> list[Stamp]:

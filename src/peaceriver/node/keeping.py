@@ -58,14 +58,17 @@ class Keeping:
         return table
 
     async def answer(
-        self, tx: Transaction, name: str, shards: Sequence[int]
+        self, tx: Transaction, name: str, shards: Sequence[int], most: int | None = None
     ) -> tuple[KeptTable, list[Row], Mapping[int, Place]]:
         """What a kept view says of shards in a snapshot, and where each is folded to: there it is true.
+
+        ``most``: how many groups at most.
 
         Raises what ``table`` does, and Withheld where the view that it is made of is damaged in one of them.
         """
         table = await self.table(tx, name)
         for code in shards:
             self._shards.at(code).damage.check_view(table.kept.actor_type)
-        rows = await tx.fetch(kept_text.merged(table), list(shards))
+        limit = "" if most is None else f" limit {most}"
+        rows = await tx.fetch(kept_text.merged(table) + limit, list(shards))
         return table, rows, await kept_tables.places(tx, shards)

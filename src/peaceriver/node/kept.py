@@ -7,23 +7,28 @@ whose cause is not shown; then, and for any other moment, the answer is computed
 from __future__ import annotations
 
 import asyncio
+from typing import TypeAlias
 
 import structlog
 
-from peaceriver.errors import Invalid, NotFound, Unavailable, Withheld
+from peaceriver.errors import Invalid, NotFound, TooLarge, Unavailable, Withheld
+from peaceriver.limits import KEPT_ROWS_MAX
 from peaceriver.node.keeping import Keeping
-from peaceriver.node.querying import Querying
+from peaceriver.node.querying import Querying, left_s
 from peaceriver.node.questions import Answer, Column, Question
-from peaceriver.postgres import Database, Row, Transaction
+from peaceriver.postgres import Database, DatabaseError, Row, Transaction, Unreachable
 from peaceriver.query.cutoff import Cutoff, Place
 from peaceriver.query.guard import checked
 from peaceriver.query.kept import Kept, definition
 from peaceriver.query.named import View
-from peaceriver.query.statement import resolved, rows_at_cutoff
-from peaceriver.shard import kept_text
-from peaceriver.shard.kept_text import KeptTable
+from peaceriver.query.statement import SYSTEM_TYPES, Relation, resolved, rows_at_cutoff
+from peaceriver.shard import kept_tables, kept_text
+from peaceriver.shard.kept_text import Shape
+from peaceriver.shard.view_tables import SQL_TYPES
 
 log = structlog.get_logger()
+#: The types in a definition, its rows, and where they are true.
+_Found: TypeAlias = tuple[Shape, list[Row], Cutoff]
 _RETRY_PAUSE_S = 5.0
 
 
@@ -58,8 +63,8 @@ class KeptViews:
                     await self.keeping.keep(kept)
                 except Invalid as error:
                     log.warning("a view cannot be kept and is computed", view=name, reason=error.detail)
-                except Withheld as error:
-                    log.warning("a view waits to be kept", view=name, reason=error.detail)
+                except (Withheld, *Unreachable, DatabaseError) as error:
+                    log.warning("a view waits to be kept", view=name, reason=str(error))
                     is_level = False
         return is_level
 
@@ -77,41 +82,56 @@ class KeptViews:
         return Kept(**{name: getattr(kept, name) for name in Kept.__struct_fields__} | {"actor_type": actor_type})
 
     async def ask(self, view: View, question: Question) -> Answer:
-        """The rows of a kept view at a cutoff; raises what ``Querying.ask`` does."""
-        async with self._querying.in_time(question):
-            cutoff, missing = await self._querying.cutoff(question)
-            async with self._database.snapshot() as tx:
-                answer = await self._kept(tx, view, cutoff, question)
-            if answer is None:
-                return await self._querying.ask(question)
-            return Answer(answer.cutoff, answer.columns, answer.rows, missing)
+        """The rows of a kept view at a cutoff, all at once; raises what ``Querying.ask`` does.
 
-    async def _kept(self, tx: Transaction, view: View, cutoff: Cutoff, question: Question) -> Answer | None:
-        """What is kept, where that is an answer; else computed at the cutoff; None where nothing is kept."""
+        They have one form, canonical numbers, whether they are kept here or computed.
+        """
+        async with self._querying.in_time(question) as deadline:
+            cutoff, missing = await self._querying.cutoff(question)
+            kept = self._definition(view)
+            if kept is None:
+                return await self._querying.ask(question)
+            cutoff, withheld = self._querying.sound(cutoff, [kept.actor_type], partly=question.allow_partial)
+            # Before the snapshot: it shows the table that is chosen now, or one that it replaced.
+            relation = await self._querying.related(kept.actor_type, cutoff, kept.fields)
+            async with self._database.querying(left_s(deadline)) as tx:
+                found = await self._kept(tx, kept, cutoff, question)
+                shape, rows, shown = found or (*await self._computed(tx, kept, relation, cutoff), cutoff)
+        if len(rows) > KEPT_ROWS_MAX:
+            raise TooLarge(f"the view {view.name} has more than {KEPT_ROWS_MAX:,} groups; query it with a condition")
+        kinds = kept_text.output_kinds(kept, shape)
+        columns = tuple(Column(name, kinds[name]) for name in kept.columns)
+        return Answer(shown, columns, [tuple(row.values()) for row in rows], (*missing, *withheld))
+
+    async def _kept(self, tx: Transaction, kept: Kept, cutoff: Cutoff, question: Question) -> _Found | None:
+        """What is kept, where that is an answer to the question: there is no newer cut, or just that one is wanted."""
         try:
-            table, rows, folded = await self.keeping.answer(tx, view.name, list(cutoff.places))
-        except (NotFound, Invalid, Unavailable) as refusal:
-            if isinstance(refusal, Withheld) and not question.allow_partial:
-                raise
-            return None
+            table, rows, folded = await self.keeping.answer(tx, kept.name, list(cutoff.places), KEPT_ROWS_MAX + 1)
+        except (NotFound, Invalid, Unavailable):
+            return None  # it is computed meanwhile
         places = {code: Place(each.position, each.stamp) for code, each in folded.items()}
-        is_past = places != dict(cutoff.places)
-        if is_past and (question.freshness.as_of is not None or not await self._is_cut(places)):
-            return _answer(table, await self._computed(tx, table, cutoff), cutoff)
-        return _answer(table, rows, Cutoff(places))
+        is_other = places != dict(cutoff.places)
+        if table.kept != kept or (
+            is_other and (question.freshness.as_of is not None or not await self._is_cut(places))
+        ):
+            return None
+        # What is kept is made of the newest version's columns; at the cutoff others may count.
+        relation = self._querying.relation(kept.actor_type, Cutoff(places), kept.fields)
+        if any(stored != name for name, _, stored in relation.columns if name in kept.fields):
+            return None
+        return table.shape, rows, Cutoff(places)
 
     async def _is_cut(self, places: dict[int, Place]) -> bool:
         """Whether no effect is shown there without its cause."""
         return len(places) < 2 or not await self._querying.cutoffs.lowered(dict(places))
 
-    async def _computed(self, tx: Transaction, table: KeptTable, cutoff: Cutoff) -> list[Row]:
-        relation = self._querying.relation(table.kept.actor_type, cutoff, table.kept.fields)
-        text = kept_text.computed(table.kept, table.shape, f"({rows_at_cutoff(relation, single=False)}) as v")
+    async def _computed(
+        self, tx: Transaction, kept: Kept, relation: Relation, cutoff: Cutoff
+    ) -> tuple[Shape, list[Row]]:
+        of = {name: SQL_TYPES.get(kind, kind) for name, kind, _ in relation.columns}
+        shape = await kept_tables.shape(
+            tx, kept, {name: SQL_TYPES.get(kind, kind) for name, kind in SYSTEM_TYPES.items()} | of
+        )
+        text = kept_text.computed(kept, shape, f"({rows_at_cutoff(relation, single=False)}) as v")
         codes, times = list(cutoff.places), [each.time for each in cutoff.places.values()]
-        return await tx.fetch(text, codes, times)
-
-
-def _answer(table: KeptTable, rows: list[Row], cutoff: Cutoff) -> Answer:
-    kinds = kept_text.output_kinds(table)
-    columns = tuple(Column(name, kinds[name]) for name in table.kept.columns)
-    return Answer(cutoff, columns, [tuple(row.values()) for row in rows])
+        return shape, await tx.fetch(f"{text} limit {KEPT_ROWS_MAX + 1}", codes, times)

@@ -376,6 +376,7 @@ class Node:
             self._levelling.discard(actor_type)  # a model that comes from here on is for the next one
             try:
                 await self._level_view(actor_type)
+                await self.kept.level()
                 return
             except (*Unreachable, DatabaseError, Withheld) as error:
                 if str(error) != told:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -16,17 +16,31 @@ import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import BUILT_IN
-from peaceriver.errors import Conflict, Invalid, NotFound, Offence, Refused, TooLarge, TooSlow, Unavailable, Withheld
+from peaceriver.errors import (
+    Behind,
+    Busy,
+    Conflict,
+    Invalid,
+    NotFound,
+    Offence,
+    Refused,
+    TooLarge,
+    TooSlow,
+    Unavailable,
+    Withheld,
+)
 from peaceriver.limits import (
     QUERY_ANSWER_BYTES_MAX,
     QUERY_AT_ONCE_LETTERS_MAX,
     QUERY_FIRST_ROWS,
+    QUERY_KEPT_LETTERS_MAX,
     QUERY_PART_BYTES,
     QUERY_PART_ROWS_MAX,
     QUERY_PLANS_MAX,
     QUERY_TIMEOUT_S,
     READ_TIMEOUT_S,
     STREAM_TIMEOUT_S,
+    STREAMS_MAX,
 )
 from peaceriver.node.cutoffs import Cutoffs, Freshness
 from peaceriver.node.departments import Departments
@@ -38,7 +52,7 @@ from peaceriver.postgres import (
     Transaction,
 )
 from peaceriver.query import values
-from peaceriver.query.cutoff import Cutoff
+from peaceriver.query.cutoff import AtPositions, AtTime, Cutoff
 from peaceriver.query.guard import Checked, checked
 from peaceriver.query.named import View
 from peaceriver.query.statement import Relation, Statement, kinds_of, resolved, stated
@@ -83,6 +97,8 @@ class Querying:
         self.cutoffs = cutoffs
         self._shards = shards
         self._plans: OrderedDict[_Key, _Plan] = OrderedDict()
+        #: How many answers are being streamed.
+        self._streams = 0
 
     async def ask(self, question: Question) -> Answer:
         """All rows at once. Raises Invalid, TooLarge where they are more than ``rows_max``, and what ``open`` does."""
@@ -107,18 +123,16 @@ class Querying:
         ``whole``: they are read without a pause, within the question's own time. Raises Invalid for what cannot be
         asked, TooSlow, Conflict, Unavailable and Withheld where a department cannot answer in time.
         """
-        query = await _beside(question.sql, checked, question.sql)
+        query = await _beside(len(question.sql), checked, question.sql)
         kinds = kinds_of(question.kinds)
         _check_variables(query, question.variables)
         async with self.in_time(question, query.called) as deadline:
             cutoff, missing = await self.cutoff(question)
             # After the wait for the cutoff: a type that is new may be known only then.
             types = resolved(query, self.models)
-            cutoff, withheld = self._sound(cutoff, types.values(), partly=question.allow_partial)
-            await self._level(types.values(), query.names)
-            relations = {name: self.relation(each, cutoff, query.names) for name, each in types.items()}
-            left_s = max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
-            async with self._database.querying(left_s) as tx:
+            cutoff, withheld = self.sound(cutoff, types.values(), partly=question.allow_partial)
+            relations = {name: await self.related(each, cutoff, query.names) for name, each in types.items()}
+            async with self._slot(whole), self._database.querying(left_s(deadline)) as tx:
                 key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
                 plan = self._plans.get(key) or await self._planned(tx, query, key)
                 given = _given(plan, cutoff, question)
@@ -147,8 +161,7 @@ class Querying:
         """The columns that a view answers with; raises Invalid where it cannot be asked."""
         query, kinds = checked(view.sql), kinds_of(view.kinds)
         types = resolved(query, self.models)
-        await self._level(types.values(), query.names)
-        relations = tuple((name, self.relation(each, Cutoff({}), query.names)) for name, each in types.items())
+        relations = tuple([(name, await self.related(each, Cutoff({}), query.names)) for name, each in types.items()])
         try:
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
                 return (await self._planned(tx, query, (view.sql, relations, True, tuple(kinds.items())))).columns
@@ -185,58 +198,82 @@ class Querying:
         """What a type's name stands for at a cutoff, in a query that has these names in it.
 
         Its columns are those of the version of the model that was the newest in use there: that never changes. Those
-        that the newest version has besides are there where they are asked for.
+        that the newest version has besides are there where they are asked for. Raises Behind while the view is getting
+        columns that it needs.
         """
         table = self._views.tables.get(actor_type)
         newest = self._directory.newest(actor_type)
-        used = self._directory.version(actor_type, self._views.edition_at(actor_type, cutoff.places)) or newest
+        used = self._directory.version(actor_type, self._views.edition_at(actor_type, cutoff.places))
         columns = () if used is None else used.columns
         had = {each.name for each in columns}
         if newest is not None:
             columns += tuple(each for each in newest.columns if each.name not in had and each.name in names)
         stored = {each: each.name for each in columns} if table is None else {each: name for name, each in table.stored}
-        typed = tuple(
-            (each.name, SQL_TYPES[each.kind].partition(" ")[0], stored[each]) for each in columns if each in stored
-        )
+        if any(each not in stored for each in columns):
+            raise Behind(f"the view of {actor_type} is getting the columns of its newest model; ask again in a moment")
+        typed = tuple((each.name, SQL_TYPES[each.kind].partition(" ")[0], stored[each]) for each in columns)
         return Relation(None if table is None else table.relation, typed)
 
-    async def _level(self, types: Iterable[str], names: Collection[str]) -> None:
-        """Give views a moment to get the columns of a model that was just published, where they are asked for."""
-        for actor_type in types:
-            newest, waited_s = self._directory.newest(actor_type), 0.0
-            while newest is not None and waited_s < _LEVEL_WAIT_S:
-                table = self._views.tables.get(actor_type)
-                if table is None or not any(
-                    each.name in names and each not in table.columns for each in newest.columns
-                ):
-                    break
-                await asyncio.sleep(_LEVEL_LOOK_S)
-                waited_s += _LEVEL_LOOK_S
+    async def related(self, actor_type: str, cutoff: Cutoff, names: Collection[str]) -> Relation:
+        """The same, once the view has what it needs, or after a moment; raises Behind."""
+        deadline = asyncio.get_running_loop().time() + _LEVEL_WAIT_S
+        while True:
+            try:
+                return self.relation(actor_type, cutoff, names)
+            except Behind:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(_LEVEL_LOOK_S)
+
+    @asynccontextmanager
+    async def _slot(self, whole: bool) -> AsyncIterator[None]:
+        """Streams may last as long as their readers like: only some of them go on at a time. Raises Busy."""
+        if whole:
+            yield
+            return
+        if self._streams >= STREAMS_MAX:
+            raise Busy(f"this node streams {STREAMS_MAX} answers already; ask again in a moment", retry_after_s=1.0)
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     # --- where it is cut
 
     async def cutoff(self, question: Question) -> tuple[Cutoff, tuple[Missing, ...]]:
         """The cutoff of all departments; of those that can answer, where that is allowed."""
-        try:
+        if not question.allow_partial:
             return await self.cutoffs.resolve(question.shards, question.freshness), ()
-        except (Conflict, Unavailable):
-            if not question.allow_partial:
-                raise
-        codes = self._shards.data() if question.shards is None else sorted(set(question.shards))
-        found = await asyncio.gather(*(self._alone(code, question.freshness) for code in codes))
+        # Half of the time is for finding out who can.
+        freshness = msgspec.structs.replace(question.freshness, timeout_s=question.freshness.timeout_s / 2)
+        codes = await self._asked(question)
+        found = await asyncio.gather(*(self._alone(code, freshness) for code in codes))
         missing = tuple(Missing(code, why) for code, why in zip(codes, found, strict=True) if why is not None)
         left = [code for code, why in zip(codes, found, strict=True) if why is None]
-        return await self.cutoffs.resolve(left, question.freshness), missing
+        return await self.cutoffs.resolve(left, freshness.of(left)), missing
+
+    async def _asked(self, question: Question) -> list[int]:
+        """The departments that a question is asked of."""
+        if question.shards is not None:
+            return sorted(set(question.shards))
+        match question.freshness.as_of:
+            case AtPositions(positions=positions):
+                return sorted(positions)
+            case AtTime(time=at):
+                return self._shards.data(since=at)
+            case None:
+                return self._shards.data()
 
     async def _alone(self, code: int, freshness: Freshness) -> Refused | None:
         """Why a department cannot answer; None where it can."""
         try:
-            await self.cutoffs.resolve([code], freshness)
+            await self.cutoffs.resolve([code], freshness.of([code]))
         except (Conflict, Unavailable) as refusal:
             return refusal
         return None
 
-    def _sound(self, cutoff: Cutoff, types: Collection[str], *, partly: bool) -> tuple[Cutoff, tuple[Missing, ...]]:
+    def sound(self, cutoff: Cutoff, types: Collection[str], *, partly: bool) -> tuple[Cutoff, tuple[Missing, ...]]:
         """The cutoff without departments where a view that is asked is damaged; raises Withheld unless ``partly``."""
         missing: list[Missing] = []
         for code in cutoff.places:
@@ -259,7 +296,9 @@ class Querying:
         """The statement as PostgreSQL understands it; remembered, for the same is asked again and again."""
         _, relations, single, kinds = key
         state = partial(stated, query, dict(relations), single=single, kinds=dict(kinds))
-        statement = await _beside(key[0], state)
+        # Each relation is written out with its columns.
+        width = max((len(relation.columns) for _, relation in relations), default=0)
+        statement = await _beside(len(key[0]) + query.relations * 10 * (width + 10), state)
         prepared = await tx.prepare(statement.text)
         first = 3 if statement.is_cut else 1
         attributes = prepared.get_attributes()
@@ -269,15 +308,22 @@ class Querying:
             tuple(each.name for each in prepared.get_parameters()[first:]),
             tuple(Column(each.name, each.type.name) for each in shown),
         )
+        if len(statement.text) > QUERY_KEPT_LETTERS_MAX:
+            return plan
         self._plans[key] = plan
         if len(self._plans) > QUERY_PLANS_MAX:
             self._plans.popitem(last=False)  # the oldest; what is asked often is soon there again
         return plan
 
 
-async def _beside(sql: str, work: Callable[..., T], *arguments: Any) -> T:
+def left_s(deadline: asyncio.Timeout) -> float:
+    """How long a statement may take: what is left of a question's time, so that the server ends it first."""
+    return max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
+
+
+async def _beside(size: int, work: Callable[..., T], *arguments: Any) -> T:
     """Work on a text: what takes long is done in a thread, so that the node can do other things meanwhile."""
-    if len(sql) > QUERY_AT_ONCE_LETTERS_MAX:
+    if size > QUERY_AT_ONCE_LETTERS_MAX:
         return await asyncio.to_thread(work, *arguments)
     return work(*arguments)
 
@@ -303,7 +349,7 @@ async def _parts(tx: Transaction, plan: _Plan, given: list[Any]) -> AsyncIterato
         if len(rows) < wanted:
             return
         size = max(1, sum(map(_size, rows)) // len(rows))
-        wanted = max(1, min(QUERY_PART_ROWS_MAX, QUERY_PART_BYTES // size))
+        wanted = max(1, min(QUERY_PART_ROWS_MAX, 4 * wanted, QUERY_PART_BYTES // size))
 
 
 def _size(row: tuple[Any, ...]) -> int:

@@ -59,7 +59,7 @@ DATABASE = "peaceriver"
 #: Connections of one node, whatever the number of its departments.
 WORK_CONNECTIONS_MAX = 12
 READER_CONNECTIONS_MAX = 8
-QUERY_CONNECTIONS_MAX = 6
+QUERY_CONNECTIONS_MAX = 8
 #: What a query finds, whatever the database says: the same answer on every node, and no way to write anything. What it
 #: sorts and gathers on disk is bounded where the server lets us.
 _QUERY_SETTINGS = {

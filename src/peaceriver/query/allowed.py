@@ -113,11 +113,16 @@ ADVICE: Final = {
 
 #: Compared with a date or a time, or cast to one, it would mean the moment at which the query runs.
 MOMENTS: Final = re.compile(
-    r"[\s{\[,]*(now|today|tomorrow|yesterday|allballs)([\s,}\]][\s\d:.,+}\]-]*)?", re.IGNORECASE
+    r"(?=.*\b(now|today|tomorrow|yesterday|allballs)\b)"
+    r"([\s\d:.,+{}\[\]/-]|\b(now|today|tomorrow|yesterday|allballs|utc|gmt|zulu|z|am|pm|t)\b)+",
+    re.IGNORECASE,
 )
 
 #: The orders of text that are the same on every machine.
 COLLATIONS: Final = frozenset(("C", "POSIX", "ucs_basic"))
+
+#: Functions that make a text as long as is said.
+LENGTHENING: Final = words("repeat lpad rpad")
 
 #: Functions whose answer depends on the order of their input.
 ORDERED_AGGREGATES: Final = words("""

@@ -19,7 +19,13 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from peaceriver.errors import Invalid, Offence
-from peaceriver.limits import QUERY_BYTES_MAX, QUERY_DEPTH_MAX, QUERY_RELATIONS_MAX, QUERY_TOKENS_MAX
+from peaceriver.limits import (
+    CHECKED_LETTERS_MAX,
+    QUERY_BYTES_MAX,
+    QUERY_DEPTH_MAX,
+    QUERY_RELATIONS_MAX,
+    QUERY_TOKENS_MAX,
+)
 from peaceriver.query import allowed
 from peaceriver.query.dialect import Dialect, written
 from peaceriver.query.faithful import decisive
@@ -57,24 +63,36 @@ class Checked(msgspec.Struct, frozen=True):
     called: Mapping[str, str]
     #: Its host variables, in the order in which they first stand there.
     variables: tuple[str, ...]
-    #: Every name in it, for columns that are only there where they are asked for.
+    #: The names of columns in it: some are only there where they are asked for.
     names: frozenset[str]
+    #: How often it names a relation.
+    relations: int
 
 
-@lru_cache(maxsize=512)
 def checked(sql: str) -> Checked:
-    """Parse one SELECT; raises Invalid, with what is not allowed, and what to do instead."""
+    """Parse one SELECT; raises Invalid, with what is not allowed, and what to do instead.
+
+    Short ones are remembered: a long one takes much memory, and is mostly asked once.
+    """
+    return _remembered(sql) if len(sql) <= CHECKED_LETTERS_MAX else _bounded(sql)
+
+
+def _bounded(sql: str) -> Checked:
     try:
         return _checked(sql)
     except RecursionError:
         raise refused(TOO_DEEP) from None
 
 
+_remembered = lru_cache(maxsize=512)(_bounded)
+
+
 def _checked(sql: str) -> Checked:
     tree = _parsed(sql)
     for node in tree.walk():
         _check(node)
-    if sum(1 for _ in tree.find_all(exp.Table)) > QUERY_RELATIONS_MAX:
+    relations = sum(1 for _ in tree.find_all(exp.Table))
+    if relations > QUERY_RELATIONS_MAX:
         raise refused(f"it names more than {QUERY_RELATIONS_MAX} relations")
     _fold_names(tree)
     models, called = named_apart(tree)
@@ -85,8 +103,9 @@ def _checked(sql: str) -> Checked:
     _check_numbers(came)
     _check_faithful(came, tokens)
     variables = tuple(dict.fromkeys(each.name for each in tree.find_all(exp.Placeholder)))
-    names = frozenset(each.name for each in tree.find_all(exp.Identifier))
-    return Checked(tree, models, called, variables, names)
+    columns = (each.name for each in tree.find_all(exp.Column))
+    using = (each.name for join in tree.find_all(exp.Join) for each in join.args.get("using") or ())
+    return Checked(tree, models, called, variables, frozenset((*columns, *using)), relations)
 
 
 def _parsed(sql: str) -> exp.Query:

@@ -46,7 +46,7 @@ def makes_one_of_equals(tree: exp.Query) -> bool:
     """
     return any(
         isinstance(each, exp.Group | exp.Distinct)
-        or (isinstance(each, exp.SetOperation) and each.args.get("distinct") is not False)
+        or (isinstance(each, exp.SetOperation) and not (isinstance(each, exp.Union) and not each.args.get("distinct")))
         or allowed.function_name(each) in allowed.ONE_OF_EQUALS
         for each in tree.walk()
     )

@@ -6,12 +6,15 @@ The cutoff comes in as host variables of our own, so a statement is made once an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import msgspec
 from sqlglot import exp, parse_one
 
 from peaceriver.errors import Invalid, Offence
+from peaceriver.limits import TEXT_LETTERS_MAX
+from peaceriver.query import allowed
 from peaceriver.query.columns import check_columns
 from peaceriver.query.dialect import Dialect, written
 from peaceriver.query.guard import TOO_DEEP, Checked, refused
@@ -38,7 +41,7 @@ SYSTEM: Mapping[str, str] = {
     "actor_stamp": """(lpad(to_hex(v.actor_from), 20, '0') || '.' || v.actor_shard) COLLATE "C\"""",
     "document": "v.document",
 }
-_SYSTEM_TYPES: Mapping[str, str] = {
+SYSTEM_TYPES: Mapping[str, str] = {
     "actor_id": "text",
     "actor_shard": "integer",
     "actor_version": "integer",
@@ -91,6 +94,7 @@ def _stated(
     check_columns(query.tree, columns)
     alike = makes_one_of_equals(query.tree)
     tree, hidden = made_repeatable(query.tree.copy())
+    _bound_texts(tree)
     is_cut = bool(query.models)
     # Those within others first: what replaces a table takes along what is joined to it in parentheses.
     for table in reversed([each for each in tree.find_all(exp.Table) if _is_model(each)]):
@@ -107,6 +111,16 @@ def _stated(
     return Statement(written(tree), is_cut, query.variables, hidden)
 
 
+def _bound_texts(tree: exp.Expr) -> None:
+    """Let what is said to be very long be refused by PostgreSQL, which would make it: rows are in memory as wholes."""
+    for each in list(tree.find_all(exp.Anonymous)):
+        if allowed.function_name(each) in allowed.LENGTHENING and len(each.expressions) > 1:
+            often = f"CAST(({written(each.expressions[1])}) AS INT)"
+            refusing = f"'{each.name.lower()} goes up to {TEXT_LETTERS_MAX}, not to ' || {often}"
+            bounded = f"CASE WHEN {often} > {TEXT_LETTERS_MAX} THEN CAST(({refusing}) AS INT) ELSE {often} END"
+            each.expressions[1].replace(parse_one(bounded, dialect=Dialect))
+
+
 def _is_model(table: exp.Table) -> bool:
     return isinstance(table.this, exp.Identifier) and not table.meta.get("own")
 
@@ -114,12 +128,16 @@ def _is_model(table: exp.Table) -> bool:
 def _rows(table: exp.Table, relation: Relation, *, single: bool, alike: bool) -> exp.Subquery:
     """What stands in a model's place, under the name that it has there."""
     alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
-    rows: exp.Expr = parse_one(rows_at_cutoff(relation, single=single, alike=alike), dialect=Dialect)
-    subquery = exp.Subquery(this=rows, alias=alias.copy())
+    subquery = exp.Subquery(this=_parsed_rows(relation, single, alike).copy(), alias=alias.copy())
     for name in ("joins", "laterals"):
         if table.args.get(name):
             subquery.set(name, [each.copy() for each in table.args[name]])
     return subquery
+
+
+@lru_cache(maxsize=100)
+def _parsed_rows(relation: Relation, single: bool, alike: bool) -> exp.Expr:
+    return parse_one(rows_at_cutoff(relation, single=single, alike=alike), dialect=Dialect)
 
 
 def rows_at_cutoff(relation: Relation, *, single: bool, alike: bool = False) -> str:
@@ -128,7 +146,7 @@ def rows_at_cutoff(relation: Relation, *, single: bool, alike: bool = False) -> 
     Numbers are as they were sent, or all written alike: without trailing zeros.
     """
     if relation.table is None:
-        columns = [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in _SYSTEM_TYPES.items()]
+        columns = [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind in SYSTEM_TYPES.items()]
         columns += [f"CAST(NULL AS {kind}) AS {_quoted(name)}" for name, kind, _ in relation.columns]
         cut = (
             "$1::integer IS NULL AND $2::bigint IS NULL" if single else "$1::integer[] IS NULL AND $2::bigint[] IS NULL"

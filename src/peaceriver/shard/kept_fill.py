@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peaceriver.postgres import quoted
+from peaceriver.postgres import READER, quoted
 from peaceriver.shard.kept_text import SCHEMA, KeptTable, Tally, grouped, hashed, open_in_shard, read, stored
 from peaceriver.shard.view_tables import ViewTable
 
@@ -26,6 +26,7 @@ def create(table: KeptTable) -> list[str]:
             f" n bigint not null, primary key (shard, hash, value)) {_STORAGE}"
             for each in table.tallies
         ),
+        f"grant select on {table.relation} to {READER}",
     ]
 
 

@@ -99,12 +99,11 @@ async def places(tx: Transaction, shards: Sequence[int]) -> Mapping[int, Place]:
     return {row["shard"]: Place(row["position"], row["stamp"]) for row in rows}
 
 
-async def shape(tx: Transaction, kept: Kept, view: ViewTable) -> Shape:
-    """The types in a definition over a view; raises Invalid where they cannot be kept."""
-    text = kept_text.probe(view, kept)
+async def shape(tx: Transaction, kept: Kept, of: Mapping[str, str]) -> Shape:
+    """The types in a definition, over what has the types ``of``; raises Invalid where they cannot be kept."""
+    text = kept_text.probe(kept, of)
     try:
-        async with tx.transaction():
-            *kinds, condition = await tx.fetchval(text)
+        *kinds, condition = await tx.fetchval(text)
     except Uncomputable as error:
         raise _unfit(kept, str(error)) from error
     found = Shape(tuple(kinds[: len(kept.keys)]), tuple(kinds[len(kept.keys) :]))
@@ -128,7 +127,8 @@ def _unfit(kept: Kept, why: str) -> Invalid:
 
 async def create(tx: Transaction, kept: Kept, view: ViewTable) -> KeptTable:
     """Make a new, empty table for a kept view over a view; it is not live until it is switched to."""
-    kinds = await shape(tx, kept, view)
+    async with tx.transaction():  # whoever makes others besides goes on where this one cannot be
+        kinds = await shape(tx, kept, kept_text.fields(view, kept))
     number = await view_tables.sql.next_number.value(tx)
     table = KeptTable(kept, f"{_NOT_PLAIN.sub('', kept.name)[:_NAME_LETTERS_MAX]}_{number}", kinds)
     for each in kept_fill.create(table):

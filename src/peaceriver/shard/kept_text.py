@@ -14,7 +14,7 @@ and groups come in the order of their keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -179,15 +179,22 @@ def grouped(table: KeptTable, columns: Sequence[str], rows: str, *, by: str = ""
     return f"select {', '.join((*table.keys, *columns))} from ({rows}) as r{group}"
 
 
-def probe(view: ViewTable, kept: Kept) -> str:
-    """Asks for the types of a definition's expressions: those of the keys, of the arguments, of the condition."""
-    of = types(view)
-    nulls = ", ".join(f"null::{of[each]} as {quoted(each)}" for each in needed(view, [kept]))
+def fields(view: ViewTable, kept: Kept) -> dict[str, str]:
+    """The types of what a definition's expressions are over; raises Invalid where a view has no such column."""
+    needed(view, [kept])
+    return types(view) | {"actor_stamp": view_tables.SQL_TYPES["text"]}
+
+
+def probe(kept: Kept, of: Mapping[str, str]) -> str:
+    """Asks for the types of a definition's expressions: those of the keys, of the arguments, of the condition.
+
+    ``of``: the types of what they are over.
+    """
+    nulls = ", ".join(f"null::{of[each]} as {quoted(each)}" for each in kept.fields) or "1"
     expressions = [*(each.expression for each in kept.keys), *kept.arguments, kept.condition or "true"]
     columns = ", ".join(f"{each} as c{number}" for number, each in enumerate(expressions))
     asked = ", ".join(f"pg_typeof(c{number})::text" for number in range(len(expressions)))
-    relation = relation_of(kept, f"(select {nulls}) as nothing")
-    return f"select array[{asked}] from (select {columns} from {relation}) as asked"
+    return f"select array[{asked}] from (select {columns} from (select {nulls}) as v) as asked"
 
 
 # --- answers
@@ -223,9 +230,8 @@ _DRIVERS = {
 }
 
 
-def output_kinds(table: KeptTable) -> dict[str, str]:
+def output_kinds(kept: Kept, shape: Shape) -> dict[str, str]:
     """The types of the answer's columns, as the driver names them."""
-    kept, shape = table.kept, table.shape
     arguments = dict(zip(kept.arguments, shape.arguments, strict=True))
     kinds = {key.name: _DRIVERS.get(kind, kind) for key, kind in zip(kept.keys, shape.keys, strict=True)}
     for each in kept.aggregates:

@@ -4,7 +4,7 @@ select name, actor_type, table_name, definition, shape, failure from kept_catalo
 
 -- one --
 -- A kept view as a snapshot sees it: its table is the one that goes with the marks of the same snapshot.
-select name, actor_type, table_name, definition, shape, failure from kept_catalog where name = :name;
+select name, actor_type, table_name, definition, shape, failure from public.kept_catalog where name = :name;
 
 -- switch --
 -- From here on a kept view is in this table, or in none.

@@ -30,7 +30,7 @@ select tablename as table_name from pg_tables where schemaname = 'view';
 
 -- marks --
 -- How far the live views of shards are folded, and the stamp there.
-select shard, position, stamp from view_mark where shard = any(:shards::integer[]);
+select shard, position, stamp from public.view_mark where shard = any(:shards::integer[]);
 
 -- move --
 -- The mark moves in the transaction of the fold; no row where someone else moved it.
