@@ -23,7 +23,7 @@ async def listed(context: Context, asked: Asked) -> Response:
 
 
 def _shown(name: str, page: ViewPage) -> dict[str, Any]:
-    return {"name": name, "version": page.version, **page.view.public()}
+    return {"name": name, "version": page.version, **page.public()}
 
 
 async def get(context: Context, asked: Asked) -> Response:
