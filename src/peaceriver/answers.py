@@ -19,6 +19,9 @@ from peaceriver.stamp import Stamp
 #: The value that a JSON text denotes, numbers exact.
 exact: Callable[[bytes | str], Any] = msgspec.json.Decoder(float_hook=Decimal).decode
 
+#: Headers of a streamed answer: its cutoff, as ``as_of`` takes it, its greatest stamp, and what departments lack in it.
+CUTOFF, STAMP, MISSING = "Peaceriver-Cutoff", "Peaceriver-Stamp", "Peaceriver-Missing"
+
 
 class Cutoff(msgspec.Struct, frozen=True, kw_only=True):
     """The moment that a read is answered as of; asked for again, it gives the same answer for ever."""

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from peaceriver.errors import Withheld
-from peaceriver.node.questions import Question
+from peaceriver.api import tables
+from peaceriver.errors import Conflict, Invalid, NotFound, Refused, TooLarge, TooSlow, Unavailable, Withheld
+from peaceriver.node.questions import Answer, Question
 from peaceriver.node.repairing import Repairing
 from tests.scenario.damaging import checked, follower, harm
 from tests.scenario.trio import NAMES, Trio, until
@@ -201,6 +202,63 @@ async def test_a_view_is_there_on_every_node_as_soon_as_it_is_published(trio: Tr
         for name in NAMES:
             async with trio.door(name) as http:
                 assert (await http.get(f"/views/soon{number}", params={"read": "latest"})).json()["rows"] == [[-1]]
+
+
+async def test_a_model_and_a_view_that_are_just_published_are_known_on_every_node(trio: Trio) -> None:
+    await trio.whole()
+    schema = {"type": "object", "properties": {"n": {"type": "number"}}}
+    for number in range(5):
+        name, sql = f"Fresh{number}", f'select n from "Fresh{number}"'
+        async with trio.door("n1") as http:
+            assert (await http.put(f"/directory/models/{name}", json=schema)).status_code == 201
+        answer = await asked(trio, "n2", sql)
+        assert (answer.status_code, answer.json()["rows"]) == (200, []), answer.text
+        async with trio.door("n3") as http:
+            assert (await http.put(f"/views/fresh{number}", json={"sql": sql})).status_code == 201
+        async with trio.door("n2") as http:
+            assert (await http.delete(f"/views/fresh{number}")).status_code == 204
+    async with trio.door("n2") as http:
+        assert (await http.delete("/views/fresh0")).status_code == 404
+    assert "there is no model" in (await asked(trio, "n2", 'select 1 from "Nowhere"')).json()["detail"]
+
+
+async def test_what_one_node_alone_refuses_is_asked_of_the_next(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(name: str, refusal: Refused) -> None:
+        async def ask(question: Question) -> Answer:
+            raise refusal
+
+        monkeypatch.setattr(trio[name].querying, "ask", ask)
+
+    whole = (await asked(trio, "n3", SQL, shards=[code])).json()["rows"]
+    refusing("n1", Withheld("it is damaged"))
+    for own in (Conflict("x"), NotFound("x"), Unavailable("x"), Invalid("the query is refused: there is no model")):
+        refusing("n2", own)
+        answer = await asked(trio, "n1", SQL, shards=[code])
+        assert (answer.status_code, answer.json().get("rows")) == (200, whole), own
+    for any_ones in (TooSlow("x"), TooLarge("x"), Invalid("x")):
+        refusing("n2", any_ones)
+        refusing("n3", any_ones)
+        answer = await asked(trio, "n1", SQL, shards=[code])
+        assert (answer.status_code, answer.json()["type"]) == (any_ones.status, f"/problems/{any_ones.slug}")
+    refusing("n2", Conflict("x"))
+    refusing("n3", Unavailable("x"))
+    assert (await asked(trio, "n1", SQL, shards=[code])).json()["type"] == "/problems/withheld"
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-ndjson"])
+async def test_a_stream_with_more_rows_than_it_may_have_breaks_off(
+    trio: Trio, code: int, accept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = 'select actor_id from "Piece"'
+    monkeypatch.setattr(tables, "STREAM_ROWS_MAX", 30)
+    whole = await asked(trio, "n1", sql, shards=[code], accept=accept, timeout=20.5)
+    assert whole.status_code == 200, whole.text
+    assert len(whole.text.splitlines()) == 30 + (accept == "text/csv")
+    monkeypatch.setattr(tables, "STREAM_ROWS_MAX", 25)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await asked(trio, "n1", sql, shards=[code], accept=accept)
 
 
 async def _lines(trio: Trio, path: str, parameters: dict[str, str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -35,7 +36,8 @@ _NOT_REPEATED = frozenset(("$id", "$schema"))
 async def get(context: Context, asked: Asked) -> Response:
     """``GET /openapi.json``."""
     directory = context.node.directory
-    views = [page.view for _, page in sorted(directory.views.items()) if page.active]
+    # In a thread: a long text takes long to read.
+    views = await asyncio.to_thread(directory.readable_views)
     return answers.answered(
         described(context.operations, directory.departments.values(), directory.models, views, context.url)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from starlette.responses import Response
@@ -50,7 +51,7 @@ def _offences(body: dict[str, Any]) -> Iterator[Offence]:
         if not isinstance(kind, str):
             yield Offence(jsontext.pointer("types", name), "must be the name of a type")
     for name in _PARAMETERS:
-        if not isinstance(body.get(name, ""), str | int | bool | list):
+        if not isinstance(body.get(name, ""), str | int | Decimal | list):
             yield Offence(f"/{name}", "must be text, a number, or a list of sharding codes")
 
 
@@ -69,7 +70,9 @@ def _written(value: Any) -> str:
     """A member as the parameter would be written."""
     if isinstance(value, list):
         return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def scoped(sql: str, asked: Asked, parameters: Parameters) -> Question:

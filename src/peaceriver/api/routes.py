@@ -13,9 +13,9 @@ from peaceriver.api import (
     resources,
     views,
 )
+from peaceriver.api.cluster_routes import CLUSTER_OPERATIONS
 from peaceriver.api.operations import FRESHENED, LISTED, PAGED, SENDING, Operation
 from peaceriver.api.parameters import FRESH, SEND
-from peaceriver.api.upkeep import UPKEEP
 
 _JOURNAL = ("after", "limit", "wait")
 _RESOURCE = ("Idempotency-Key", *SENDING)
@@ -238,5 +238,5 @@ OPERATIONS: tuple[Operation, ...] = (
         headers=SENDING,
         status=204,
     ),
-    *UPKEEP,
+    *CLUSTER_OPERATIONS,
 )

@@ -11,13 +11,16 @@ from typing import Any
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from peaceriver.answers import CUTOFF, MISSING, STAMP
 from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
+from peaceriver.api.levelling import levelled
 from peaceriver.api.passing import passed_around
-from peaceriver.errors import Behind, Withheld
+from peaceriver.errors import Behind, TooLarge, Withheld
 from peaceriver.jsontext import encode
 from peaceriver.limits import STREAM_ROWS_MAX
+from peaceriver.node.node import Node
 from peaceriver.node.querying import Querying
 from peaceriver.node.questions import Answer, Answering, Column, Missing, Question
 from peaceriver.query.cutoff import Cutoff
@@ -25,8 +28,6 @@ from peaceriver.query.named import View
 from peaceriver.query.values import public
 
 CSV, LINES = "text/csv", "application/x-ndjson"
-#: Headers of a streamed answer: its cutoff, as ``as_of`` takes it, and its greatest stamp.
-CUTOFF, STAMP, MISSING = "Peaceriver-Cutoff", "Peaceriver-Stamp", "Peaceriver-Missing"
 _QUOTED = re.compile(r'[",\r\n]')
 
 
@@ -47,9 +48,9 @@ async def answered(
     question = msgspec.structs.replace(question, variables=variables, kinds=kinds)
     began = time.monotonic()
     try:
-        if kept is not None:
-            return _at_once(await context.node.kept.ask(kept, question), asked)
-        return await _here(context.node.querying, question, asked)
+        return await levelled(
+            context.node, lambda: _here(context.node, question, asked, kept), timeout_s=question.timeout_s
+        )
     except (Behind, Withheld):
         left_s = question.timeout_s - (time.monotonic() - began)
         answer = await passed_around(context, asked, timeout_s=left_s) if left_s > 0 else None
@@ -58,11 +59,13 @@ async def answered(
         return answer
 
 
-async def _here(querying: Querying, question: Question, asked: Asked) -> Response:
+async def _here(node: Node, question: Question, asked: Asked, kept: View | None) -> Response:
+    if kept is not None:
+        return _at_once(await node.kept.ask(kept, question), asked)
     for media in (LINES, CSV):
         if asked.accepts(media):
-            return await _streamed(querying, msgspec.structs.replace(question, rows_max=STREAM_ROWS_MAX), media)
-    return answers.answered((await querying.ask(question)).public())
+            return await _streamed(node.querying, msgspec.structs.replace(question, rows_max=STREAM_ROWS_MAX), media)
+    return answers.answered((await node.querying.ask(question)).public())
 
 
 def _at_once(answer: Answer, asked: Asked) -> Response:
@@ -87,19 +90,27 @@ async def _streamed(querying: Querying, question: Question, media: str) -> Respo
         await stack.__aexit__(type(error), error, error.__traceback__)
         raise
     return StreamingResponse(
-        _lines(stack, answering, first, media), 200, heads(answering.cutoff, answering.missing), media
+        _lines(stack, answering, first, media, question.rows_max),
+        200,
+        heads(answering.cutoff, answering.missing),
+        media,
     )
 
 
 async def _lines(
-    stack: AsyncExitStack, answering: Answering, first: Sequence[tuple[Any, ...]], media: str
+    stack: AsyncExitStack, answering: Answering, first: Sequence[tuple[Any, ...]], media: str, rows_max: int
 ) -> AsyncIterator[bytes]:
+    """The pieces of a stream. Raises TooLarge where there are more rows: it must not end as if it were whole."""
     write = _as_csv if media == CSV else _as_lines
     async with stack:
         if media == CSV:
             yield _csv_head(answering.columns)
         yield write(answering.columns, first)
+        count = len(first)
         async for part in answering.parts:
+            count += len(part)
+            if count > rows_max:
+                raise TooLarge(f"the answer has more than {rows_max:,} rows, and the stream breaks off")
             yield write(answering.columns, part)
 
 

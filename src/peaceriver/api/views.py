@@ -11,6 +11,7 @@ from peaceriver.api import answers, tables
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.directory import in_time, object_in
+from peaceriver.api.levelling import level, levelled
 from peaceriver.api.queries import scoped
 from peaceriver.directory.pages import ViewPage
 from peaceriver.query import named
@@ -23,7 +24,7 @@ async def listed(context: Context, asked: Asked) -> Response:
 
 
 def _shown(name: str, page: ViewPage) -> dict[str, Any]:
-    return {"name": name, "version": page.version, **page.view.public()}
+    return {"name": name, "version": page.version, **page.public()}
 
 
 async def get(context: Context, asked: Asked) -> Response:
@@ -43,7 +44,9 @@ async def put(context: Context, asked: Asked) -> Response:
     view = await asyncio.to_thread(named.read, asked.part("name"), await object_in(asked))
     before = context.node.directory.views.get(view.name)
     async with in_time(sender):
-        published = await context.publishing.view(view, "", sender)
+        published = await levelled(
+            context.node, lambda: context.publishing.view(view, "", sender), timeout_s=sender.timeout_s
+        )
     receipt = published.receipt
     told = published.page | {"receipt": None if receipt is None else receipt.public()}
     return answers.answered(told, 200 if before is not None and before.active else 201)
@@ -51,7 +54,10 @@ async def put(context: Context, asked: Asked) -> Response:
 
 async def delete(context: Context, asked: Asked) -> Response:
     """``DELETE /views/{name}``."""
-    sender = asked.sender()
+    name, sender = asked.part("name"), asked.sender()
     async with in_time(sender):
-        await context.publishing.remove_view(asked.part("name"), sender)
+        found = context.node.directory.views.get(name)
+        if found is None or not found.active:
+            await level(context.node, sender.timeout_s)
+        await context.publishing.remove_view(name, sender)
     return Response(status_code=204)

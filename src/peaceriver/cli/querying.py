@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from peaceriver import jsontext
-from peaceriver.answers import exact
+from peaceriver.answers import CUTOFF, MISSING, STAMP, exact
 from peaceriver.asking import Ask, question_body, segment, table_of
 from peaceriver.cli.answering import missing_told, print_table
 from peaceriver.cli.questions import (
@@ -34,8 +34,6 @@ from peaceriver.client import DEFAULT_URL, Client
 from peaceriver.errors import Invalid, NotFound, TooLarge
 
 _MEDIA = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
-#: Headers of a streamed answer.
-_CUTOFF, _STAMP, _MISSING = "Peaceriver-Cutoff", "Peaceriver-Stamp", "Peaceriver-Missing"
 
 
 def query(
@@ -127,9 +125,9 @@ async def _answer(
         ) as answer:
             async for part in answer.parts():
                 typer.echo(part, nl=False)
-            stamp = answer.head(_STAMP)
-            complain(f"as of {answer.head(_CUTOFF) or 'nothing recorded'}{f' ({stamp})' if stamp else ''}")
-            missing_told({"shard": each} for each in (answer.head(_MISSING) or "").split(",") if each)
+            stamp = answer.head(STAMP)
+            complain(f"as of {answer.head(CUTOFF) or 'nothing recorded'}{f' ({stamp})' if stamp else ''}")
+            missing_told({"shard": each} for each in (answer.head(MISSING) or "").split(",") if each)
         return 0
     try:
         text = await client.request(method, path, pairs, content=content, wait_s=asking.wait_s)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+import structlog
 
 from peaceriver import fold, jsontext
 from peaceriver.actor import Actor
@@ -24,12 +25,15 @@ from peaceriver.directory.pages import (
     RulePage,
     ViewPage,
 )
-from peaceriver.errors import Offence, StartFailed
+from peaceriver.errors import Invalid, Offence, StartFailed
 from peaceriver.model import Model, model_of_definition
+from peaceriver.query.named import View
 from peaceriver.record import Record
 from peaceriver.shard.admission import Rules
 from peaceriver.shard.proposal import Wish
 from peaceriver.shard.watermark import Watermark
+
+log = structlog.get_logger()
 
 
 class _Edition(msgspec.Struct, frozen=True):
@@ -63,6 +67,8 @@ class Directory:
         self._editions: dict[str, list[_Edition]] = {}
         self._documents: dict[tuple[str, str], str] = {}
         self._python = python or {}
+        #: Versions of views that cannot be read any more, as far as somebody was told.
+        self._unreadable: set[tuple[str, int]] = set()
         #: Why the application of this process does not fit a model that is published: fatal at start.
         self.unfit: dict[str, StartFailed] = {}
 
@@ -160,6 +166,18 @@ class Directory:
     def models(self) -> dict[str, Model]:
         """The newest version of every published model."""
         return {name: editions[-1].model for name, editions in self._editions.items()}
+
+    def readable_views(self) -> list[View]:
+        """The named views that there are; one whose definition cannot be read any more is left out, and logged once."""
+        found: list[View] = []
+        for name, page in sorted(self.views.items()):
+            try:
+                found += [page.view] if page.active else []
+            except Invalid as refusal:
+                if (name, page.version) not in self._unreadable:
+                    self._unreadable.add((name, page.version))
+                    log.warning("a view cannot be read any more", view=name, reason=refusal.detail)
+        return found
 
     def rules_for(self, code: int) -> Rules:
         """What a department lets in; asks the directory anew for each message, so changes count at once."""

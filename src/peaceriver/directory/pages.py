@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from peaceriver import jsontext
-from peaceriver.errors import Invalid, Malformed, Offence
+from peaceriver.errors import Invalid, Malformed, Offence, Refused
 from peaceriver.limits import CODE_MAX, DATA_CODE_MIN, NAME_LETTERS_MAX
 from peaceriver.message import ACTOR_TYPE
 from peaceriver.model import Model, model_of_definition, model_of_schema
@@ -190,22 +191,52 @@ def rule(key: str, document: str, version: int) -> RulePage:
     )
 
 
-class ViewPage(msgspec.Struct, frozen=True):
-    """A named view as the directory has it."""
+class ViewPage(msgspec.Struct, frozen=True, dict=True):
+    """A named view as the directory has it: its definition is text, which is read when somebody asks for the view.
 
-    view: View
+    Reading takes long where the text is long, and what was let in once may be refused by now.
+    """
+
+    name: str
+    definition: str
     #: Of the page.
     version: int
     #: The application that it came with; empty where somebody put it there.
     app: str
     active: bool
 
+    @property
+    def view(self) -> View:
+        """The view; raises Invalid where its definition cannot be read any more."""
+        if isinstance(self._read, View):
+            return self._read
+        why = f"the view {self.name} cannot be read any more; publish it anew: {self._read.detail}"
+        raise Invalid(why, errors=self._read.errors)
+
+    @cached_property
+    def _read(self) -> View | Refused:
+        try:
+            return _view(self.name, self.definition)
+        except (Invalid, Malformed) as refusal:
+            return refusal
+
+    def public(self) -> dict[str, Any]:
+        """The definition as it is shown, also where it cannot be read any more."""
+        return named.shown(jsontext.read(self.definition.encode()))
+
 
 def view(key: str, document: str, version: int) -> ViewPage:
-    """Read a view's page that admission has let in."""
+    """Read a view's page that admission has let in, but for its definition."""
     page = jsontext.read(document.encode())
-    definition = jsontext.read(page["definition"].encode())
-    return ViewPage(named.read(key, definition), version, page["app"], page["active"])
+    return ViewPage(key, page["definition"], version, page["app"], page["active"])
+
+
+def _view(name: str, definition: str) -> View:
+    """The view of a definition; raises Malformed and Invalid."""
+    said = jsontext.read(definition.encode())
+    if not isinstance(said, dict):
+        raise Invalid("a view's definition is a JSON object", errors=(Offence("", "not an object"),))
+    return named.read(name, said)
 
 
 def department(key: str, document: str, since: int) -> Department:
@@ -241,7 +272,7 @@ def offences(actor_type: str, key: str, action: str, document: str) -> Iterator[
 
 def _view_offences(key: str, document: str) -> Iterator[Offence]:
     try:
-        view(key, document, 1)
+        _view(key, jsontext.read(document.encode())["definition"])
     except (Invalid, Malformed) as error:
         yield from error.errors or (Offence("/body/definition", error.detail),)
 

@@ -172,8 +172,8 @@ class Querying:
             raise refusal from error
 
     def views(self) -> list[View]:
-        """The named views there are."""
-        return [page.view for _, page in sorted(self._directory.views.items()) if page.active]
+        """The named views there are, but for those that cannot be read any more."""
+        return self._directory.readable_views()
 
     async def view(self, name: str, *, latest: bool = False) -> View:
         """A named view; raises NotFound.

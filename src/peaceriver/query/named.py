@@ -94,6 +94,15 @@ def read(name: str, definition: Mapping[str, Any]) -> View:
     )
 
 
+def shown(definition: Any) -> dict[str, Any]:
+    """A definition as ``View.public`` shows it, without reading the query in it."""
+    said: dict[str, Any] = definition if isinstance(definition, dict) else {}
+    given = said.get("variables")
+    variables: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    typed = {name: kind if isinstance(kind, dict) else {"type": kind} for name, kind in variables.items()}
+    return {"sql": "", "description": "", "kept": False} | said | {"variables": typed}
+
+
 def _offences(name: str, definition: Mapping[str, Any]) -> Iterator[Offence]:
     if not VIEW_NAME.fullmatch(name):
         yield Offence("/name", f"{name[:80]!r} cannot be a view's name: use letters, digits, - and _, at most 63")

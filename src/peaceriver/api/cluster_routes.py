@@ -1,4 +1,4 @@
-"""Operations of the directory, of what could not be done, and of the cluster itself."""
+"""Operations on the cluster itself: its directory, what could not be done, its nodes, and what describes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from peaceriver.api.tables import LINES
 
 _EXCEPTION = "/exceptions/{id}"
 
-UPKEEP: tuple[Operation, ...] = (
+CLUSTER_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path="/directory/departments/{code}",
