@@ -63,7 +63,7 @@ def asked(door: Door, command: str) -> httpx.Response:
     return door.http.request(method or ("POST" if content else "GET"), url, headers=headers, content=content)
 
 
-def test_the_python_says_what_is_so(door: Door) -> None:
+def test_the_python_and_then_the_commands_say_what_is_so(door: Door) -> None:
     scope: dict[str, Any] = dict(vars(sys.modules["shop_with_views"]))
     exec("async def told(cluster):\n" + textwrap.indent("\n".join(PYTHON[1:]), "    "), scope)
 
@@ -72,9 +72,6 @@ def test_the_python_says_what_is_so(door: Door) -> None:
             await scope["told"](cluster)
 
     door.served.run(run())
-
-
-def test_the_commands_are_answered(door: Door) -> None:
     answers = [asked(door, each) for each in COMMANDS]
     assert [each.status_code for each in answers] == [200, 200, 200, 201, 200, 200, 200, 200, 204, 201, 200]
     by_customer, as_csv, as_lines, _, listed, large, large_then, open_orders, _, _, by_state = answers
