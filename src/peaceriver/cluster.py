@@ -161,8 +161,8 @@ class Cluster:
         """A cluster in this process, with the departments and models of ``app``; it ends with the block.
 
         ``data`` keeps the records in a directory; without it they are gone at the end. ``dsn`` names a database that
-        is there already, for one node, instead of a server of our own. What is asked goes to the first node. Raises
-        StartFailed.
+        is there already, for one node, instead of a server of our own; it compares texts by their code points (made
+        from template0 with the locale 'C' of libc). What is asked goes to the first node. Raises StartFailed.
         """
         if nodes < 1:
             raise StartFailed(f"a cluster has one node or more, not {nodes}")

@@ -17,14 +17,25 @@ _MAY_LET_SET = """
 #: what queries gather on disk is bounded.
 _SET_BY = (("zero_damaged_pages", OWNER), ("temp_file_limit", READER))
 
+#: Locales of libc that compare texts by their code points, in small letters.
+_BY_CODE_POINTS = ("c", "posix", "c.utf-8", "c.utf8")
+#: All locales that are built into PostgreSQL compare so; none of ICU does, whatever libc's locale is beside it.
+_COLLATION = """
+    select datname, coalesce(datlocprovider = 'b' or (datlocprovider = 'c' and lower(datcollate) = any($1)), false)
+    as is_right from pg_database where datname = current_database()
+"""
+
 
 async def prepare(admin: Mapping[str, Any], *, database: str | None = DATABASE) -> None:
     """Make the roles and, unless None, the database; idempotent. ``admin`` connects as one who may.
 
-    Raises StartFailed where the rights do not suffice.
+    Raises StartFailed where the rights do not suffice, or where a database that is there would sort otherwise than the
+    ones that are made here.
     """
     connection = await connect(admin)
     try:
+        if database is None:
+            await _check_collation(connection)
         for role, attribute in ((OWNER, "login"), (RUNNER, "login"), (READER, "nologin")):
             if not await connection.fetchval("select 1 from pg_roles where rolname = $1", role):
                 await connection.execute(f"create role {role} {attribute}")
@@ -33,7 +44,8 @@ async def prepare(admin: Mapping[str, Any], *, database: str | None = DATABASE) 
             "select 1 from pg_database where datname = $1", database
         ):
             await connection.execute(
-                f"create database {quoted(database)} owner {OWNER} template template0 encoding 'UTF8'"
+                f"create database {quoted(database)} owner {OWNER} template template0 encoding 'UTF8' "
+                "locale_provider libc locale 'C'"  # without the provider, a template of ICU's would go on sorting
             )
         for parameter, role in _SET_BY:
             if await connection.fetchval(_MAY_LET_SET, role, parameter):
@@ -42,6 +54,18 @@ async def prepare(admin: Mapping[str, Any], *, database: str | None = DATABASE) 
         raise StartFailed(f"the roles or the database cannot be made: {error}") from error
     finally:
         await connection.close()
+
+
+async def _check_collation(connection: Transaction) -> None:
+    """Raise StartFailed where the database does not compare texts by their code points."""
+    row = await connection.fetchrow(_COLLATION, _BY_CODE_POINTS)
+    if row is None or not row["is_right"]:
+        name = "given" if row is None else row["datname"]
+        raise StartFailed(
+            f"the database {name!r} does not compare texts by their code points, so its answers would be sorted "
+            "differently from those of other nodes: make it with "
+            "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C'"
+        )
 
 
 def migrations() -> list[tuple[str, str]]:

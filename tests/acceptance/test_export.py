@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -111,7 +112,7 @@ def test_everything_is_there_once_and_joins(shop: Shop) -> None:
         (shop.south, 4),
     ]
     assert shop.sql("select sum(total), sum(parts), max(typeof(total)) from $Parcel") == [
-        (Decimal("28.7"), Decimal(28), "DECIMAL(18,1)")
+        (Decimal("28.70"), Decimal(28), "DECIMAL(18,2)")
     ]
     joined = shop.sql(
         "select j.action, j.type, v.customer, v.actor_stamp = j.stamp, v.document = j.body from $Parcel v"
@@ -166,7 +167,7 @@ def test_the_same_cutoff_gives_the_same_files_later(shop: Shop) -> None:
 def test_numbers_are_exact_and_those_that_no_decimal_holds_are_text(shop: Shop) -> None:
     said = shop.export("out", "--no-journal")
     columns = {each["name"]: each for each in shop.told("out")["views"]["Parcel"]["columns"]}
-    assert columns["total"]["type"] == "decimal128(18, 1)"
+    assert columns["total"]["type"] == "decimal128(18, 2)"
     assert columns["parts"]["type"] == columns["never"]["type"] == "decimal128(18, 0)"
     assert (columns["huge"]["type"], columns["huge"]["note"]) == (
         "string",
@@ -191,6 +192,8 @@ def test_numbers_are_exact_and_those_that_no_decimal_holds_are_text(shop: Shop) 
         (["999999999999999.999"], "DECIMAL(18,3)", "999999999999999.999"),
         (["100000000000000000000000000000000000000"], "VARCHAR", None),
         (["1", "0.000000000000000000000000000000000000001"], "VARCHAR", None),
+        (["2.5", "1.00000000000000000000"], "DECIMAL(38,20)", "3.5"),
+        (["2", f"1.{'0' * 40}"], "VARCHAR", None),
     ],
 )
 def test_the_limits_of_decimals(door: Door, tmp_path: Path, values: list[str], kind: str, expected: str | None) -> None:
@@ -269,6 +272,20 @@ def test_what_does_not_end_well_leaves_nothing(
 
     monkeypatch.setattr(exporting.Export, "_view", broken)
     assert shop.export("out").code == code
+    assert nothing_but(shop.folder)
+
+
+def test_a_value_that_does_not_fit_is_refused_and_leaves_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = exporting._measured
+
+    async def narrow(*args: Any) -> Any:
+        view = await measured(*args)
+        fields = tuple((name, msgspec.structs.replace(each, scale=0)) for name, each in view.fields)
+        return exporting.View(view.actor_type, view.folder, fields, view.rows)
+
+    monkeypatch.setattr(exporting, "_measured", narrow)
+    said = shop.export("out")
+    assert (said.code, "Parquet does not take a value of the column 'total': " in said.err) == (1, True), said.err
     assert nothing_but(shop.folder)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from peaceriver.errors import StartFailed
+from peaceriver.migrating import prepare
 from peaceriver.node.launch import node_on_dsn
 from peaceriver.node.publishing import Publishing
-from peaceriver.postgres import RUNNER, DatabaseError
+from peaceriver.postgres import RUNNER, DatabaseError, connect
 from peaceriver.shard.proposal import Receipt
 from tests.scenario.words import create
 from tests.scenario.world import ME
@@ -31,3 +32,60 @@ async def test_a_given_database_is_served_and_append_only_as_well(dsn: str) -> N
 async def test_a_database_that_is_not_there_is_said(dsn: str) -> None:
     with pytest.raises(StartFailed, match="nowhere"):
         await node_on_dsn("n1", dsn.replace("/given", "/nowhere"))
+
+
+@pytest.mark.parametrize(
+    "locale",
+    [
+        "locale_provider icu icu_locale 'en'",
+        "locale_provider icu icu_locale 'en' locale 'C'",
+        "locale 'en_US.utf8'",
+    ],
+)
+async def test_a_database_that_sorts_otherwise_than_other_nodes_is_refused(dsn: str, locale: str) -> None:
+    await _make(dsn, "sorted", locale)
+    with pytest.raises(StartFailed, match=r"'sorted' does not compare .* LOCALE_PROVIDER libc LOCALE 'C'$"):
+        await node_on_dsn("n1", dsn.replace("/given", "/sorted"))
+    connection = await connect({"dsn": dsn})
+    try:
+        assert not await connection.fetchval("select 1 from pg_roles where rolname = $1", RUNNER)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    "locale",
+    [
+        "locale_provider libc locale 'C'",
+        "locale 'POSIX'",
+        "locale 'C.UTF-8'",
+        "locale_provider builtin builtin_locale 'C.UTF-8'",
+    ],
+)
+async def test_every_way_of_comparing_by_code_points_is_taken(dsn: str, locale: str) -> None:
+    await _make(dsn, "sorted", locale)
+    await prepare({"dsn": dsn.replace("/given", "/sorted")}, database=None)
+
+
+async def test_our_own_database_compares_by_code_points_whatever_its_template_does(dsn: str) -> None:
+    await _make(dsn, "other", "locale_provider icu icu_locale 'en'")
+    connection = await connect({"dsn": dsn})
+    try:
+        await connection.execute("update pg_database set datcollversion = null where datname = 'other'")
+        await connection.execute("alter database template0 rename to template_c")
+        await connection.execute("alter database other rename to template0")
+    finally:
+        await connection.close()
+    await prepare({"dsn": dsn}, database="ours")
+    await prepare({"dsn": dsn.replace("/given", "/ours")}, database=None)
+
+
+async def _make(dsn: str, name: str, locale: str) -> None:
+    """A database with a locale; skips the test where the server does not have it."""
+    connection = await connect({"dsn": dsn})
+    try:
+        await connection.execute(f"create database {name} template template0 encoding 'UTF8' {locale}")
+    except DatabaseError as error:
+        pytest.skip(f"this server has no such locale: {error}")
+    finally:
+        await connection.close()

@@ -195,20 +195,27 @@ async def _measured(client: Client, cutoff: Cutoff, actor_type: str, taken: set[
     head = await client.query(f"select * from {_quoted(actor_type)} limit 0", {}, asking)
     fields = [each for each in zip(head.columns, head.types, strict=True) if each[0] not in names]
     names.add(PARTITION)
-    numbers = [name for name, kind in fields if kind == "numeric"]
-    asked = [
-        f"coalesce(max({_digits(_quoted(name))}), 0), coalesce(max(scale({_quoted(name)})), 0)" for name in numbers
-    ]
-    sql = f"select {', '.join(('actor_shard', 'count(*)', *asked))} from {_quoted(actor_type)} group by actor_shard"
-    rows = (await client.query(sql, {}, asking)).rows
+    counted = f"select actor_shard, count(*) from {_quoted(actor_type)} group by actor_shard"
+    rows = {row[0]: row[1] for row in sorted((await client.query(counted, {}, asking)).rows)}
     columns: list[tuple[str, Column]] = []
     for name, kind in fields:
         called = _other_than(names, name)
         names.add(called.lower())
-        place = 2 + 2 * numbers.index(name) if kind == "numeric" else 0
-        whole, scale = (max((row[place + each] for row in rows), default=0) if place else 0 for each in (0, 1))
+        whole = scale = 0
+        if kind == "numeric" and rows:
+            number = _quoted(name)
+            sizes = ", ".join(_largest(size, actor_type) for size in (_digits(number), f"scale({number})"))
+            whole, scale = (each or 0 for each in (await client.query(f"select {sizes}", {}, asking)).rows[0])
         columns.append((name, Column(called, kind, whole, scale)))
-    return View(actor_type, _other_than(taken, actor_type), tuple(columns), {row[0]: row[1] for row in sorted(rows)})
+    return View(actor_type, _other_than(taken, actor_type), tuple(columns), rows)
+
+
+def _largest(size: str, actor_type: str) -> str:
+    """The largest size of a type's values as they were sent, NULL where there are none.
+
+    No ``max`` and no groups: a query with these sees numbers without the zeros at their end, and rows come with them.
+    """
+    return f"(select {size} from {_quoted(actor_type)} order by {size} desc nulls last limit 1)"
 
 
 def _digits(number: str) -> str:

@@ -6,7 +6,8 @@ This module alone imports pyarrow, which not everybody who uses the command line
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from peaceriver import jsontext
+from peaceriver.errors import Invalid
 
 #: Rows, and bytes of them as they came, that are in memory before they are written.
 GROUP_ROWS_MAX = 8_192
@@ -33,6 +35,16 @@ _TYPES: Mapping[str, Any] = {
     "timestamptz": pa.timestamp("us", tz="UTC"),
     "date": pa.date32(),
 }
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """What pyarrow does not take is a refusal that says what, and not an error of pyarrow's."""
+    try:
+        yield
+    except (pa.ArrowException, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise Invalid(f"Parquet does not take {what}: {reason}; export the other types (--models)") from error
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -61,13 +73,14 @@ class Column(msgspec.Struct, frozen=True):
         return pa.decimal128(DIGITS_FEW if digits <= DIGITS_FEW else DIGITS_MAX, self.scale)
 
     def array(self, values: list[Any]) -> Any:
-        """Values as they came, as the file has them."""
+        """Values as they came, as the file has them; raises Invalid for one that does not fit."""
         if self.kind == "numeric" and not self.is_decimal:
             values = [None if each is None else jsontext.write(each) for each in values]
         elif self.kind == "timestamptz":
             # The last moment that there is comes without an offset.
             values = [each if each is None or each.tzinfo is not None else each.replace(tzinfo=UTC) for each in values]
-        return pa.array(values, type=self.type)
+        with _refusing(f"a value of the column {self.name!r}"):
+            return pa.array(values, type=self.type)
 
 
 class File:
@@ -90,9 +103,11 @@ class File:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None:
-                self._write()
-            self._writer.close()
+            try:
+                if error is None:
+                    self._write()
+            finally:
+                self._writer.close()
             if error is None:
                 self._stream.flush()
                 os.fsync(self._stream.fileno())
@@ -111,6 +126,7 @@ class File:
     def _write(self) -> None:
         if self._group[0]:
             arrays = [column.array(values) for column, values in zip(self._columns, self._group, strict=True)]
-            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+            with _refusing(f"these rows in {self._stream.name}"):
+                self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
             self._group = [[] for _ in self._columns]
             self._bytes = 0
