@@ -178,22 +178,30 @@ async def plan(client: Client, wanted: Wanted) -> Plan:
     cutoff = (await client.query("select 1", {}, asking)).cutoff
     if not cutoff.positions:
         raise NotFound("there are no departments at this cutoff, so there is nothing to export")
-    known = [each["type"] for each in exact(await client.request("GET", "/actors"))["items"]]
+    listed = exact(await client.request("GET", "/actors"))["items"]
+    known = {each["type"]: [column["name"] for column in each["columns"]] for each in listed}
     for name in wanted.models or ():
         if name not in known:
             raise NotFound(f"there is no model {name[:80]!r}; there are {', '.join(known) or 'none'}")
     views: list[View] = []
     for name in (known if wanted.models is None else dict.fromkeys(wanted.models)) if wanted.views else ():
-        views.append(await _measured(client, cutoff, name, {each.folder.lower() for each in views}))
+        views.append(await _measured(client, cutoff, name, known[name], {each.folder.lower() for each in views}))
     return Plan(cutoff, dict(sorted(cutoff.positions.items())) if wanted.journal else {}, tuple(views))
 
 
-async def _measured(client: Client, cutoff: Cutoff, actor_type: str, taken: set[str]) -> View:
-    """A type's view, its numbers measured, so that no value is too large for its column."""
+async def _measured(client: Client, cutoff: Cutoff, actor_type: str, newest: Sequence[str], taken: set[str]) -> View:
+    """A type's view, its numbers measured, so that no value is too large for its column.
+
+    It has the columns that the type had at the cutoff, and those that it has now.
+    """
     names = {each.name for each in (*_SYSTEM, _DOCUMENT)} | {"actor_shard"}
     asking = Ask(as_of=cutoff.positions, shards=tuple(cutoff.positions), timeout_s=TIMEOUT_MAX_S)
     head = await client.query(f"select * from {_quoted(actor_type)} limit 0", {}, asking)
     fields = [each for each in zip(head.columns, head.types, strict=True) if each[0] not in names]
+    if later := [each for each in newest if each not in head.columns]:
+        named = ", ".join(map(_quoted, later))
+        more = await client.query(f"select {named} from {_quoted(actor_type)} limit 0", {}, asking)
+        fields += zip(more.columns, more.types, strict=True)
     names.add(PARTITION)
     counted = f"select actor_shard, count(*) from {_quoted(actor_type)} group by actor_shard"
     rows = {row[0]: row[1] for row in sorted((await client.query(counted, {}, asking)).rows)}

@@ -43,6 +43,7 @@ class KeptViews:
 
     async def level(self) -> None:
         """Keep what the directory says, and nothing else; what cannot be kept now is computed until it can."""
+        await asyncio.to_thread(self._querying.views)  # read beside the loop, and remembered: it may take long
         async with self._levelling:
             while True:
                 if await self._levelled():

@@ -152,7 +152,6 @@ class Node:
             await self._open(code)
         await self._level_views()
         self.background.begin(self._follow_directory(), name="directory")
-        await asyncio.to_thread(self.directory.readable_views)  # read beside the loop, and remembered: it may take long
         self.background.begin(self.kept.level(), name="level the kept views")
         self.roles.start()
         self.pulse.start()
@@ -321,7 +320,6 @@ class Node:
                 assert name is not None
                 self._level_view_at_last(name)
         if sections & {MODELS, VIEWS}:
-            await asyncio.to_thread(self.directory.readable_views)
             self.background.begin(self.kept.level(), name="level the kept views")
         if NODES in sections:
             self._place_nodes()
