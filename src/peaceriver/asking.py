@@ -16,6 +16,7 @@ from peaceriver import jsontext
 from peaceriver.answers import Cutoff, exact
 from peaceriver.limits import QUERY_TIMEOUT_S
 from peaceriver.moments import Moment, moment_text, seconds
+from peaceriver.query.values import or_text
 from peaceriver.record import written_time
 
 Ts = TypeVarTuple("Ts")
@@ -122,9 +123,9 @@ def rows_of(table: Table, readers: Sequence[Callable[[Any], Any] | None] | None 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "numeric": Decimal,
-    "timestamptz": datetime.fromisoformat,
-    "timestamp": datetime.fromisoformat,
-    "date": date.fromisoformat,
+    "timestamptz": lambda value: or_text(datetime.fromisoformat, value),
+    "timestamp": lambda value: or_text(datetime.fromisoformat, value),
+    "date": lambda value: or_text(date.fromisoformat, value),
     "uuid": UUID,
 }
 

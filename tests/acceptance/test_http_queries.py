@@ -334,3 +334,80 @@ def test_a_text_is_not_made_as_long_as_anybody_says(door: Door, often: str) -> N
     assert rows(door, "select length(repeat('ab', 5000)), lpad('7', n, '0') from generate_series(3, 3) as g(n)") == [
         [10000, "007"]
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("'infinity'::date", "infinity"),
+        ("'-infinity'::timestamptz", "-infinity"),
+        ("'0001-01-01 BC'::date", "0001-01-01 BC"),
+        ("'20000-01-01'::date", "20000-01-01"),
+        ("date '2026-01-01' + 10000000", "29405-01-27"),
+        ("timestamptz '9999-12-31 23:00Z' + interval '1 year'", "10000-12-31 23:00:00+00"),
+        ("timestamptz '2026-11-28 10:00:00.5+02:00'", "2026-11-28T08:00:00.500000Z"),
+        ("timestamp '2026-11-28 10:00'", "2026-11-28T10:00:00"),
+        ("'24:00'::time", "24:00:00"),
+        ("array[date '2026-11-28', null]", ["2026-11-28", None]),
+        ("array[timestamptz '2026-11-28 10:00Z', 'infinity']", ["2026-11-28T10:00:00.000000Z", "infinity"]),
+    ],
+)
+def test_a_date_is_said_as_it_is_also_where_no_calendar_of_pythons_has_it(door: Door, value: str, said: Any) -> None:
+    assert rows(door, f"select {value}") == [[said]]
+
+
+def test_a_value_within_a_row_counts_towards_the_most_of_an_answer(door: Door) -> None:
+    sql = "select array_agg(repeat('a', 10000)) from generate_series(1, 9000)"
+    problem(ask(door, sql), 413, "too-large")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select customer, sum(interval '1 day' * actor_version) as d from \"Sale\" group by customer",
+        'select sum(total::float8) as s from "Sale"',
+        "select customer, max(document -> 'total') as m from \"Sale\" group by customer",
+        'select customer from "Sale" group by customer',
+        'select s.customer, count(*) as n from "Sale" s join "Sale" t using (actor_id) group by 1',
+    ],
+)
+def test_what_cannot_be_kept_is_not_published_as_kept(door: Door, sales: int, sql: str) -> None:
+    assert door.http.put("/views/kept-once", json={"sql": 'select count(*) as n from "Sale"', "kept": True}).is_success
+    problem(door.http.put("/views/kept-once", json={"sql": sql, "kept": True}), 422, "invalid")
+    assert door.get("/views/kept-once")["columns"] == ["n"]
+
+
+def test_a_kept_view_that_is_replaced_answers_as_the_new_one_at_once(door: Door, sales: int) -> None:
+    for number in range(6):
+        definition = {"sql": f'select customer, count(*) + 0 * {number} as n{number} from "Sale" group by 1'}
+        if number % 2 == 0:
+            definition = {"sql": f'select customer as c{number}, count(*) as n from "Sale" group by 1', "kept": True}
+        assert door.http.put("/views/turning", json=definition).is_success
+        told = door.get("/views/turning", shards=str(sales))
+        assert told["columns"] == ([f"c{number}", "n"] if number % 2 == 0 else ["customer", f"n{number}"])
+
+
+def test_a_kept_view_outlives_models_that_change_and_come_back(door: Door) -> None:
+    def publish(kind: str) -> None:
+        schema = {"type": "object", "properties": {"amt": {"type": kind}}}
+        assert door.http.put("/directory/models/Note", json=schema).is_success
+
+    code = door.department()
+    publish("number")
+    door.create(code, "Note/1", {"amt": 5})
+    door.get(f"/shards/{code}/Note/1")
+    sql = 'select count(*) as n, sum(amt) as s from "Note"'
+    assert door.http.put("/views/notes", json={"sql": sql, "kept": True}).is_success
+    publish("string")
+    second = door.create(code, "Note/2", {"amt": "7"})
+    publish("number")
+    asked = {"shards": str(code), "after": second["stamp"]}
+    first = door.http.get("/views/notes", params=asked)
+    vector = f"{code}:{second['position']}"
+    before = [door.http.get("/views/notes", params={"shards": str(code), "as_of": vector}) for _ in range(2)]
+    door.create(code, "Note/3", {"amt": 9})
+    after = door.http.get("/views/notes", params={"shards": str(code), "as_of": vector})
+    assert [each.status_code for each in (first, *before)] == [after.status_code] * 3
+    assert [each.content for each in before] == [after.content] * 2
+    twin = ask(door, sql, shards=[code], as_of=vector)
+    assert twin.status_code == after.status_code

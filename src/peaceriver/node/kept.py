@@ -12,7 +12,7 @@ from typing import TypeAlias
 import structlog
 
 from peaceriver.errors import Invalid, NotFound, TooLarge, Unavailable, Withheld
-from peaceriver.limits import KEPT_ROWS_MAX
+from peaceriver.limits import KEPT_ROWS_MAX, QUERY_TIMEOUT_S
 from peaceriver.node.keeping import Keeping
 from peaceriver.node.querying import Querying, left_s
 from peaceriver.node.questions import Answer, Column, Question
@@ -30,6 +30,8 @@ log = structlog.get_logger()
 #: The types in a definition, its rows, and where they are true.
 _Found: TypeAlias = tuple[Shape, list[Row], Cutoff]
 _RETRY_PAUSE_S = 5.0
+#: What PostgreSQL says of a table that was dropped a moment ago.
+_NO_TABLE = "42P01"
 
 
 class KeptViews:
@@ -82,10 +84,19 @@ class KeptViews:
             return None
         return Kept(**{name: getattr(kept, name) for name in Kept.__struct_fields__} | {"actor_type": actor_type})
 
-    async def ask(self, view: View, question: Question) -> Answer:
+    async def check(self, view: View) -> None:
+        """Raise Invalid where a view is to be kept and cannot be."""
+        kept = self._definition(view)
+        if kept is not None:
+            relation = await self._querying.related(kept.actor_type, Cutoff({}), kept.fields)
+            async with self._database.querying(QUERY_TIMEOUT_S) as tx:
+                await kept_tables.shape(tx, kept, _types(relation))
+
+    async def ask(self, view: View, question: Question, *, is_again: bool = False) -> Answer:
         """The rows of a kept view at a cutoff, all at once; raises what ``Querying.ask`` does.
 
-        They have one form, canonical numbers, whether they are kept here or computed.
+        They have one form, canonical numbers, whether they are kept here or computed. ``is_again``: a table that was
+        just dropped is not waited for twice.
         """
         async with self._querying.in_time(question) as deadline:
             cutoff, missing = await self._querying.cutoff(question)
@@ -95,9 +106,17 @@ class KeptViews:
             cutoff, withheld = self._querying.sound(cutoff, [kept.actor_type], partly=question.allow_partial)
             # Before the snapshot: it shows the table that is chosen now, or one that it replaced.
             relation = await self._querying.related(kept.actor_type, cutoff, kept.fields)
-            async with self._database.querying(left_s(deadline)) as tx:
-                found = await self._kept(tx, kept, cutoff, question)
-                shape, rows, shown = found or (*await self._computed(tx, kept, relation, cutoff), cutoff)
+            try:
+                async with self._database.querying(left_s(deadline)) as tx:
+                    found = await self._kept(tx, kept, cutoff, question)
+                    shape, rows, shown = found or (*await self._computed(tx, kept, relation, cutoff), cutoff)
+            except Invalid:
+                # With the columns that count there it is none that can be kept, on any node.
+                return await self._querying.ask(question)
+            except DatabaseError as error:
+                if getattr(error, "sqlstate", None) != _NO_TABLE or is_again:
+                    raise
+                return await self.ask(view, question, is_again=True)
         if len(rows) > KEPT_ROWS_MAX:
             raise TooLarge(f"the view {view.name} has more than {KEPT_ROWS_MAX:,} groups; query it with a condition")
         kinds = kept_text.output_kinds(kept, shape)
@@ -129,10 +148,13 @@ class KeptViews:
     async def _computed(
         self, tx: Transaction, kept: Kept, relation: Relation, cutoff: Cutoff
     ) -> tuple[Shape, list[Row]]:
-        of = {name: SQL_TYPES.get(kind, kind) for name, kind, _ in relation.columns}
-        shape = await kept_tables.shape(
-            tx, kept, {name: SQL_TYPES.get(kind, kind) for name, kind in SYSTEM_TYPES.items()} | of
-        )
+        shape = await kept_tables.shape(tx, kept, _types(relation))
         text = kept_text.computed(kept, shape, f"({rows_at_cutoff(relation, single=False)}) as v")
         codes, times = list(cutoff.places), [each.time for each in cutoff.places.values()]
         return shape, await tx.fetch(f"{text} limit {KEPT_ROWS_MAX + 1}", codes, times)
+
+
+def _types(relation: Relation) -> dict[str, str]:
+    """The types of what a relation's columns are, as they are declared."""
+    columns = {**SYSTEM_TYPES, **{name: kind for name, kind, _ in relation.columns}}
+    return {name: SQL_TYPES.get(kind, kind) for name, kind in columns.items()}

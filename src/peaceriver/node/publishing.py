@@ -110,6 +110,7 @@ class Publishing:
     async def view(self, view: View, app: str, sender: Sender) -> Published:
         """Make or replace a named view, once it is sure that it can be asked. Raises Refused."""
         await self._node.querying.check(view)
+        await self._node.kept.check(view)
         page = {"definition": jsontext.write(view.public()), "app": app, "active": True}
         receipt = await self._put(VIEWS, view.name, page, sender)
         return Published({"name": view.name} | view.public(), receipt)

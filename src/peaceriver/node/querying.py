@@ -354,11 +354,13 @@ async def _parts(tx: Transaction, plan: _Plan, given: list[Any]) -> AsyncIterato
 
 def _size(row: tuple[Any, ...]) -> int:
     """About how many bytes a row takes."""
-    return sum(len(each) if isinstance(each, str | bytes) else 32 * _length(each) for each in row)
+    return sum(map(_length, row))
 
 
 def _length(value: Any) -> int:
-    return sum(map(_length, value)) if isinstance(value, list | tuple) else 1
+    if isinstance(value, str | bytes):
+        return len(value)
+    return sum(map(_length, value)) if isinstance(value, list | tuple) else 32
 
 
 def _check_variables(query: Checked, given: Mapping[str, Any]) -> None:

@@ -268,12 +268,15 @@ async def _pool(
 async def _query_pool(connection: Mapping[str, Any], settings: Mapping[str, str]) -> asyncpg.Pool:
     given: Mapping[str, str] = connection.get("server_settings", {})
     wanted = {**connection, "server_settings": {**given, **_QUERY_SETTINGS, **settings}}
-    return await _pool(wanted, QUERY_CONNECTIONS_MAX, _intervals_as_text)
+    return await _pool(wanted, QUERY_CONNECTIONS_MAX, _times_as_text)
 
 
-async def _intervals_as_text(connection: asyncpg.Connection) -> None:
-    """The driver's interval knows no months; as text (ISO 8601) nothing is lost."""
-    await connection.set_type_codec("interval", schema="pg_catalog", encoder=str, decoder=str, format="text")
+async def _times_as_text(connection: asyncpg.Connection) -> None:
+    """The driver's interval knows no months, and Python's dates no infinity and no year 10,000: as text (ISO 8601)
+    nothing is lost, and nothing is answered that is not so.
+    """
+    for kind in ("interval", "date", "timestamp", "timestamptz", "time", "timetz"):
+        await connection.set_type_codec(kind, schema="pg_catalog", encoder=str, decoder=str, format="text")
 
 
 async def _nothing_to_reset(connection: asyncpg.Connection) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from peaceriver import jsontext
 from peaceriver.columns import Named
+from peaceriver.query.values import or_text
 
 #: What makes the Python value of one in a JSON answer; None takes it as it comes.
 Reader: TypeAlias = Callable[[Any], Any] | None
@@ -204,11 +205,11 @@ def _floating(value: Any) -> Any:
 
 
 def _datetime(value: Any) -> Any:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
+    return or_text(datetime.fromisoformat, value)
 
 
 def _date(value: Any) -> Any:
-    return date.fromisoformat(value) if isinstance(value, str) else value
+    return or_text(date.fromisoformat, value)
 
 
 def _uuid(value: Any) -> Any:

@@ -139,11 +139,29 @@ _READERS: Final[Mapping[str, Reader]] = {
 }
 
 
+def or_text(read: Callable[[str], Any], value: Any) -> Any:
+    """What a text reads as; what Python has no value for, infinity or a year BC, stays the text that it came as."""
+    try:
+        return read(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _moment_said(text: str) -> str:
+    """A moment as RFC 3339 has it, or as PostgreSQL writes it where RFC 3339 cannot say it."""
+    read = or_text(datetime.fromisoformat, text)
+    if not isinstance(read, datetime):
+        return text
+    return written_time(read) if read.tzinfo is not None else read.isoformat()
+
+
 def public(value: Any, kind: str) -> Any:
     """A value of an answer as JSON has it: numbers exact, times as RFC 3339, JSON as it is, everything else as text."""
     match value:
         case None | bool() | int():
             return value
+        case str() if kind in ("timestamptz", "timestamp"):
+            return _moment_said(value)
         case str():
             return msgspec.Raw(value.encode()) if kind in ("json", "jsonb") else value
         case Decimal():

@@ -111,6 +111,9 @@ async def shape(tx: Transaction, kept: Kept, of: Mapping[str, str]) -> Shape:
         if kind not in kept_text.KEYS:
             raise _unfit(kept, f"{key.name} is of the type {kind}, which nothing can be grouped by")
     by_argument = dict(zip(kept.arguments, found.arguments, strict=True))
+    for expression, kind in by_argument.items():
+        if kind in kept_text.FLOATS:
+            raise _unfit(kept, f"{expression} is floating point, whose sums depend on their order; make it numeric")
     taken = {"sum": kept_text.NUMBERS, "avg": kept_text.NUMBERS, "min": kept_text.ORDERED, "max": kept_text.ORDERED}
     for each in kept.aggregates:
         kind = by_argument.get(each.argument or "", "")
