@@ -341,3 +341,20 @@ def test_at_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_names_of_folders_differ_for_those_who_do_not_tell_large_from_small() -> None:
     assert exporting._other_than({"order", "order_2"}, "Order") == "Order_3"
     assert exporting._other_than({"order"}, "Orders") == "Orders"
+
+
+def test_departments_that_are_at_different_versions_of_a_model_are_exported_together(
+    door: Door, tmp_path: Path
+) -> None:
+    codes = [door.department(), door.department()]
+    model = f"Turned_{codes[0]}"
+    for kind, code, value in (("number", codes[0], 5), ("string", codes[1], "five")):
+        schema = {"type": "object", "properties": {"size": {"type": kind}}}
+        door.http.put(f"/directory/models/{model}", json=schema).raise_for_status()
+        last = door.create(code, f"{model}/1", {"size": value})
+        door.get(f"/shards/{code}/{model}/1", after=last["stamp"])
+    where = ("--models", model, "--shards", ",".join(map(str, codes)), "--no-journal")
+    said = peaceriver("export", str(tmp_path / "out"), *where, url=door.url)
+    assert said.code == 0, said.err
+    rows = duckdb.sql(f"select size, document from '{tmp_path}/out/views/{model}/*/*.parquet'").fetchall()
+    assert {(size, *exact(document).values()) for size, document in rows} == {(None, 5), ("five", "five")}

@@ -151,7 +151,7 @@ class View(msgspec.Struct, frozen=True):
         """Asks for the rows of one department; columns are numbered, so that no name is in the way."""
         values = [*(each.name for each in _SYSTEM), *(_quoted(name) for name, _ in self.fields), "document::text"]
         named = ", ".join(f"{value} as c{number}" for number, value in enumerate(values))
-        return f"select {named} from {_quoted(self.actor_type)} order by actor_id"
+        return f"select {named} from {_quoted(self.actor_type)} where actor_shard = :code order by actor_id"
 
     def decoder(self) -> msgspec.json.Decoder[Any]:
         """Reads a row, numbers exact."""
@@ -296,8 +296,10 @@ class Export:
         if not rows:
             return
         read = view.decoder().decode
-        asking = Ask(as_of={code: self._plan.cutoff.positions[code]}, shards=[code], timeout_s=TIMEOUT_MAX_S)
-        content = question_body(view.question, {}, asking)
+        # Of all departments, as they were measured: which columns there are depends on what is asked together.
+        positions = self._plan.cutoff.positions
+        asking = Ask(as_of=positions, shards=tuple(positions), timeout_s=TIMEOUT_MAX_S)
+        content = question_body(view.question, {"code": code}, asking)
         async with self._client.stream(
             "POST", "/query", accept="application/x-ndjson", content=content, wait_s=asking.wait_s
         ) as answer:
