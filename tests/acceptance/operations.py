@@ -194,7 +194,9 @@ def said(value: Any, kind: str = "") -> Any:
             return digits.rstrip("0").removesuffix(".") if "." in digits else digits
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="microseconds") if value.tzinfo else value.isoformat()
-        case date() | time():
+        case time():
+            return value.isoformat().rstrip("0") if value.microsecond else value.isoformat()
+        case date():
             return value.isoformat()
         case UUID():
             return str(value)

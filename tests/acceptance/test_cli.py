@@ -693,7 +693,7 @@ def test_the_demo_tells_its_story_to_people_and_programs_and_leaves_nothing_behi
         timeout=100,
         env=os.environ | {"TMPDIR": str(tmp_path)},
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
     assert "takes orders" in done.stderr
     assert "Day 3: 80 orders" in done.stderr
