@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from peaceriver.embedded import Server
 from peaceriver.errors import StartFailed
-from peaceriver.migrating import migrate, migrations, prepare
+from peaceriver.migrating import migrate, migrations
 from peaceriver.postgres import (
     DATABASE,
     OWNER,
@@ -29,18 +25,12 @@ RECORD = (
 
 
 @pytest.fixture(scope="module")
-async def server(module_folder: Path, anyio_backend: Any) -> AsyncIterator[Server]:
-    server = await Server.start(module_folder / "postgres")
-    try:
-        await prepare(server.connection("postgres"))
-        await migrate(server.connection(OWNER, DATABASE))
-        runner = await connect(server.connection(RUNNER, DATABASE))
-        await runner.execute("select open_shard(100, false)")
-        await runner.execute(RECORD, 1)
-        await runner.close()
-        yield server
-    finally:
-        await server.stop()
+async def server(server: Server) -> Server:
+    runner = await connect(server.connection(RUNNER, DATABASE))
+    await runner.execute("select open_shard(100, false)")
+    await runner.execute(RECORD, 1)
+    await runner.close()
+    return server
 
 
 async def as_role(server: Server, role: str) -> Transaction:

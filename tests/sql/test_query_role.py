@@ -8,31 +8,22 @@ to.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from peaceriver.embedded import Server
-from peaceriver.migrating import migrate, prepare
-from peaceriver.postgres import DATABASE, OWNER, READER, RUNNER, Database, DatabaseError, Transaction, connect
+from peaceriver.postgres import DATABASE, READER, RUNNER, Database, DatabaseError, Transaction, connect
 from peaceriver.shard import view_tables
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-async def server(module_folder: Path, anyio_backend: Any) -> AsyncIterator[Server]:
-    server = await Server.start(module_folder / "postgres")
-    try:
-        await prepare(server.connection("postgres"))
-        await migrate(server.connection(OWNER, DATABASE))
-        runner = await connect(server.connection(RUNNER, DATABASE))
-        await runner.execute("select open_shard(100, false)")
-        await runner.close()
-        yield server
-    finally:
-        await server.stop()
+async def server(server: Server) -> Server:
+    runner = await connect(server.connection(RUNNER, DATABASE))
+    await runner.execute("select open_shard(100, false)")
+    await runner.close()
+    return server
 
 
 @pytest.fixture(scope="module")

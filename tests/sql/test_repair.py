@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peaceriver.embedded import Server
-from peaceriver.migrating import migrate, prepare
-from peaceriver.postgres import DATABASE, OWNER, RUNNER, DatabaseError, Transaction, connect
+from peaceriver.postgres import DATABASE, RUNNER, DatabaseError, Transaction, connect
 from peaceriver.record import CHAIN_START, Record, chained
 from peaceriver.shard.rows import place_of
 from tests.records import any_record, history, rows_of
@@ -21,17 +19,6 @@ from tests.records import any_record, history, rows_of
 PLAIN = Record(100, 1, 1, 1, 16, "received", actor_type="Order", actor_id="SO-1", body='{"total":0.10}')
 SOUND = history([msgspec.structs.replace(PLAIN, body=f'{{"n":{n}}}') for n in range(9)], sizes=[1, 3, 2])
 REPAIR = "select repair_rows(100, $1::journal[])"
-
-
-@pytest.fixture(scope="module")
-async def server(module_folder: Path, anyio_backend: Any) -> AsyncIterator[Server]:
-    server = await Server.start(module_folder / "postgres")
-    try:
-        await prepare(server.connection("postgres"))
-        await migrate(server.connection(OWNER, DATABASE))
-        yield server
-    finally:
-        await server.stop()
 
 
 @pytest.fixture

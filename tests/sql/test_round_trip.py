@@ -6,16 +6,14 @@ behind ``refused:`` are not run at all: nothing is answered that says something 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from peaceriver.embedded import Server
 from peaceriver.errors import Invalid
-from peaceriver.migrating import migrate, prepare
-from peaceriver.postgres import DATABASE, OWNER, RUNNER, Database, DatabaseError
+from peaceriver.postgres import Database, DatabaseError
 from peaceriver.query.dialect import written
 from peaceriver.query.guard import checked
 from peaceriver.query.statement import stated
@@ -26,19 +24,6 @@ ROWS_MAX = 1_000
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-async def database(module_folder: Path, anyio_backend: Any) -> AsyncIterator[Database]:
-    server = await Server.start(module_folder / "postgres")
-    try:
-        await prepare(server.connection("postgres"))
-        await migrate(server.connection(OWNER, DATABASE))
-        opened = await Database.open(server.connection(RUNNER, DATABASE))
-        yield opened
-        await opened.close()
-    finally:
-        await server.stop()
-
-
 def lines(name: str) -> Iterator[tuple[str, bool]]:
     """The texts of a file, and whether each is refused."""
     for line in (HERE / name).read_text("utf-8").splitlines():
@@ -47,11 +32,13 @@ def lines(name: str) -> Iterator[tuple[str, bool]]:
 
 
 async def answer(database: Database, text: str, *values: Any) -> tuple[list[str], list[list[str]]]:
-    """The types of an answer, and its rows, as text: 1 and 1.0 are not the same."""
+    """The names and types of an answer, and its rows, as text: 1 and 1.0 are not the same."""
     async with database.querying(10) as tx:
         prepared = await tx.prepare(text)
         rows = await prepared.fetch(*values)
-    return [each.type.name for each in prepared.get_attributes()], [[repr(value) for value in row] for row in rows]
+    return [f"{each.name} {each.type.name}" for each in prepared.get_attributes()], [
+        [repr(value) for value in row] for row in rows
+    ]
 
 
 async def differs(database: Database, text: str) -> str | None:

@@ -118,6 +118,11 @@ MOMENTS: Final = re.compile(
     re.IGNORECASE,
 )
 
+#: Types whose texts may say a moment by the clock.
+_TIMES: Final = frozenset(
+    (exp.DType.DATE, exp.DType.TIME, exp.DType.TIMETZ, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ)
+)
+
 #: The orders of text that are the same on every machine.
 COLLATIONS: Final = frozenset(("C", "POSIX", "ucs_basic"))
 
@@ -166,3 +171,10 @@ def function_name(node: exp.Expr) -> str:
     if name not in SPECIAL_FUNCTIONS:
         return ""
     return "position" if name == "StrPosition" else name.lower()
+
+
+def says_time(kind: exp.DataType) -> bool:
+    """Whether a type is one of dates or times, or of arrays of them."""
+    while kind.this is exp.DType.ARRAY and kind.expressions:
+        kind = kind.expressions[0]
+    return kind.this in _TIMES

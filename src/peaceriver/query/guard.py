@@ -221,6 +221,14 @@ def _check_literal(node: exp.Expr) -> None:
         raise refused(f"'{node.name[:63]}': {allowed.ADVICE['now']}; one that is only a text as well")
 
 
+def _check_declared(node: exp.Expr) -> None:
+    """What JSON says becomes a date there without a function that could look at it."""
+    kind = node.args.get("kind")
+    if isinstance(kind, exp.DataType) and allowed.says_time(kind):
+        name = node.name[:63]
+        raise refused(f"{name} is declared as a date or time: declare it as text, and cast that, as in {name}::date")
+
+
 def _check_word(node: exp.Expr) -> None:
     if not isinstance(node.this, str) or node.this.lower() not in allowed.WORDS:
         raise refused(f"{_shown(node)} is not part of the query language")
@@ -250,6 +258,7 @@ _CHECKS: Final[dict[str, Any]] = {
     "Column": _check_column,
     "Placeholder": _check_placeholder,
     "DataType": _check_type,
+    "ColumnDef": _check_declared,
     "Literal": _check_literal,
     "RawString": _check_literal,
     "Var": _check_word,

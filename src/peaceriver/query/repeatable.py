@@ -39,19 +39,6 @@ def made_repeatable(tree: exp.Query) -> tuple[exp.Select, int]:
     return _ordered(root), 0
 
 
-def makes_one_of_equals(tree: exp.Query) -> bool:
-    """Whether a statement somewhere answers one value for several that are equal: 2.5 for 2.5 and 2.50, or the other.
-
-    Which one PostgreSQL comes to first depends on where they lie, so numbers must all be written alike then.
-    """
-    return any(
-        isinstance(each, exp.Group | exp.Distinct)
-        or (isinstance(each, exp.SetOperation) and not (isinstance(each, exp.Union) and not each.args.get("distinct")))
-        or allowed.function_name(each) in allowed.ONE_OF_EQUALS
-        for each in tree.walk()
-    )
-
-
 def _is_cut(unit: exp.Query) -> bool:
     """Whether the order of a part of a statement decides on what is in it."""
     if isinstance(unit.parent, exp.Exists) or _has_ties(unit):
@@ -231,7 +218,9 @@ def _name_sources(root: exp.Expr) -> None:
         for each in sources(select):
             if not each.alias_or_name or (isinstance(each, exp.Table) and not each.name and not each.alias):
                 number += 1
-                each.set("alias", exp.TableAlias(this=_name(f"from {number}")))
+                # A function's one column is called as its relation is.
+                name = allowed.function_name(each) or f"from {number}"
+                each.set("alias", exp.TableAlias(this=_name(name)))
 
 
 # --- functions

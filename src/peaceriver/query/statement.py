@@ -17,8 +17,11 @@ from peaceriver.limits import TEXT_LETTERS_MAX
 from peaceriver.query import allowed
 from peaceriver.query.columns import check_columns
 from peaceriver.query.dialect import Dialect, written
+from peaceriver.query.functions import REFUSE
 from peaceriver.query.guard import TOO_DEEP, Checked, refused
-from peaceriver.query.repeatable import made_repeatable, makes_one_of_equals
+from peaceriver.query.one_form import bring_into_one_form, makes_one_of_equals
+from peaceriver.query.repeatable import made_repeatable
+from peaceriver.query.timeless import make_timeless
 
 #: Host variables of a declared kind; also as arrays of them.
 Kind: TypeAlias = Literal["text", "integer", "numeric", "boolean", "timestamptz", "date", "uuid"]
@@ -94,7 +97,9 @@ def _stated(
     check_columns(query.tree, columns)
     alike = makes_one_of_equals(query.tree)
     tree, hidden = made_repeatable(query.tree.copy())
-    _bound_texts(tree)
+    bound_texts(tree)
+    make_timeless(tree)
+    bring_into_one_form(tree)
     is_cut = bool(query.models)
     # Those within others first: what replaces a table takes along what is joined to it in parentheses.
     for table in reversed([each for each in tree.find_all(exp.Table) if _is_model(each)]):
@@ -111,13 +116,13 @@ def _stated(
     return Statement(written(tree), is_cut, query.variables, hidden)
 
 
-def _bound_texts(tree: exp.Expr) -> None:
+def bound_texts(tree: exp.Expr) -> None:
     """Let what is said to be very long be refused by PostgreSQL, which would make it: rows are in memory as wholes."""
     for each in list(tree.find_all(exp.Anonymous)):
         if allowed.function_name(each) in allowed.LENGTHENING and len(each.expressions) > 1:
             often = f"CAST(({written(each.expressions[1])}) AS INT)"
-            refusing = f"'{each.name.lower()} goes up to {TEXT_LETTERS_MAX}, not to ' || {often}"
-            bounded = f"CASE WHEN {often} > {TEXT_LETTERS_MAX} THEN CAST(({refusing}) AS INT) ELSE {often} END"
+            told = f"'{each.name.lower()} goes up to {TEXT_LETTERS_MAX}, not to ' || {often}"
+            bounded = f"CASE WHEN {often} > {TEXT_LETTERS_MAX} THEN CAST({REFUSE}({told}) AS INT) ELSE {often} END"
             each.expressions[1].replace(parse_one(bounded, dialect=Dialect))
 
 

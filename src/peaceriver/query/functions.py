@@ -1,0 +1,35 @@
+"""The functions that statements get from us, in a schema of their own: nobody else's statement can name them.
+
+They are in ``migrations/0002_reading.sql``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlglot import exp
+
+_SCHEMA: Final = "reading"
+_ONE_FORM: Final = "one_form"
+#: Refuses a statement that is under way, with the text that it is given.
+REFUSE: Final = f"{_SCHEMA}.refuse"
+
+
+def one_form(value: exp.Expr) -> exp.Expr:
+    """A value in the form that all that are equal to it have."""
+    return _call(_ONE_FORM, value)
+
+
+def is_in_one_form(value: exp.Expr) -> bool:
+    """Whether it is a call of just that."""
+    return isinstance(value, exp.Dot) and isinstance(value.expression, exp.Anonymous) and value.name == _ONE_FORM
+
+
+def timeless(value: exp.Expr) -> exp.Expr:
+    """A value as it is; refused where it is a text that means another moment each day."""
+    return _call("timeless", value)
+
+
+def _call(function: str, value: exp.Expr) -> exp.Expr:
+    call = exp.Anonymous(this=function, expressions=[value])
+    return exp.Dot(this=exp.to_identifier(_SCHEMA, quoted=True), expression=call)
