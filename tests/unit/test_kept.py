@@ -30,7 +30,7 @@ def test_an_aggregate_by_keys() -> None:
     assert found == Kept(
         name="sales",
         actor_type="Order",
-        keys=(Key("r", '"region"'), Key("name", 'UPPER("name")')),
+        keys=(Key("r", '"region"'), Key("name", '"reading".one_form(UPPER("name"))')),
         aggregates=(
             Aggregate("count", "count", None),
             Aggregate("t", "sum", '"total" * 2'),
@@ -40,14 +40,17 @@ def test_an_aggregate_by_keys() -> None:
         condition='"status" <> \'x\' AND "total" > 1',
         columns=("r", "name", "count", "t", "mean", "priced"),
         fields=("name", "region", "status", "total"),
+        alike=True,
     )
     # What an average and a count have in common is kept once.
     assert found.arguments == ('"total" * 2', '"total"')
     assert found.parts == (
         Part("count", '"total" * 2'),
         Part("sum", '"total" * 2'),
+        Part("scale", '"total" * 2'),
         Part("count", '"total"'),
         Part("sum", '"total"'),
+        Part("scale", '"total"'),
     )
     assert msgspec.json.decode(msgspec.json.encode(found), type=Kept) == found
 
@@ -57,13 +60,26 @@ def test_an_aggregate_by_keys() -> None:
     [
         ("select count(*) from a", ()),
         ("select region, max(total) from a group by 1", (Key("region", '"region"'),)),
-        ("select upper(x) as y, max(total) from a group by y", (Key("y", 'UPPER("x")'),)),
+        ("select upper(x) as y, max(total) from a group by y", (Key("y", '"reading".one_form(UPPER("x"))'),)),
         ("select x as y, max(total) from a group by x", (Key("y", '"x"'),)),
         ("select max(total), 1 as one from a group by 2", (Key("one", "1"),)),
     ],
 )
 def test_groups_are_named_as_in_sql(text: str, keys: tuple[Key, ...]) -> None:
     assert kept(text).keys == keys
+
+
+def test_what_a_query_gets_before_it_runs_is_kept_with_it() -> None:
+    found = kept(
+        "select max(x * 2) as most, min(cast(y as date)) as day, count(*) as n from a where repeat(z, 3) = 'a'"
+    )
+    assert found.arguments == (
+        '"reading".one_form("x" * 2)',
+        '"reading".one_form(CAST("reading".timeless("y") AS DATE))',
+    )
+    assert '"reading".refuse(' in (found.condition or "")
+    assert found.alike
+    assert not kept("select sum(x) as s from a").alike
 
 
 def test_a_filter_is_part_of_the_argument() -> None:

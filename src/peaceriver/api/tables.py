@@ -60,23 +60,25 @@ async def answered(
 
 
 async def _here(node: Node, question: Question, asked: Asked, kept: View | None) -> Response:
-    if kept is not None:
-        return _at_once(await node.kept.ask(kept, question), asked)
-    for media in (LINES, CSV):
-        if asked.accepts(media):
-            return await _streamed(node.querying, msgspec.structs.replace(question, rows_max=STREAM_ROWS_MAX), media)
+    media = next((each for each in (LINES, CSV) if asked.accepts(each)), None)
+    if media is not None:
+        question = msgspec.structs.replace(question, rows_max=STREAM_ROWS_MAX)
+    found = None if kept is None else await node.kept.ask(kept, question)
+    if found is not None:
+        return _at_once(found, media)
+    if media is not None:
+        return await _streamed(node.querying, question, media)
     return answers.answered((await node.querying.ask(question)).public())
 
 
-def _at_once(answer: Answer, asked: Asked) -> Response:
+def _at_once(answer: Answer, media: str | None) -> Response:
     """An answer that is there already, in the form that is asked for."""
-    if asked.accepts(LINES):
-        content = _as_lines(answer.columns, answer.rows)
-    elif asked.accepts(CSV):
-        content = _csv_head(answer.columns) + _as_csv(answer.columns, answer.rows)
-    else:
+    if media is None:
         return answers.answered(answer.public())
-    media = LINES if asked.accepts(LINES) else CSV
+    if media == LINES:
+        content = _as_lines(answer.columns, answer.rows)
+    else:
+        content = _csv_head(answer.columns) + _as_csv(answer.columns, answer.rows)
     return Response(content, 200, heads(answer.cutoff, answer.missing), media)
 
 

@@ -131,11 +131,8 @@ class Inside:
             timeout_s=timeout_s,
             allow_partial=asking.allow_partial,
         )
-        if view is not None and view.kept:
-            answer = await self._node.kept.ask(view, question)
-        else:
-            answer = await self._node.querying.ask(question)
-        return table_of(encode(answer.public()))
+        found = None if view is None or not view.kept else await self._node.kept.ask(view, question)
+        return table_of(encode((found or await self._node.querying.ask(question)).public()))
 
     async def put_view(self, name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
         """Make or replace a named view; see Client.put_view."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from peaceriver.errors import Unavailable
+from peaceriver.limits import KEPT_ROWS_MAX
 from peaceriver.node.departments import Departments
-from peaceriver.postgres import Database, Row, Transaction
+from peaceriver.node.parts import gathered, parts
+from peaceriver.postgres import Database, Transaction
 from peaceriver.query.kept import Kept
 from peaceriver.shard import kept_tables, kept_text
 from peaceriver.shard.keeping import discard, keep
@@ -58,17 +61,14 @@ class Keeping:
         return table
 
     async def answer(
-        self, tx: Transaction, name: str, shards: Sequence[int], most: int | None = None
-    ) -> tuple[KeptTable, list[Row], Mapping[int, Place]]:
+        self, tx: Transaction, name: str, shards: Sequence[int], rows_max: int = KEPT_ROWS_MAX
+    ) -> tuple[KeptTable, list[tuple[Any, ...]], Mapping[int, Place]]:
         """What a kept view says of shards in a snapshot, and where each is folded to: there it is true.
 
-        ``most``: how many groups at most.
-
-        Raises what ``table`` does, and Withheld where the view that it is made of is damaged in one of them.
+        Raises what ``table`` does, Withheld where the view that it is made of is damaged in one of them, and TooLarge.
         """
         table = await self.table(tx, name)
         for code in shards:
             self._shards.at(code).damage.check_view(table.kept.actor_type)
-        limit = "" if most is None else f" limit {most}"
-        rows = await tx.fetch(kept_text.merged(table) + limit, list(shards))
-        return table, rows, await kept_tables.places(tx, shards)
+        found = parts(tx, kept_text.merged(table), [list(shards)], len(table.kept.columns))
+        return table, await gathered(found, rows_max), await kept_tables.places(tx, shards)

@@ -7,8 +7,8 @@ whose cause is not shown; then, and for any other moment, the answer is computed
 from __future__ import annotations
 
 import asyncio
-from typing import TypeAlias
 
+import msgspec
 import structlog
 
 from peaceriver.errors import Invalid, NotFound, TooLarge, Unavailable, Withheld
@@ -16,19 +16,16 @@ from peaceriver.limits import KEPT_ROWS_MAX, QUERY_TIMEOUT_S
 from peaceriver.node.keeping import Keeping
 from peaceriver.node.querying import Querying, left_s
 from peaceriver.node.questions import Answer, Column, Question
-from peaceriver.postgres import Database, DatabaseError, Row, Transaction, Unreachable
+from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable
 from peaceriver.query.cutoff import Cutoff, Place
 from peaceriver.query.guard import checked
 from peaceriver.query.kept import Kept, definition
 from peaceriver.query.named import View
-from peaceriver.query.statement import SYSTEM_TYPES, Relation, resolved, rows_at_cutoff
+from peaceriver.query.statement import SYSTEM_TYPES, Relation, resolved
 from peaceriver.shard import kept_tables, kept_text
-from peaceriver.shard.kept_text import Shape
 from peaceriver.shard.view_tables import SQL_TYPES
 
 log = structlog.get_logger()
-#: The types in a definition, its rows, and where they are true.
-_Found: TypeAlias = tuple[Shape, list[Row], Cutoff]
 _RETRY_PAUSE_S = 5.0
 #: What PostgreSQL says of a table that was dropped a moment ago.
 _NO_TABLE = "42P01"
@@ -92,66 +89,46 @@ class KeptViews:
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
                 await kept_tables.shape(tx, kept, _types(relation))
 
-    async def ask(self, view: View, question: Question, *, is_again: bool = False) -> Answer:
-        """The rows of a kept view at a cutoff, all at once; raises what ``Querying.ask`` does.
+    async def ask(self, view: View, question: Question) -> Answer | None:
+        """What is kept of a view, all rows at once, where that answers a question; None where it is to be computed.
 
-        They have one form, canonical numbers, whether they are kept here or computed. ``is_again``: a table that was
-        just dropped is not waited for twice.
+        It is the same to the byte. Raises what ``Querying.ask`` does.
         """
+        if question.freshness.as_of is not None or (kept := self._definition(view)) is None:
+            return None
         async with self._querying.in_time(question) as deadline:
             cutoff, missing = await self._querying.cutoff(question)
-            kept = self._definition(view)
-            if kept is None:
-                return await self._querying.ask(question)
             cutoff, withheld = self._querying.sound(cutoff, [kept.actor_type], partly=question.allow_partial)
-            # Before the snapshot: it shows the table that is chosen now, or one that it replaced.
-            relation = await self._querying.related(kept.actor_type, cutoff, kept.fields)
             try:
+                # The snapshot shows the table that is chosen now, or one that it replaced.
                 async with self._database.querying(left_s(deadline)) as tx:
-                    found = await self._kept(tx, kept, cutoff, question)
-                    shape, rows, shown = found or (*await self._computed(tx, kept, relation, cutoff), cutoff)
-            except Invalid:
-                # With the columns that count there it is none that can be kept, on any node.
-                return await self._querying.ask(question)
+                    found = await self._kept(tx, kept, list(cutoff.places), min(KEPT_ROWS_MAX, question.rows_max))
+            except (NotFound, Invalid, Unavailable, TooLarge):
+                return None
             except DatabaseError as error:
-                if getattr(error, "sqlstate", None) != _NO_TABLE or is_again:
+                if getattr(error, "sqlstate", None) != _NO_TABLE:
                     raise
-                return await self.ask(view, question, is_again=True)
-        if len(rows) > KEPT_ROWS_MAX:
-            raise TooLarge(f"the view {view.name} has more than {KEPT_ROWS_MAX:,} groups; query it with a condition")
-        kinds = kept_text.output_kinds(kept, shape)
-        columns = tuple(Column(name, kinds[name]) for name in kept.columns)
-        return Answer(shown, columns, [tuple(row.values()) for row in rows], (*missing, *withheld))
+                return None
+            if found is None or not await self._is_cut(found.cutoff):
+                return None
+        return msgspec.structs.replace(found, missing=(*missing, *withheld))
 
-    async def _kept(self, tx: Transaction, kept: Kept, cutoff: Cutoff, question: Question) -> _Found | None:
-        """What is kept, where that is an answer to the question: there is no newer cut, or just that one is wanted."""
-        try:
-            table, rows, folded = await self.keeping.answer(tx, kept.name, list(cutoff.places), KEPT_ROWS_MAX + 1)
-        except (NotFound, Invalid, Unavailable):
-            return None  # it is computed meanwhile
-        places = {code: Place(each.position, each.stamp) for code, each in folded.items()}
-        is_other = places != dict(cutoff.places)
-        if table.kept != kept or (
-            is_other and (question.freshness.as_of is not None or not await self._is_cut(places))
-        ):
-            return None
+    async def _kept(self, tx: Transaction, kept: Kept, codes: list[int], rows_max: int) -> Answer | None:
+        """What is kept, where it is of this very definition; raises what ``Keeping.answer`` does."""
+        table, rows, folded = await self.keeping.answer(tx, kept.name, codes, rows_max)
+        cutoff = Cutoff({code: Place(each.position, each.stamp) for code, each in folded.items()})
         # What is kept is made of the newest version's columns; at the cutoff others may count.
-        relation = self._querying.relation(kept.actor_type, Cutoff(places), kept.fields)
-        if any(stored != name for name, _, stored in relation.columns if name in kept.fields):
+        relation = self._querying.relation(kept.actor_type, cutoff, kept.fields)
+        is_other = any(stored != name for name, _, stored in relation.columns if name in kept.fields)
+        if table.kept != kept or is_other:
             return None
-        return table.shape, rows, Cutoff(places)
+        kinds = kept_text.output_kinds(kept, table.shape)
+        columns = tuple(Column(name, kinds[name]) for name in kept.columns)
+        return Answer(cutoff, columns, rows)
 
-    async def _is_cut(self, places: dict[int, Place]) -> bool:
+    async def _is_cut(self, cutoff: Cutoff) -> bool:
         """Whether no effect is shown there without its cause."""
-        return len(places) < 2 or not await self._querying.cutoffs.lowered(dict(places))
-
-    async def _computed(
-        self, tx: Transaction, kept: Kept, relation: Relation, cutoff: Cutoff
-    ) -> tuple[Shape, list[Row]]:
-        shape = await kept_tables.shape(tx, kept, _types(relation))
-        text = kept_text.computed(kept, shape, f"({rows_at_cutoff(relation, single=False)}) as v")
-        codes, times = list(cutoff.places), [each.time for each in cutoff.places.values()]
-        return shape, await tx.fetch(f"{text} limit {KEPT_ROWS_MAX + 1}", codes, times)
+        return len(cutoff.places) < 2 or not await self._querying.cutoffs.lowered(dict(cutoff.places))
 
 
 def _types(relation: Relation) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -24,18 +24,13 @@ from peaceriver.errors import (
     NotFound,
     Offence,
     Refused,
-    TooLarge,
     TooSlow,
     Unavailable,
     Withheld,
 )
 from peaceriver.limits import (
-    QUERY_ANSWER_BYTES_MAX,
     QUERY_AT_ONCE_LETTERS_MAX,
-    QUERY_FIRST_ROWS,
     QUERY_KEPT_LETTERS_MAX,
-    QUERY_PART_BYTES,
-    QUERY_PART_ROWS_MAX,
     QUERY_PLANS_MAX,
     QUERY_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -44,6 +39,7 @@ from peaceriver.limits import (
 )
 from peaceriver.node.cutoffs import Cutoffs, Freshness
 from peaceriver.node.departments import Departments
+from peaceriver.node.parts import gathered, parts
 from peaceriver.node.questions import Answer, Answering, Column, Missing, Question
 from peaceriver.postgres import (
     Database,
@@ -102,18 +98,8 @@ class Querying:
 
     async def ask(self, question: Question) -> Answer:
         """All rows at once. Raises Invalid, TooLarge where they are more than ``rows_max``, and what ``open`` does."""
-        rows: list[tuple[Any, ...]] = []
-        size = 0
         async with self.open(question, whole=True) as answering:
-            async for part in answering.parts:
-                rows += part
-                size += sum(map(_size, part))
-                if len(rows) > question.rows_max or size > QUERY_ANSWER_BYTES_MAX:
-                    most = f"{question.rows_max:,} rows, or {QUERY_ANSWER_BYTES_MAX:,} bytes"
-                    raise TooLarge(
-                        f"the answer has more than {most}: add a LIMIT, narrow it, or have it streamed "
-                        "(Accept: application/x-ndjson or text/csv)"
-                    )
+            rows = await gathered(answering.parts, question.rows_max)
         return Answer(answering.cutoff, answering.columns, rows, answering.missing)
 
     @asynccontextmanager
@@ -136,10 +122,10 @@ class Querying:
                 key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
                 plan = self._plans.get(key) or await self._planned(tx, query, key)
                 given = _given(plan, cutoff, question)
-                parts = _parts(tx, plan, given)
+                found = parts(tx, plan.statement.text, given, len(plan.columns))
                 if not whole:
                     deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
-                yield Answering(cutoff, plan.columns, (*missing, *withheld), parts)
+                yield Answering(cutoff, plan.columns, (*missing, *withheld), found)
 
     @asynccontextmanager
     async def in_time(self, question: Question, called: Mapping[str, str] = _NOTHING) -> AsyncIterator[asyncio.Timeout]:
@@ -337,30 +323,6 @@ def _given(plan: _Plan, cutoff: Cutoff, question: Question) -> list[Any]:
     given.append(question.rows_max + 1)
     named = zip(plan.statement.variables, plan.kinds, strict=True)
     return given + [values.bound(name, question.variables[name], kind) for name, kind in named]
-
-
-async def _parts(tx: Transaction, plan: _Plan, given: list[Any]) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-    """The rows in parts that are neither too many nor, by what the last ones took, too large to be in memory."""
-    width, wanted = len(plan.columns), QUERY_FIRST_ROWS
-    cursor = await tx.cursor(plan.statement.text, *given)
-    while True:
-        rows = [tuple(row.values())[:width] for row in await cursor.fetch(wanted)]
-        yield rows
-        if len(rows) < wanted:
-            return
-        size = max(1, sum(map(_size, rows)) // len(rows))
-        wanted = max(1, min(QUERY_PART_ROWS_MAX, 4 * wanted, QUERY_PART_BYTES // size))
-
-
-def _size(row: tuple[Any, ...]) -> int:
-    """About how many bytes a row takes."""
-    return sum(map(_length, row))
-
-
-def _length(value: Any) -> int:
-    if isinstance(value, str | bytes):
-        return len(value)
-    return sum(map(_length, value)) if isinstance(value, list | tuple) else 32
 
 
 def _check_variables(query: Checked, given: Mapping[str, Any]) -> None:

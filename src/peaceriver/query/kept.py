@@ -2,7 +2,7 @@
 
 An aggregate over the actors of one type, by GROUP BY or as one group, whose parts can be brought along: what an actor
 was is taken out of its group, and what it is goes into its group. Expressions are SQL text over the columns of one
-relation; whoever makes them has checked them.
+relation, with all that a query gets before it runs; whoever makes them has checked them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from sqlglot import exp
 from peaceriver.errors import Invalid, Offence
 from peaceriver.query import allowed
 from peaceriver.query.dialect import written
+from peaceriver.query.one_form import makes_one_of_equals
+from peaceriver.query.statement import made_to_run
 
 Function = Literal["count", "sum", "avg", "min", "max"]
 #: What a select may have besides what is selected, and what it must not have, as people say it.
@@ -43,7 +45,8 @@ _INSIDE: tuple[tuple[tuple[type[exp.Expr], ...], str], ...] = (
     ((exp.Star,), "*"),
     ((exp.Order,), "an ORDER BY"),
 )
-PartKind: TypeAlias = Literal["count", "sum", "min", "max"]
+#: ``scale``: how many decimals the numbers of a sum have, for the sum has as many.
+PartKind: TypeAlias = Literal["count", "sum", "scale", "min", "max"]
 
 
 class Key(NamedTuple):
@@ -80,6 +83,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
     #: The columns of the relation that the expressions are over.
     fields: tuple[str, ...]
+    #: Whether the relation's numbers are without trailing zeros, as in the query.
+    alike: bool
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -99,6 +104,7 @@ def _parts(aggregate: Aggregate) -> Iterator[Part]:
         yield Part("count", aggregate.argument)
     if aggregate.function in ("sum", "avg"):
         yield Part("sum", aggregate.argument)
+        yield Part("scale", aggregate.argument)
     elif aggregate.function in ("min", "max"):
         yield Part(aggregate.function, aggregate.argument)
 
@@ -110,6 +116,13 @@ def definition(name: str, select: exp.Query) -> Kept:
     """
     if not isinstance(select, exp.Select):
         raise _unfit(name, "it is not a single SELECT")
+    _defined(name, select, alike=False)  # what is wrong is said of what came
+    runs = select.copy()
+    made_to_run(runs)
+    return _defined(name, runs, alike=makes_one_of_equals(select))
+
+
+def _defined(name: str, select: exp.Select, *, alike: bool) -> Kept:
     actor_type = _relation(name, select)
     select = _unqualified(select)
     keys: list[Key] = []
@@ -142,6 +155,7 @@ def definition(name: str, select: exp.Query) -> Kept:
         condition=None if condition is None else _text(name, condition.this),
         columns=tuple(columns),
         fields=_fields([*select.expressions, *([condition] if condition else [])]),
+        alike=alike,
     )
 
 

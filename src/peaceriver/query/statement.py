@@ -97,9 +97,7 @@ def _stated(
     check_columns(query.tree, columns)
     alike = makes_one_of_equals(query.tree)
     tree, hidden = made_repeatable(query.tree.copy())
-    bound_texts(tree)
-    make_timeless(tree)
-    bring_into_one_form(tree)
+    made_to_run(tree)
     is_cut = bool(query.models)
     # Those within others first: what replaces a table takes along what is joined to it in parentheses.
     for table in reversed([each for each in tree.find_all(exp.Table) if _is_model(each)]):
@@ -116,7 +114,14 @@ def _stated(
     return Statement(written(tree), is_cut, query.variables, hidden)
 
 
-def bound_texts(tree: exp.Expr) -> None:
+def made_to_run(tree: exp.Query) -> None:
+    """Give a checked statement, in place, what keeps its answer in bounds and the same for ever."""
+    _bound_texts(tree)
+    make_timeless(tree)
+    bring_into_one_form(tree)
+
+
+def _bound_texts(tree: exp.Expr) -> None:
     """Let what is said to be very long be refused by PostgreSQL, which would make it: rows are in memory as wholes."""
     for each in list(tree.find_all(exp.Anonymous)):
         if allowed.function_name(each) in allowed.LENGTHENING and len(each.expressions) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peaceriver.postgres import READER, quoted
-from peaceriver.shard.kept_text import SCHEMA, KeptTable, Tally, grouped, hashed, open_in_shard, read, stored
+from peaceriver.shard.kept_text import SCHEMA, KeptTable, Tally, grouped, hashed, open_in_shard, read, stored, weight
 from peaceriver.shard.view_tables import ViewTable
 
 #: Rows are changed in place, over and over: a page has room for that.
@@ -16,7 +16,7 @@ def create(table: KeptTable) -> list[str]:
     """A table of groups, and the tallies of their extremes."""
     declared = [f"{column} {stored(kind)}" for column, kind in zip(table.keys, table.shape.keys, strict=True)]
     kinds = dict(zip(table.kept.arguments, table.shape.arguments, strict=True))
-    of = {"count": "bigint not null", "sum": "numeric not null"}
+    of = {"count": "bigint not null", "sum": "numeric not null", "scale": "numeric not null"}
     declared += [f"{column} {of.get(p.kind) or stored(kinds[p.argument])}" for column, p, _ in table.parts]
     return [
         f"create table {table.relation} (shard integer not null, hash bytea not null, n bigint not null"
@@ -37,14 +37,15 @@ def drop(names: Sequence[str]) -> str:
 def _whole(table: KeptTable, view: ViewTable) -> str:
     """The groups of shard $1 as the view has them now."""
     made = {"count": "count({0})", "sum": "coalesce(sum({0}::numeric), 0)", "min": "min({0})", "max": "max({0})"}
+    made["scale"] = f"coalesce(sum({weight('{0}')}), 0)"
     columns = ["count(*) as n", *(f"{made[p.kind].format(value)} as {column}" for column, p, value in table.parts)]
-    rows = read(table.kept, table.shape, open_in_shard(table.kept, view))
+    rows = read(table.kept, table.shape, open_in_shard(table, view))
     return f"select {', '.join(table.columns)} from ({hashed(table, grouped(table, columns, rows))}) as w where n > 0"
 
 
 def _tallied(table: KeptTable, tally: Tally, view: ViewTable) -> str:
     """How often each of them has each value."""
-    rows = read(table.kept, table.shape, open_in_shard(table.kept, view))
+    rows = read(table.kept, table.shape, open_in_shard(table, view))
     columns = (f"{tally.value} as value", "count(*) as n")
     counted = grouped(table, columns, f"select * from ({rows}) as r where {tally.value} is not null", by=tally.value)
     return f"select hash, value, n from ({hashed(table, counted)}) as w"

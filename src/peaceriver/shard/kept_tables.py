@@ -106,7 +106,8 @@ async def shape(tx: Transaction, kept: Kept, of: Mapping[str, str]) -> Shape:
         *kinds, condition = await tx.fetchval(text)
     except Uncomputable as error:
         raise _unfit(kept, str(error)) from error
-    found = Shape(tuple(kinds[: len(kept.keys)]), tuple(kinds[len(kept.keys) :]))
+    trimmed = tuple(each for each in kept.fields if kept.alike and of[each] == "numeric")
+    found = Shape(tuple(kinds[: len(kept.keys)]), tuple(kinds[len(kept.keys) :]), trimmed)
     for key, kind in zip(kept.keys, found.keys, strict=True):
         if kind not in kept_text.KEYS:
             raise _unfit(kept, f"{key.name} is of the type {kind}, which nothing can be grouped by")

@@ -6,10 +6,9 @@ the names of its tables into statements.
 A group of a shard is one row: the expressions that it is grouped by (``key_0``), how many actors it has (``n``), and
 the parts that its answers are made of (``sum_0``). It is found by the hash of its keys, which always fits an index.
 
-What is given out is canonical: the same for the same actors, however it came about. Sums carry the digits of all that
-was ever added to them, so numbers are given without trailing zeros, and an average is the quotient of such a sum, with
-four decimals at least. Floating point counts as the numeric that PostgreSQL makes of it, text is compared by its bytes,
-and groups come in the order of their keys.
+What is given out is the query's answer to the byte, however it came about. A sum has as many decimals as the number in
+it that has the most, and an average is the quotient of that sum; so it is kept how many numbers have how many decimals:
+in one number, the sum of a thousand million millions to the power of each one's decimals (``scale_0``).
 """
 
 from __future__ import annotations
@@ -39,6 +38,8 @@ ORDERED = NUMBERS | TEXTS | MOMENTS
 _STAMP = "lpad(to_hex(actor_from), 20, '0') || '.' || actor_shard"
 #: What a relation's column is made of, where it is not a view's column of the same name.
 _MADE_OF = {"actor_stamp": ("actor_from", "actor_shard")}
+#: So many digits of the count of decimals are for each number of them: so many numbers there can be.
+_SCALE_DIGITS = 15
 #: Whether a row comes into its group, or goes; a model can have no such field.
 SIGN = "actor_sign"
 
@@ -48,6 +49,8 @@ class Shape(msgspec.Struct, frozen=True):
 
     keys: tuple[str, ...]
     arguments: tuple[str, ...]
+    #: Numbers among the columns that they are over, which are taken without trailing zeros.
+    trimmed: tuple[str, ...]
 
 
 class KeptTable(msgspec.Struct, frozen=True):
@@ -72,6 +75,7 @@ class KeptTable(msgspec.Struct, frozen=True):
         return tuple(
             (f"{each.kind}_{numbers[each.argument]}", each, f"value_{numbers[each.argument]}")
             for each in self.kept.parts
+            if each.kind != "scale" or self.shape.arguments[numbers[each.argument]] == "numeric"
         )
 
     @property
@@ -112,9 +116,12 @@ class Tally(NamedTuple):
 
 def stored(kind: str) -> str:
     """The type of a column for what is of a type."""
-    if kind in TEXTS:
-        return 'text collate "C"'
-    return "numeric" if kind in FLOATS else kind
+    return 'text collate "C"' if kind in TEXTS else kind
+
+
+def weight(value: str) -> str:
+    """What a number adds to the count of decimals; nothing where there is none, or none that is finite."""
+    return f"('1e' || {_SCALE_DIGITS} * scale({value}))::numeric"
 
 
 # --- the relation that a definition's expressions are over
@@ -136,22 +143,16 @@ def types(view: ViewTable) -> dict[str, str]:
     return declared | {name: view_tables.SQL_TYPES[each.kind] for name, each in view.stored}
 
 
-def relation_of(kept: Kept, source: str, *, signed: bool = False) -> str:
+def relation_of(kept: Kept, shape: Shape, source: str, *, signed: bool = False) -> str:
     """Rows of a view as what the expressions are over."""
-    columns = [f"{_STAMP} as actor_stamp" if each == "actor_stamp" else quoted(each) for each in kept.fields]
+    columns = [_column(each, each in shape.trimmed) for each in kept.fields]
     return f"(select {', '.join([*columns, *([SIGN] if signed else [])]) or '1'} from {source}) as v"
 
 
-def _canonical(expression: str, kind: str) -> str:
-    if kind in NUMBERS and kind not in ("smallint", "integer", "bigint"):
-        return f"trim_scale(({expression})::numeric)"
-    return _comparable(expression, kind)
-
-
-def _comparable(expression: str, kind: str) -> str:
-    if kind in FLOATS:
-        return f"({expression})::numeric"
-    return f'({expression})::text collate "C"' if kind in TEXTS else f"({expression})"
+def _column(name: str, is_trimmed: bool) -> str:
+    if name == "actor_stamp":
+        return f"{_STAMP} as actor_stamp"
+    return f"trim_scale({quoted(name)}) as {quoted(name)}" if is_trimmed else quoted(name)
 
 
 def read(kept: Kept, shape: Shape, relation: str, *, signed: bool = False) -> str:
@@ -160,11 +161,15 @@ def read(kept: Kept, shape: Shape, relation: str, *, signed: bool = False) -> st
     values = zip(kept.arguments, shape.arguments, strict=True)
     columns = [
         *([SIGN] if signed else []),
-        *(f"{_canonical(key.expression, kind)} as key_{number}" for number, (key, kind) in enumerate(keys)),
+        *(f"{_comparable(key.expression, kind)} as key_{number}" for number, (key, kind) in enumerate(keys)),
         *(f"{_comparable(value, kind)} as value_{number}" for number, (value, kind) in enumerate(values)),
     ]
     where = "" if kept.condition is None else f" where {kept.condition}"
     return f"select {', '.join(columns) or '1'} from {relation}{where}"
+
+
+def _comparable(expression: str, kind: str) -> str:
+    return f'({expression})::text collate "C"' if kind in TEXTS else f"({expression})"
 
 
 def hashed(table: KeptTable, groups: str) -> str:
@@ -201,28 +206,46 @@ def probe(kept: Kept, of: Mapping[str, str]) -> str:
 
 
 def merged(table: KeptTable) -> str:
-    """The answer over the shards $1, in the definition's columns."""
-    made = {"count": "sum({0})::bigint", "sum": "sum({0})", "min": "min({0})", "max": "max({0})"}
+    """The answer over the shards $1, in the definition's columns; its groups are in the order of the query's."""
+    made = {"count": "sum({0})::bigint", "sum": "sum({0})", "scale": "sum({0})", "min": "min({0})", "max": "max({0})"}
     parts = {part: made[part.kind].format(column) for column, part, _ in table.parts}
-    source = f"(select * from {table.relation} where shard = any($1::integer[]))"
-    return _answer(table.kept, table.shape, "coalesce(sum(n), 0)::bigint", parts, source)
+    kept, kinds = table.kept, dict(zip(table.kept.arguments, table.shape.arguments, strict=True))
+    outputs = {each.name: f"key_{number}" for number, each in enumerate(kept.keys)}
+    outputs |= {each.name: _output(each, parts, kinds) for each in kept.aggregates}
+    columns = ", ".join(f"{outputs[each]} as {quoted(each)}" for each in kept.columns)
+    keys = ", ".join(table.keys)
+    ordered = f" group by {keys} order by {keys}" if keys else ""
+    return f"select {columns} from {table.relation} where shard = any($1::integer[]){ordered}"
 
 
-def computed(kept: Kept, shape: Shape, relation: str) -> str:
-    """The same answer from what the expressions are over: ``relation`` is what stands in FROM."""
-    made = {"count": "count({0})", "sum": "sum({0}::numeric)", "min": "min({0})", "max": "max({0})"}
-    values = {each: f"value_{number}" for number, each in enumerate(kept.arguments)}
-    parts = {part: made[part.kind].format(values[part.argument]) for part in kept.parts}
-    return _answer(kept, shape, "count(*)", parts, f"({read(kept, shape, relation)})")
+def _output(aggregate: Aggregate, parts: dict[Part, str], kinds: dict[str, str]) -> str:
+    argument = aggregate.argument
+    if argument is None:
+        return "coalesce(sum(n), 0)::bigint"
+    if aggregate.function in ("min", "max"):
+        return parts[Part(aggregate.function, argument)]
+    count = f"coalesce({parts[Part('count', argument)]}, 0)"
+    if aggregate.function == "count":
+        return count
+    total = parts[Part("sum", argument)]
+    if (weights := parts.get(Part("scale", argument))) is not None:
+        total = f"round({total}, (length(({weights})::text) - 1) / {_SCALE_DIGITS})"
+    if aggregate.function == "avg":
+        total = f"{total} / {count}"
+    elif kinds[argument] in _SMALL:
+        total = f"({total})::bigint"
+    return f"case when {count} > 0 then {total} end"
 
 
+#: The types whose sums are not numeric.
+_SMALL = frozenset({"smallint", "integer"})
 #: The types of keys and values, as the driver names them.
 _DRIVERS = {
     "smallint": "int2",
     "integer": "int4",
     "bigint": "int8",
-    "real": "numeric",
-    "double precision": "numeric",
+    "real": "float4",
+    "double precision": "float8",
     "character varying": "text",
     "timestamp with time zone": "timestamptz",
     "timestamp without time zone": "timestamp",
@@ -236,45 +259,12 @@ def output_kinds(kept: Kept, shape: Shape) -> dict[str, str]:
     kinds = {key.name: _DRIVERS.get(kind, kind) for key, kind in zip(kept.keys, shape.keys, strict=True)}
     for each in kept.aggregates:
         kind = arguments.get(each.argument or "", "")
-        of_function = {"count": "int8", "sum": "numeric", "avg": "numeric"}
+        of_function = {"count": "int8", "sum": "int8" if kind in _SMALL else "numeric", "avg": "numeric"}
         kinds[each.name] = of_function.get(each.function, _DRIVERS.get(kind, kind))
     return kinds
 
 
-def open_in_shard(kept: Kept, view: ViewTable) -> str:
+def open_in_shard(table: KeptTable, view: ViewTable) -> str:
     """What the expressions are over: the actors of the shard $1 as the view has them now."""
-    return relation_of(kept, f"{view.relation} where actor_shard = $1 and actor_until = {OPEN_END}")
-
-
-def open_rows(kept: Kept, view: ViewTable) -> str:
-    """What the expressions are over, for ``computed``: the actors of the shards $1 as the view has them now."""
-    source = f"{view.relation} where actor_shard = any($1::integer[]) and actor_until = {OPEN_END}"
-    return relation_of(kept, source)
-
-
-def _answer(kept: Kept, shape: Shape, n: str, parts: dict[Part, str], source: str) -> str:
-    kinds = dict(zip(kept.arguments, shape.arguments, strict=True))
-    outputs = {each.name: f"key_{number}" for number, each in enumerate(kept.keys)}
-    outputs |= {each.name: _output(each, n, parts, kinds) for each in kept.aggregates}
-    columns = ", ".join(f"{outputs[each]} as {quoted(each)}" for each in kept.columns)
-    keys = ", ".join(f"key_{number}" for number in range(len(kept.keys)))
-    ordered = f" group by {keys} order by {keys}" if keys else ""
-    return f"select {columns} from {source} as r{ordered}"
-
-
-def _output(aggregate: Aggregate, n: str, parts: dict[Part, str], kinds: dict[str, str]) -> str:
-    argument = aggregate.argument
-    if argument is None:
-        return n
-    count = f"coalesce({parts[Part('count', argument)]}, 0)" if Part("count", argument) in parts else "0"
-    match aggregate.function:
-        case "count":
-            return count
-        case "sum":
-            return f"case when {count} > 0 then trim_scale({parts[Part('sum', argument)]}) end"
-        case "avg":
-            # A quotient has as many digits as its operands at least: some, where there were none.
-            total = f"trim_scale({parts[Part('sum', argument)]}) + 0.0000"
-            return f"case when {count} > 0 then trim_scale(({total}) / {count}) end"
-        case "min" | "max":
-            return _canonical(parts[Part(aggregate.function, argument)], kinds[argument])
+    source = f"{view.relation} where actor_shard = $1 and actor_until = {OPEN_END}"
+    return relation_of(table.kept, table.shape, source)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from peaceriver.postgres import quoted
 from peaceriver.shard import view_tables
-from peaceriver.shard.kept_text import SIGN, KeptTable, Tally, grouped, hashed, needed, read, relation_of, types
+from peaceriver.shard.kept_text import SIGN, KeptTable, Tally, grouped, hashed, needed, read, relation_of, types, weight
 from peaceriver.shard.view_tables import ViewTable
 
 
@@ -98,7 +98,7 @@ def _tallied(table: KeptTable, tally: Tally, name: str) -> list[str]:
 
 
 def _signed(table: KeptTable) -> str:
-    return read(table.kept, table.shape, relation_of(table.kept, "changed", signed=True), signed=True)
+    return read(table.kept, table.shape, relation_of(table.kept, table.shape, "changed", signed=True), signed=True)
 
 
 def _delta(table: KeptTable) -> str:
@@ -107,8 +107,9 @@ def _delta(table: KeptTable) -> str:
     for column, part, value in table.parts:
         if part.kind == "count":
             columns.append(f"coalesce(sum({SIGN}) filter (where {value} is not null), 0) as {column}")
-        elif part.kind == "sum":
-            signed = f"case when {SIGN} > 0 then {value}::numeric else -({value}::numeric) end"
+        elif part.kind in ("sum", "scale"):
+            added = weight(value) if part.kind == "scale" else f"{value}::numeric"
+            signed = f"case when {SIGN} > 0 then {added} else -({added}) end"
             columns.append(f"coalesce(sum({signed}), 0) as {column}")
         else:
             columns.append(f"{part.kind}({value}) filter (where {SIGN} > 0) as {column}")
