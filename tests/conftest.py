@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 * 1024**3
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+_SEGMENTS = pytest.StashKey[set[Path]]()
 
 # A shared machine has slow moments: how long one example takes is not what a property is about. Time-outs guard hangs.
 settings.register_profile("usual", deadline=None, max_examples=100, print_blob=True)
@@ -56,6 +59,31 @@ def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("module")
     yield folder
     shutil.rmtree(folder)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_SEGMENTS] = segments()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A server that is killed leaves its shared memory to its next start, and there is none where its place is gone."""
+    if not hasattr(session.config, "workerinput"):
+        for each in segments() - session.config.stash[_SEGMENTS] - mapped():
+            each.unlink(missing_ok=True)
+
+
+def segments() -> set[Path]:
+    """The shared memory of PostgreSQL servers that are there or were killed."""
+    return set(MEMORY.glob("PostgreSQL.*"))
+
+
+def mapped() -> set[Path]:
+    """What processes have in memory, as far as we may know."""
+    found: set[Path] = set()
+    for each in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            found |= {Path(line.split(maxsplit=5)[-1]) for line in each.read_text().splitlines() if str(MEMORY) in line}
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)
