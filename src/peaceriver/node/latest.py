@@ -52,7 +52,7 @@ class Latest:
                         await asyncio.sleep(_RETRY_PAUSE_S)
         except TimeoutError:
             raise Unavailable(
-                f"departments {sorted(left)} have no leader that a majority confirms within {timeout_s:g} s; "
+                f"departments {sorted(left)} have no leader that a majority confirms within {timeout_s:.3g} s; "
                 "ask again, or read what is here with read=local",
                 retry_after_s=1.0,
             ) from None
