@@ -13,8 +13,10 @@ import pytest
 
 from peaceriver.errors import Behind
 from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.publishing import Publishing
 from peaceriver.node.questions import Question
-from tests.scenario.trio import Trio, trio, until
+from peaceriver.query import named
+from tests.scenario.trio import ME, Trio, trio, until
 
 SQL = "select 1 as one"
 
@@ -94,3 +96,39 @@ async def test_a_new_replica_that_is_copied_is_waited_for_and_an_old_one_is_not(
     with pytest.raises(Behind, match="is being copied"):
         await node.querying.ask(Question(sql=SQL))
     assert time.monotonic() - began < 0.5
+
+
+async def test_a_view_that_is_replaced_or_removed_is_so_at_every_node(cluster: Trio) -> None:
+    async with cluster.door("n1") as one, cluster.door("n2") as two, cluster.door("n3") as three:
+        doors = (one, two, three)
+        for number in range(50):
+            put, *others = doors[number % 3 :] + doors[: number % 3]
+            made = await put.put("/views/turning", json={"sql": f"select {number} as n"})
+            assert made.status_code == (201 if number == 0 else 200), made.text
+            told = await asyncio.gather(*(each.get("/views/turning") for each in others))
+            assert [each.json()["rows"] for each in told] == [[[number]]] * 2
+        assert (await two.delete("/views/turning")).status_code == 204
+        listed = await asyncio.gather(*(each.get("/views") for each in (one, three)))
+        assert [each.json()["items"] for each in listed] == [[], []]
+        assert (await one.get("/views/turning")).status_code == 404
+
+
+async def test_views_of_an_application_are_what_it_says_at_every_node(cluster: Trio) -> None:
+    publishing = Publishing(cluster["n1"])
+    for number in range(10):
+        view = named.read("deployed", {"sql": f"select {number} as n"})
+        await publishing.views({} if number == 9 else {"deployed": view}, "app", ME)
+        for other in (cluster["n2"], cluster["n3"]):
+            page = other.directory.views["deployed"]
+            assert (page.active, page.view.sql) == (number < 9, f"select {min(number, 8)} as n")
+
+
+async def test_a_node_that_does_not_answer_holds_no_view_up(cluster: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(position: int) -> bool:
+        return False
+
+    monkeypatch.setattr(cluster["n1"].overview, "is_applied", never)
+    async with cluster.door("n1") as http:
+        began = time.monotonic()
+        made = await http.put("/views/alone", json={"sql": "select 1 as n"}, params={"timeout": "800ms"})
+        assert (made.status_code, time.monotonic() - began < 0.8) == (201, True), made.text
