@@ -135,7 +135,7 @@ def test_what_cannot_be_asked_is_named(door: Door, sales: int, body: dict[str, A
 
 
 def test_a_model_that_is_not_there_is_named_with_one_like_it(door: Door, sales: int) -> None:
-    told = problem(ask(door, 'select * from "sale"'), 422, "invalid")
+    told = problem(ask(door, 'select * from "sale"'), 422, "no-model")
     assert 'did you mean "Sale"?' in told["detail"]
 
 

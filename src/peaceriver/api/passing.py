@@ -15,8 +15,7 @@ from peaceriver import jsontext
 from peaceriver.answers import CUTOFF, MISSING, STAMP
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
-from peaceriver.api.levelling import names_no_model
-from peaceriver.errors import Invalid, Refused, TooLarge, TooSlow, Unavailable
+from peaceriver.errors import Invalid, NoModel, Refused, TooLarge, TooSlow, Unavailable
 from peaceriver.limits import BATCH_BYTES_MAX, SEND_TIMEOUT_S
 from peaceriver.node.passing import PASSED_ON, READS, node_for, pass_on
 from peaceriver.node.peers import Away, Streamed
@@ -37,7 +36,7 @@ _ANSWERED = ("Allow", "Content-Type", "ETag", "Location", "Retry-After")
 _TABLES = (CUTOFF, STAMP, MISSING)
 #: Refusals that any node would give: by their status; where that is not enough, by their type as well.
 _EVERYWHERE = (TooLarge.status, Invalid.status, TooSlow.status)
-_TOO_SLOW = f"/problems/{TooSlow.slug}"
+_TOO_SLOW, _NO_MODEL = f"/problems/{TooSlow.slug}", f"/problems/{NoModel.slug}"
 _PROBLEM_BYTES_MAX = 1024 * 1024
 
 
@@ -97,7 +96,7 @@ async def _final(answer: Streamed) -> bytes | None:
         return None
     if answer.status == TooSlow.status:
         return content if problem.get("type") == _TOO_SLOW else None
-    return None if names_no_model(str(problem.get("detail"))) else content
+    return None if problem.get("type") == _NO_MODEL else content
 
 
 async def _pieces(stack: AsyncExitStack, answer: Streamed) -> AsyncIterator[bytes]:
