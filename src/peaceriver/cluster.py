@@ -31,6 +31,7 @@ from peaceriver.message import Envelope
 from peaceriver.moments import Moment
 from peaceriver.shard.proposal import Concern, Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
+from peaceriver.wording import named
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.selectable import CompoundSelect, Select
@@ -262,8 +263,8 @@ class Cluster:
             if not found:
                 raise NotFound(f"no department holds {name}/{actor_id} at this cutoff")
             if len(found) > 1:
-                holders = sorted(each.shard for each in found)
-                raise Conflict(f"{name}/{actor_id} is in departments {holders}; say which one with at=")
+                holders = named("department", sorted(each.shard for each in found))
+                raise Conflict(f"{name}/{actor_id} is in {holders}; say which one with at=")
             if version is None:
                 return _typed(model, found[0])
             code = found[0].shard

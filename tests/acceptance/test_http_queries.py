@@ -143,6 +143,15 @@ def test_a_department_that_is_not_there_is_not_found(door: Door) -> None:
     problem(ask(door, "select 1", shards=[door.unused()]), 404, "not-found")
 
 
+def test_departments_are_named_as_a_sentence_does(door: Door, sales: int) -> None:
+    first, second = sorted((door.department(), door.department()))
+    scope = {"shards": [first, second], "timeout": "50ms"}
+    told = problem(ask(door, 'select 1 from "Sale"', **scope, as_of=f"{sales}:1"), 422, "invalid")
+    assert told["detail"] == f"the vector has no position for departments {first} and {second}"
+    told = problem(ask(door, 'select 1 from "Sale"', **scope, after=f"{first}:1000000"), 409, "conflict")
+    assert told["detail"].startswith(f"departments {first} and {second} have not got there within 0.05 s")
+
+
 def test_a_query_that_takes_too_long_is_ended(door: Door) -> None:
     sql = "select count(*) from generate_series(1, 1000000) a, generate_series(1, 1000000) b"
     problem(ask(door, sql, timeout="300ms"), 503, "too-slow")

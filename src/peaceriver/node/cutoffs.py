@@ -22,6 +22,7 @@ from peaceriver.shard import journal
 from peaceriver.shard.shard import DELIVERY
 from peaceriver.shard.views import Folder
 from peaceriver.stamp import Stamp
+from peaceriver.wording import named
 
 #: How many places of cutoffs a node remembers.
 _PLACES_KNOWN_MAX = 20_000
@@ -116,7 +117,7 @@ class Cutoffs:
                     await self._shards[code].complete.reached(position)
                 cutoff = await self._resolved(wanted, freshness)
         except TimeoutError:
-            who = "the departments have" if wanted is None else f"departments {wanted} have"
+            who = named("department", wanted, one="has", more="have") if wanted else "the departments have"
             raise Conflict(
                 f"{who} not got there within {freshness.timeout_s:g} s; ask again, or wait longer",
             ) from None
@@ -222,9 +223,10 @@ class Cutoffs:
     async def _at_positions(self, codes: list[int], positions: Mapping[int, int]) -> Cutoff:
         missing = [code for code in codes if code not in positions]
         if missing:
+            lacking = named("department", missing)
             raise Invalid(
-                f"the vector has no position for departments {missing}",
-                errors=(Offence("as_of", f"needs a position for {missing}"),),
+                f"the vector has no position for {lacking}",
+                errors=(Offence("as_of", f"needs a position for {lacking}"),),
             )
         for code in codes:
             complete = self._shards.at(code, "as_of").complete.value
