@@ -119,7 +119,7 @@ class Inside:
         return await self._asked(Question(sql=view.sql, variables=values, kinds=view.kinds), asking, view)
 
     async def _asked(self, question: Question, asking: Ask, view: View | None = None) -> Table:
-        freshness = _freshness(asking.as_of, asking.after, latest=asking.latest)
+        freshness = _freshness(asking.as_of, asking.after, asking.seen or None, latest=asking.latest)
         timeout_s = QUERY_TIMEOUT_S
         if asking.timeout_s is not None:
             timeout_s = asking.timeout_s
@@ -179,11 +179,11 @@ class Inside:
         return answer
 
 
-def _freshness(as_of: Moment | None, after: Moment | None, *, latest: bool = False) -> Freshness:
+def _freshness(as_of: Moment | None, *after: Moment | None, latest: bool = False) -> Freshness:
     return Freshness(
         latest=latest,
         as_of=None if as_of is None else cutoffs.parse(moment_text(as_of), "as_of"),
-        after=() if after is None else (cutoffs.parse_after(moment_text(after)),),
+        after=tuple(cutoffs.parse_after(moment_text(each)) for each in after if each is not None),
     )
 
 
