@@ -11,12 +11,12 @@ from peaceriver.api import answers, tables
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
 from peaceriver.api.directory import in_time, object_in, shown
-from peaceriver.api.levelling import level, levelled
 from peaceriver.api.queries import scoped
 from peaceriver.directory.pages import VIEWS
 from peaceriver.directory.pages import view as page_of
 from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
 from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.levelling import level, levelled
 from peaceriver.node.node import Node
 from peaceriver.node.reading import ActorAt
 from peaceriver.query import named
