@@ -132,3 +132,4 @@ async def test_a_node_that_does_not_answer_holds_no_view_up(cluster: Trio, monke
         began = time.monotonic()
         made = await http.put("/views/alone", json={"sql": "select 1 as n"}, params={"timeout": "800ms"})
         assert (made.status_code, time.monotonic() - began < 0.8) == (201, True), made.text
+        assert (await http.delete("/views/alone")).status_code == 204
