@@ -27,6 +27,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     as_of: Moment | None = None
     after: Moment | None = None
+    #: What the asker has receipts for, of each department; a Client knows that by itself.
+    seen: Mapping[int, int] = {}
     latest: bool = False
     #: None stands for all departments.
     shards: Sequence[int] | None = None

@@ -31,6 +31,7 @@ from peaceriver.message import Envelope
 from peaceriver.moments import Moment
 from peaceriver.shard.proposal import Concern, Receipt, Sent, Spooled
 from peaceriver.stamp import Stamp
+from peaceriver.wording import named
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.selectable import CompoundSelect, Select
@@ -82,6 +83,7 @@ class How(TypedDict, total=False):
     """How a query is to be answered; see ``Cluster.query``."""
 
     as_of: Moment | None
+    after: Moment | None
     shards: Sequence[int] | None
     latest: bool
     allow_partial: bool
@@ -262,8 +264,8 @@ class Cluster:
             if not found:
                 raise NotFound(f"no department holds {name}/{actor_id} at this cutoff")
             if len(found) > 1:
-                holders = sorted(each.shard for each in found)
-                raise Conflict(f"{name}/{actor_id} is in departments {holders}; say which one with at=")
+                holders = named("department", sorted(each.shard for each in found))
+                raise Conflict(f"{name}/{actor_id} is in {holders}; say which one with at=")
             if version is None:
                 return _typed(model, found[0])
             code = found[0].shard
@@ -281,9 +283,10 @@ class Cluster:
     async def query(self, statement: Any, variables: Mapping[str, Any] = _NONE, **how: Unpack[How]) -> Any:
         """The rows of a ``select()``, or of one SELECT in SQL, at one cutoff; ``variables`` are its host variables.
 
-        ``as_of``: a cutoff; ``shards``: the departments, all by default; ``latest``: never older than what was
+        ``as_of``: a cutoff; ``after``: a receipt's stamp, or a vector, that it must have passed, beside what this
+        client has receipts for; ``shards``: the departments, all by default; ``latest``: never older than what was
         acknowledged before; ``allow_partial``: without departments that cannot answer, which ``missing`` names;
-        ``timeout_s``: how long it may take. Raises Invalid, TooSlow, TooLarge, Unavailable.
+        ``timeout_s``: how long it may take. Raises Invalid, Conflict, TooSlow, TooLarge, Unavailable.
         """
         asking = self._asking(how)
         if isinstance(statement, str):
@@ -306,12 +309,12 @@ class Cluster:
 
     def _asking(self, how: How) -> Ask:
         asking = Ask(**how)
-        if asking.as_of is None and self._seen and asking.after is None:
-            seen = self._seen
-            if asking.shards is not None:
-                seen = {code: position for code, position in seen.items() if code in asking.shards}
-            return msgspec.structs.replace(asking, after=seen or None)
-        return asking
+        if asking.as_of is not None:
+            return asking
+        seen = self._seen
+        if asking.shards is not None:
+            seen = {code: position for code, position in seen.items() if code in asking.shards}
+        return msgspec.structs.replace(asking, seen=seen)
 
     async def journal(
         self, department: Department | int, *, after: int = 0, follow: bool = False

@@ -9,6 +9,7 @@
     |   |   +-- VersionConflict 409  ``if_version`` did not hold (412 where it came as ``If-Match``)
     |   +-- TooLarge            413  a body, a batch
     |   +-- Invalid             422  well-formed, but not acceptable: every offending field by JSON pointer
+    |   |   +-- NoModel         422  a query names a model that is not there
     |   +-- Busy                429  an admission queue is full
     |   +-- Unavailable         503  no leader, no majority, no database
     |   |   +-- LedElsewhere    503  another node leads the department, or none for the moment
@@ -122,6 +123,12 @@ class TooLarge(Refused):
 
 class Invalid(Refused):
     status, slug, title = 422, "invalid", "Well-formed, but not acceptable"
+
+
+class NoModel(Invalid):
+    """A query names a model that is not there, as far as this node knows: a newer directory may have it."""
+
+    slug, title = "no-model", "No such model"
 
 
 class Busy(Refused):

@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from peaceriver.cli.main import app
+from peaceriver.cli.commands import app
 
 COMMAND = [sys.executable, "-m", "peaceriver.cli.main"]
 

@@ -135,12 +135,21 @@ def test_what_cannot_be_asked_is_named(door: Door, sales: int, body: dict[str, A
 
 
 def test_a_model_that_is_not_there_is_named_with_one_like_it(door: Door, sales: int) -> None:
-    told = problem(ask(door, 'select * from "sale"'), 422, "invalid")
+    told = problem(ask(door, 'select * from "sale"'), 422, "no-model")
     assert 'did you mean "Sale"?' in told["detail"]
 
 
 def test_a_department_that_is_not_there_is_not_found(door: Door) -> None:
     problem(ask(door, "select 1", shards=[door.unused()]), 404, "not-found")
+
+
+def test_departments_are_named_as_a_sentence_does(door: Door, sales: int) -> None:
+    first, second = sorted((door.department(), door.department()))
+    scope = {"shards": [first, second], "timeout": "50ms"}
+    told = problem(ask(door, 'select 1 from "Sale"', **scope, as_of=f"{sales}:1"), 422, "invalid")
+    assert told["detail"] == f"the vector has no position for departments {first} and {second}"
+    told = problem(ask(door, 'select 1 from "Sale"', **scope, after=f"{first}:1000000"), 409, "conflict")
+    assert told["detail"].startswith(f"departments {first} and {second} have not got there within 0.05 s")
 
 
 def test_a_query_that_takes_too_long_is_ended(door: Door) -> None:

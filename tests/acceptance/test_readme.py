@@ -52,7 +52,7 @@ def test_every_link_leads_somewhere(link: str) -> None:
 def test_every_command_of_the_readme_is_offered() -> None:
     from typer.main import get_command
 
-    from peaceriver.cli.main import app
+    from peaceriver.cli.commands import app
 
     offered = set(get_command(app).commands)  # type: ignore[attr-defined]  # an app with several commands is a group
     assert set(re.findall(r"peaceriver ([a-z]+)", README)) <= offered

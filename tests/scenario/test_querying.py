@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from peaceriver.api import tables
-from peaceriver.errors import Conflict, Invalid, NotFound, Refused, TooLarge, TooSlow, Unavailable, Withheld
+from peaceriver.errors import Conflict, Invalid, NoModel, NotFound, Refused, TooLarge, TooSlow, Unavailable, Withheld
 from peaceriver.node.questions import Answer, Question
 from peaceriver.node.repairing import Repairing
 from tests.scenario.damaging import checked, follower, harm
@@ -219,7 +219,19 @@ async def test_a_model_and_a_view_that_are_just_published_are_known_on_every_nod
             assert (await http.delete(f"/views/fresh{number}")).status_code == 204
     async with trio.door("n2") as http:
         assert (await http.delete("/views/fresh0")).status_code == 404
-    assert "there is no model" in (await asked(trio, "n2", 'select 1 from "Nowhere"')).json()["detail"]
+    assert (await asked(trio, "n2", 'select 1 from "Nowhere"')).json()["type"] == "/problems/no-model"
+
+
+async def test_a_refusal_is_told_by_its_kind_and_not_by_its_words(
+    trio: Trio, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def withheld(question: Question) -> Answer:
+        raise Withheld("it is damaged")
+
+    monkeypatch.setattr(trio["n1"].querying, "ask", withheld)
+    # The other nodes refuse it for good; a column that is called so is no model that is missing.
+    answer = await asked(trio, "n1", 'select "there is no model" from "Piece"', shards=[code])
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid"), answer.text
 
 
 async def test_what_one_node_alone_refuses_is_asked_of_the_next(
@@ -233,7 +245,7 @@ async def test_what_one_node_alone_refuses_is_asked_of_the_next(
 
     whole = (await asked(trio, "n3", SQL, shards=[code])).json()["rows"]
     refusing("n1", Withheld("it is damaged"))
-    for own in (Conflict("x"), NotFound("x"), Unavailable("x"), Invalid("the query is refused: there is no model")):
+    for own in (Conflict("x"), NotFound("x"), Unavailable("x"), NoModel("x")):
         refusing("n2", own)
         answer = await asked(trio, "n1", SQL, shards=[code])
         assert (answer.status_code, answer.json().get("rows")) == (200, whole), own

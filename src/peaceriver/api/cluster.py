@@ -14,6 +14,7 @@ from peaceriver.api.context import Context
 from peaceriver.errors import Invalid, Malformed, Offence, Unavailable
 from peaceriver.limits import BODY_BYTES_MAX, CONTROL
 from peaceriver.node.wire import Checked
+from peaceriver.wording import named
 
 _READ_TIMEOUT_S = 2.0
 
@@ -90,9 +91,11 @@ async def readyz(context: Context, asked: Asked) -> Response:
     """``GET /readyz``: every department of the directory has a leader, its rules are active, and reads work."""
     node = context.node
     if node.waiting:
-        raise Unavailable(f"departments {node.waiting} have no leader yet; ask again in a moment", retry_after_s=1.0)
+        said = named("department", node.waiting, one="has", more="have")
+        raise Unavailable(f"{said} no leader yet; ask again in a moment", retry_after_s=1.0)
     if node.agents.waiting:
-        raise Unavailable(f"rules {node.agents.waiting} are not active yet; ask again in a moment", retry_after_s=1.0)
+        said = named("rule", node.agents.waiting, one="is", more="are")
+        raise Unavailable(f"{said} not active yet; ask again in a moment", retry_after_s=1.0)
     try:
         async with asyncio.timeout(_READ_TIMEOUT_S):
             await node.reading.journal(CONTROL, after=0, limit=1)

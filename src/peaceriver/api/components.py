@@ -237,7 +237,7 @@ COMPONENTS: dict[str, Shape] = {
     )
     | {"additionalProperties": False},
     "View": _object({"sql": _TEXT}, {"variables": {"type": "object"}, "description": _TEXT, "kept": _FLAG}),
-    "Views": _object({"items": _list_of("View"), "next": _NEXT}),
+    "Views": _object({"cutoff": _of("Cutoff"), "items": _list_of("View"), "next": _NEXT}),
     "Table": _object(
         {
             "cutoff": _of("Cutoff"),

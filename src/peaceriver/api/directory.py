@@ -88,7 +88,7 @@ async def put_model(context: Context, asked: Asked) -> Response:
         wanted = definition(before) | {"schema": schema}
     async with in_time(sender):
         after, broken = await context.publishing.model(actor_type, wanted, sender)
-    await _shown(context, sender.timeout_s)
+    await shown(context, sender.timeout_s)
     told = {
         "type": actor_type,
         "version": after.version,
@@ -114,7 +114,7 @@ async def replay(context: Context, asked: Asked) -> Response:
 
 async def _published(context: Context, published: Published, sender: Sender) -> Response:
     """The answer to a page's change, once the directory shows it: 201 where the page is new."""
-    await _shown(context, sender.timeout_s)
+    await shown(context, sender.timeout_s)
     receipt = published.receipt
     made = receipt is not None and receipt.version == 1
     told = published.page | {"receipt": None if receipt is None else receipt.public()}
@@ -171,7 +171,7 @@ async def in_time(sender: Sender) -> AsyncIterator[None]:
         ) from None
 
 
-async def _shown(context: Context, timeout_s: float) -> None:
+async def shown(context: Context, timeout_s: float) -> None:
     """Let the directory's views catch up, so that whoever changed a page and looks at it sees the change."""
     control = context.node.shards[CONTROL]
     try:

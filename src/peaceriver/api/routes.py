@@ -206,7 +206,15 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Table",
         tables=True,
     ),
-    Operation(method="GET", path="/views", page=views.listed, summary="The named views", answer="Views"),
+    Operation(
+        method="GET",
+        path="/views",
+        page=views.listed,
+        summary="The named views",
+        parameters=FRESH,
+        headers=FRESHENED,
+        answer="Views",
+    ),
     Operation(
         method="GET",
         path=_VIEW,

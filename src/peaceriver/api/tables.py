@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -15,12 +14,12 @@ from peaceriver.answers import CUTOFF, MISSING, STAMP
 from peaceriver.api import answers
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
-from peaceriver.api.levelling import levelled
 from peaceriver.api.passing import passed_around
-from peaceriver.errors import Behind, TooLarge, Withheld
+from peaceriver.errors import TooLarge
 from peaceriver.jsontext import encode
 from peaceriver.limits import STREAM_ROWS_MAX
 from peaceriver.node.node import Node
+from peaceriver.node.passing import here_or_around
 from peaceriver.node.querying import Querying
 from peaceriver.node.questions import Answer, Answering, Column, Missing, Question
 from peaceriver.query.cutoff import Cutoff
@@ -46,17 +45,12 @@ async def answered(
     of, where that is a kept one.
     """
     question = msgspec.structs.replace(question, variables=variables, kinds=kinds)
-    began = time.monotonic()
-    try:
-        return await levelled(
-            context.node, lambda: _here(context.node, question, asked, kept), timeout_s=question.timeout_s
-        )
-    except (Behind, Withheld):
-        left_s = question.timeout_s - (time.monotonic() - began)
-        answer = await passed_around(context, asked, timeout_s=left_s) if left_s > 0 else None
-        if answer is None:
-            raise
-        return answer
+    return await here_or_around(
+        context.node,
+        lambda: _here(context.node, question, asked, kept),
+        lambda left_s: passed_around(context, asked, timeout_s=left_s),
+        timeout_s=question.timeout_s,
+    )
 
 
 async def _here(node: Node, question: Question, asked: Asked, kept: View | None) -> Response:

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
+import msgspec
 from starlette.responses import Response
 
 from peaceriver.api import answers, tables
 from peaceriver.api.asked import Asked
 from peaceriver.api.context import Context
-from peaceriver.api.directory import in_time, object_in
-from peaceriver.api.levelling import level, levelled
+from peaceriver.api.directory import in_time, object_in, shown
 from peaceriver.api.queries import scoped
-from peaceriver.directory.pages import ViewPage
+from peaceriver.directory.pages import VIEWS
+from peaceriver.directory.pages import view as page_of
+from peaceriver.limits import CONTROL, PAGE_RECORDS_MAX
+from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.levelling import level, levelled
+from peaceriver.node.node import Node
+from peaceriver.node.reading import ActorAt
 from peaceriver.query import named
+from peaceriver.query.cutoff import AtPositions, Cutoff
+from peaceriver.query.lists import ListQuery
 
 
 async def listed(context: Context, asked: Asked) -> Response:
-    """``GET /views``: all that there are, with what they ask for."""
-    pages = sorted(context.node.directory.views.items())
-    return answers.answered({"items": [_shown(name, page) for name, page in pages if page.active], "next": None})
+    """``GET /views``: all that there are, or were at a cutoff, with what they ask for."""
+    cutoff, found = await _pages(context.node, asked.freshness())
+    pages = [page_of(each.id, each.document, each.version) for each in found if each.status == "active"]
+    items = [{"name": each.name, "version": each.version, **each.public()} for each in pages if each.active]
+    return answers.answered({"cutoff": cutoff.public(), "items": items, "next": None})
 
 
-def _shown(name: str, page: ViewPage) -> dict[str, Any]:
-    return {"name": name, "version": page.version, **page.public()}
+async def _pages(node: Node, freshness: Freshness) -> tuple[Cutoff, list[ActorAt]]:
+    """The pages of all views at one cutoff, by their names."""
+    query = ListQuery(limit=PAGE_RECORDS_MAX)
+    cutoff, found, more = await node.reading.actors([CONTROL], VIEWS, query, freshness)
+    again = Freshness(as_of=AtPositions({code: place.position for code, place in cutoff.places.items()}))
+    while more:
+        query = msgspec.structs.replace(query, offset=len(found))
+        _, part, more = await node.reading.actors([CONTROL], VIEWS, query, again)
+        found += part
+    return cutoff, found
 
 
 async def get(context: Context, asked: Asked) -> Response:
@@ -47,6 +64,7 @@ async def put(context: Context, asked: Asked) -> Response:
         published = await levelled(
             context.node, lambda: context.publishing.view(view, "", sender), timeout_s=sender.timeout_s
         )
+    await shown(context, sender.timeout_s)
     receipt = published.receipt
     told = published.page | {"receipt": None if receipt is None else receipt.public()}
     return answers.answered(told, 200 if before is not None and before.active else 201)
@@ -60,4 +78,5 @@ async def delete(context: Context, asked: Asked) -> Response:
         if found is None or not found.active:
             await level(context.node, sender.timeout_s)
         await context.publishing.remove_view(name, sender)
+    await shown(context, sender.timeout_s)
     return Response(status_code=204)

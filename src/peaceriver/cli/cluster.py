@@ -21,12 +21,12 @@ from peaceriver.cli.terminal import (
 )
 from peaceriver.client import DEFAULT_URL, Client
 from peaceriver.limits import VERIFY_TIMEOUT_S
+from peaceriver.wording import named
 
 #: What a replica is where nothing is wrong.
 _USUAL = ("leader", "follower", "learner")
 #: What a follower may be behind by while a leader takes messages.
 LAG_USUAL_RECORDS = 1_000
-_CODES_SHOWN = 8
 #: An operator does not wait longer for a node that hangs.
 _STATUS_S = 5.0
 
@@ -93,8 +93,11 @@ def troubles(cluster: Mapping[str, Any]) -> list[str]:
                 key = (replica["node"], replica["state"], replica.get("why") or "")
                 alike.setdefault(key, []).append((shard["shard"], replica))
     headless = [shard["shard"] for shard in cluster["shards"] if shard["leader"] is None]
-    found = [f"{_departments(headless)} without a leader: what is sent there waits or is refused; reading goes on"]
-    return [*(found if headless else []), *(_line(*key, held) for key, held in alike.items())]
+    found: list[str] = []
+    if headless:
+        waits = "what is sent there waits or is refused; reading goes on"
+        found = [f"{named('department', headless)} without a leader: {waits}"]
+    return [*found, *(_line(*key, held) for key, held in alike.items())]
 
 
 def _line(node: str, state: str, why: str, held: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
@@ -102,18 +105,11 @@ def _line(node: str, state: str, why: str, held: Sequence[tuple[int, Mapping[str
     since = min((each["since"] for _, each in held if each.get("since")), default=None)
     lag = max((each["lag"] or 0 for _, each in held), default=0)
     return (
-        f"{_departments([code for code, _ in held])} on {node}: {state}"
+        f"{named('department', [code for code, _ in held])} on {node}: {state}"
         + (f" since {since}" if since and (why or not usual) else "")
         + (f", {lag:,} records behind" if lag else "")
         + (f": {why}" if why else "")
     )
-
-
-def _departments(codes: Sequence[int]) -> str:
-    """Departments by their codes, the first of them where there are many."""
-    shown = [str(each) for each in codes[:_CODES_SHOWN]]
-    more = f" and {len(codes) - len(shown)} more" if len(codes) > len(shown) else ""
-    return f"department{'' if len(codes) == 1 else 's'} {', '.join(shown)}{more}"
 
 
 def lags(shard: Mapping[str, Any]) -> tuple[int, int]:
@@ -156,6 +152,6 @@ def _print_verdicts(found: Mapping[str, Any]) -> None:
     left = sorted({code for code, each in damaged if each["state"] == "open" and each["where"] != "history"})
     if left:
         complain(
-            f"{_departments(left)}: damaged, and not repaired from any node that answers; that is tried again by "
-            "itself; if it cannot be, start that node with an empty directory, or restore one from a backup"
+            f"{named('department', left)}: damaged, and not repaired from any node that answers; that is tried again "
+            "by itself; if it cannot be, start that node with an empty directory, or restore one from a backup"
         )

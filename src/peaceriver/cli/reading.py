@@ -12,8 +12,8 @@ import typer
 
 from peaceriver import jsontext
 from peaceriver.answers import exact
+from peaceriver.cli import EXIT_INTERRUPTED
 from peaceriver.cli.terminal import (
-    EXIT_INTERRUPTED,
     EXIT_REFUSED,
     JsonOption,
     UrlOption,

@@ -16,14 +16,13 @@ from rich.table import Table
 
 from peaceriver import jsontext
 from peaceriver.asking import is_url
+from peaceriver.cli import EXIT_INTERRUPTED
 from peaceriver.client import DEFAULT_URL, Client
 from peaceriver.errors import PeaceRiverError, Refused, Unreachable
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
-#: 128 and the number of SIGINT, as shells have it.
-EXIT_INTERRUPTED = 130
 #: The width of tables where nobody looks: a file, a pipe.
 WIDTH_UNSEEN = 160
 _ID_LETTERS = 36

@@ -18,7 +18,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,7 +26,9 @@ from peaceriver.application import is_file
 from peaceriver.directory.pages import NODE_NAME
 from peaceriver.errors import StartFailed
 from peaceriver.limits import LEASE_S
-from peaceriver.node.replication import Company
+
+if TYPE_CHECKING:
+    from peaceriver.node.replication import Company
 
 PORT = 7400
 LEASE_MIN_S = 0.2
@@ -57,6 +59,9 @@ class NodeConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     @property
     def company(self) -> Company:
         """The cluster that the node belongs to."""
+        # Here, because commands that only write configurations need nothing of what a node is made of.
+        from peaceriver.node.replication import Company
+
         others = {name: url for name, url in self.peers.items() if name != self.name}
         founders = self.founders or tuple(sorted({self.name, *others}))
         return Company(founders=founders, urls=others, lease_s=self.lease)

@@ -22,6 +22,7 @@ from peaceriver.shard import journal
 from peaceriver.shard.shard import DELIVERY
 from peaceriver.shard.views import Folder
 from peaceriver.stamp import Stamp
+from peaceriver.wording import named
 
 #: How many places of cutoffs a node remembers.
 _PLACES_KNOWN_MAX = 20_000
@@ -44,6 +45,13 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
             elif each.shard in codes:
                 after.append(each)
         return msgspec.structs.replace(self, after=tuple(after))
+
+    def named(self, codes: Collection[int] | None) -> set[int]:
+        """The departments that it names, in a read of some departments or, with None, of all."""
+        vectors = [each for each in self.after if isinstance(each, AtPositions)]
+        if codes is None and isinstance(self.as_of, AtPositions):
+            vectors.append(self.as_of)
+        return {each.shard for each in self.receipts}.union(codes or (), *(each.positions for each in vectors))
 
     @property
     def receipts(self) -> list[Stamp]:
@@ -78,12 +86,14 @@ class Cutoffs:
 
         Raises Invalid for a moment in the future, Conflict where the views do not get there in time and for a receipt
         that is void, NotFound for a department that is not there, Unavailable where no leader and majority confirm
-        what is the latest, Withheld where the answer would rest on records that are damaged here.
+        what is the latest, Withheld where the answer would rest on records that are damaged here, Behind where a
+        department is not whole here, also after a moment.
         """
         wanted = None if codes is None else sorted(set(codes))
+        deadline = asyncio.get_running_loop().time() + freshness.timeout_s
+        await self._up(freshness.named(wanted), freshness)
         for code in wanted or ():
             self._shards.at(code)
-        deadline = asyncio.get_running_loop().time() + freshness.timeout_s
         # A node that leads in its own eyes is no exception: it may have been replaced by one with such a clock.
         unsure = {
             each.shard
@@ -93,7 +103,9 @@ class Cutoffs:
         if freshness.latest:
             unsure |= set(self._shards.data() if wanted is None else wanted)
         ahead = self._ahead(wanted, freshness.as_of)
-        newest = await self._latest.positions(unsure | ahead.keys(), freshness.timeout_s)
+        await self._up(unsure, freshness)
+        left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+        newest = await self._latest.positions(unsure | ahead.keys(), left_s)
         for code, position in ahead.items():
             if position > newest[code]:
                 raise _in_the_future(code, newest[code])
@@ -105,7 +117,7 @@ class Cutoffs:
                     await self._shards[code].complete.reached(position)
                 cutoff = await self._resolved(wanted, freshness)
         except TimeoutError:
-            who = "the departments have" if wanted is None else f"departments {wanted} have"
+            who = named("department", wanted, one="has", more="have") if wanted else "the departments have"
             raise Conflict(
                 f"{who} not got there within {freshness.timeout_s:g} s; ask again, or wait longer",
             ) from None
@@ -117,6 +129,10 @@ class Cutoffs:
                     "or ask another node"
                 )
         return cutoff
+
+    async def _up(self, codes: Collection[int], freshness: Freshness) -> None:
+        """Wait for departments that are being brought up, for half of the time: the rest is for the answer."""
+        await self._shards.up(codes, freshness.timeout_s / 2)
 
     def _ahead(self, codes: list[int] | None, as_of: AsOf | None) -> dict[int, int]:
         """Positions of a vector that this node has not yet; another one may have answered at them."""
@@ -139,11 +155,13 @@ class Cutoffs:
             await self._pass(each, freshness.timeout_s)
         match freshness.as_of:
             case AtTime(time=at):
-                return await self._at_time(codes, at)
+                return await self._at_time(codes, at, freshness)
             case AtPositions(positions=positions):
                 return await self._at_positions(sorted(positions) if codes is None else codes, positions)
             case None:
-                return await self._now(self._shards.data() if codes is None else codes)
+                codes = self._shards.data() if codes is None else codes
+                await self._up(codes, freshness)
+                return await self._now(codes)
 
     def _check_moment(self, receipt: Stamp) -> None:
         """Raise Invalid for a receipt from the future; this node has by now what was newest when the read began."""
@@ -205,9 +223,10 @@ class Cutoffs:
     async def _at_positions(self, codes: list[int], positions: Mapping[int, int]) -> Cutoff:
         missing = [code for code in codes if code not in positions]
         if missing:
+            lacking = named("department", missing)
             raise Invalid(
-                f"the vector has no position for departments {missing}",
-                errors=(Offence("as_of", f"needs a position for {missing}"),),
+                f"the vector has no position for {lacking}",
+                errors=(Offence("as_of", f"needs a position for {lacking}"),),
             )
         for code in codes:
             complete = self._shards.at(code, "as_of").complete.value
@@ -217,12 +236,13 @@ class Cutoffs:
             places = await _places(tx, {code: positions[code] for code in codes})
         return await self._folded_to(places)
 
-    async def _at_time(self, codes: list[int] | None, at: int) -> Cutoff:
+    async def _at_time(self, codes: list[int] | None, at: int, freshness: Freshness) -> Cutoff:
         newest = max((shard.tip.stamp for shard in self._shards.values()), default=0)
         if at > max(wall_clock(), newest):
             raise Invalid("as_of lies in the future", errors=(Offence("as_of", "lies in the future"),))
         if codes is None:
             codes = await self._known_at(at)
+        await self._up(codes, freshness)
         open_shards = [shard for code in codes if (shard := self._shards.at(code)).complete_stamp < at]
         if open_shards:
             await asyncio.gather(*(self._stamps.close(shard, at) for shard in open_shards))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 
 from peaceriver.directory.directory import Directory
-from peaceriver.errors import NotFound, Offence, Unavailable
+from peaceriver.errors import Behind, NotFound, Offence, Unavailable
 from peaceriver.limits import CONTROL
 from peaceriver.record import Record
 from peaceriver.shard.shard import Shard
 
-#: How often to look whether the copying is over.
+#: How often to look whether the copying, or the bringing up, is over.
 _LOOK_S = 0.02
+#: How long a read waits for a department that is being brought up, at most.
+_UP_WAIT_S = 2.0
 
 
 class Departments(dict[int, Shard]):
@@ -23,6 +26,12 @@ class Departments(dict[int, Shard]):
         self._directory = directory
         #: Whether the directory has come as far as this node was once told, since its start.
         self._is_known = False
+        #: When each was taken up, by the steady clock.
+        self._since: dict[int, float] = {}
+
+    def __setitem__(self, code: int, shard: Shard) -> None:
+        self._since[code] = time.monotonic()
+        super().__setitem__(code, shard)
 
     def at(self, code: int, pointer: str | None = None) -> Shard:
         """A department's shard; raises NotFound where there is none such, Unavailable while it is brought up."""
@@ -30,10 +39,33 @@ class Departments(dict[int, Shard]):
         if shard is not None:
             return shard
         if code in self._directory.departments:
-            raise Unavailable(f"department {code} is being brought up; ask again in a moment", retry_after_s=1.0)
+            raise Unavailable(_coming(code), retry_after_s=1.0)
         self._check_known()
         errors = () if pointer is None else (Offence(pointer, "no such department"),)
         raise NotFound(f"there is no department {code}", errors=errors)
+
+    async def up(self, codes: Collection[int], timeout_s: float) -> None:
+        """Wait, for a moment, until none of some departments is being brought up any more; raises Behind.
+
+        The directory names a department before its shard is there: whoever asks just then is not to be refused.
+        """
+        if not any(map(self._is_coming, codes)):
+            return
+        deadline = time.monotonic() + min(timeout_s, _UP_WAIT_S)
+        while coming := [code for code in codes if self._is_coming(code)]:
+            if time.monotonic() > deadline:
+                raise Behind(_coming(coming[0]))
+            await asyncio.sleep(_LOOK_S)
+
+    def _is_coming(self, code: int) -> bool:
+        """Whether a department is to be here in a moment.
+
+        One that is copied for longer than that is not waited for: it may take minutes, and other nodes have it.
+        """
+        shard = self.get(code)
+        if shard is None:
+            return code in self._directory.departments
+        return shard.recovering and time.monotonic() < self._since[code] + _UP_WAIT_S
 
     def _check_known(self) -> None:
         """Raise Unavailable where there may be departments that this node does not know of: it lost its disk, say."""
@@ -85,3 +117,7 @@ class Departments(dict[int, Shard]):
         return sorted(
             code for code, each in self._directory.departments.items() if since is None or each.since <= since
         )
+
+
+def _coming(code: int) -> str:
+    return f"department {code} is being brought up; ask again in a moment"

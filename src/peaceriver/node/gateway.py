@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
@@ -20,16 +23,17 @@ from peaceriver.answers import (
     read_settled,
     refusal_of,
 )
-from peaceriver.asking import Ask, Table, table_of, variable_pairs
+from peaceriver.asking import Ask, Table, question_body, segment, table_of, variable_pairs
 from peaceriver.client import SETTLED_TIMEOUT_S, How
 from peaceriver.errors import LedElsewhere
 from peaceriver.jsontext import encode
 from peaceriver.limits import PAGE_RECORDS_MAX, QUERY_TIMEOUT_S, SEND_TIMEOUT_S
 from peaceriver.message import Envelope
-from peaceriver.moments import Moment, moment_text
+from peaceriver.moments import Moment, moment_text, vector
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.node import Node
-from peaceriver.node.passing import node_for, pass_on
+from peaceriver.node.passing import here_or_around, node_for, pass_around, pass_on
+from peaceriver.node.peers import Away
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.questions import Question
 from peaceriver.node.reading import ActorAt
@@ -42,6 +46,8 @@ from peaceriver.record import Record
 from peaceriver.shard.proposal import Concern, Sent
 from peaceriver.stamp import Stamp
 
+#: A request of the API that asks the same: the method, the target, and what makes its body.
+_Request: TypeAlias = tuple[str, str, Callable[[], bytes]]
 #: More than anybody reads at once; the API has pages.
 EXCEPTIONS_LISTED_MAX = 100_000
 
@@ -110,16 +116,20 @@ class Inside:
 
     async def query(self, sql: str, variables: Mapping[str, Any], asking: Ask) -> Table:
         """Ask in SQL; see Client.query."""
-        return await self._asked(Question(sql=sql, variables=variables), asking)
+        content = partial(question_body, sql, variables, asking)
+        return await self._asked(Question(sql=sql, variables=variables), asking, ("POST", "/query", content))
 
     async def view(self, name: str, variables: Mapping[str, Any], asking: Ask) -> Table:
         """A named view's rows; see Client.view."""
         view = await self._node.querying.view(name, latest=asking.latest)
-        values = named.given(view, variable_pairs(variables))
-        return await self._asked(Question(sql=view.sql, variables=values, kinds=view.kinds), asking, view)
+        pairs = variable_pairs(variables)
+        values = named.given(view, pairs)
+        target = f"/views/{segment(name)}?{urlencode([*pairs, *asking.parameters().items()])}"
+        question = Question(sql=view.sql, variables=values, kinds=view.kinds)
+        return await self._asked(question, asking, ("GET", target, bytes), view)
 
-    async def _asked(self, question: Question, asking: Ask, view: View | None = None) -> Table:
-        freshness = _freshness(asking.as_of, asking.after, latest=asking.latest)
+    async def _asked(self, question: Question, asking: Ask, request: _Request, view: View | None = None) -> Table:
+        freshness = _freshness(asking.as_of, asking.after, asking.seen or None, latest=asking.latest)
         timeout_s = QUERY_TIMEOUT_S
         if asking.timeout_s is not None:
             timeout_s = asking.timeout_s
@@ -131,8 +141,33 @@ class Inside:
             timeout_s=timeout_s,
             allow_partial=asking.allow_partial,
         )
+        return await here_or_around(
+            self._node,
+            lambda: self._table(question, view),
+            lambda left_s: self._around(request, asking, left_s),
+            timeout_s=timeout_s,
+        )
+
+    async def _table(self, question: Question, view: View | None) -> Table:
         found = None if view is None or not view.kept else await self._node.kept.ask(view, question)
         return table_of(encode((found or await self._node.querying.ask(question)).public()))
+
+    async def _around(self, request: _Request, asking: Ask, timeout_s: float) -> Table | None:
+        """The answer of another node that has what this one lacks; None where there is none such."""
+        method, target, content = request
+        headers = {"Content-Type": "application/json", "Peaceriver-After": vector(asking.seen)}
+        async with AsyncExitStack() as stack:
+            passed = await pass_around(self._node, stack, method, target, headers, content(), timeout_s=timeout_s)
+            if passed is None:
+                return None
+            try:
+                text = b"".join([piece async for piece in passed.pieces])
+            except Away:
+                return None
+        refusal = refusal_of(text, passed.status, passed.headers.get("Retry-After"))
+        if refusal is not None:
+            raise refusal
+        return table_of(text)
 
     async def put_view(self, name: str, definition: Mapping[str, Any]) -> dict[str, Any]:
         """Make or replace a named view; see Client.put_view."""
@@ -176,11 +211,11 @@ class Inside:
         return answer
 
 
-def _freshness(as_of: Moment | None, after: Moment | None, *, latest: bool = False) -> Freshness:
+def _freshness(as_of: Moment | None, *after: Moment | None, latest: bool = False) -> Freshness:
     return Freshness(
         latest=latest,
         as_of=None if as_of is None else cutoffs.parse(moment_text(as_of), "as_of"),
-        after=() if after is None else (cutoffs.parse_after(moment_text(after)),),
+        after=tuple(cutoffs.parse_after(moment_text(each)) for each in after if each is not None),
     )
 
 

@@ -18,6 +18,7 @@ from peaceriver.node.wire import Ask, Asked, framed, unframed
 from peaceriver.postgres import Database
 from peaceriver.protocol.messages import Look, Standing
 from peaceriver.shard.keeper import Keeper
+from peaceriver.wording import named
 
 PATH = "/replication/latest"
 _RETRY_PAUSE_S = 0.05
@@ -52,7 +53,8 @@ class Latest:
                         await asyncio.sleep(_RETRY_PAUSE_S)
         except TimeoutError:
             raise Unavailable(
-                f"departments {sorted(left)} have no leader that a majority confirms within {timeout_s:g} s; "
+                f"{named('department', sorted(left), one='has', more='have')} no leader that a majority confirms "
+                f"within {timeout_s:.3g} s; "
                 "ask again, or read what is here with read=local",
                 retry_after_s=1.0,
             ) from None

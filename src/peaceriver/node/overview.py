@@ -64,6 +64,8 @@ class NodeStanding(msgspec.Struct, array_like=True):
     why: str | None
     for_s: float
     shards: dict[int, ReplicaStanding]
+    #: How far its directory is what it goes by: departments that came until there are taken up.
+    applied: int = 0
 
 
 class Overview:
@@ -100,6 +102,7 @@ class Overview:
             trouble.why if trouble else None,
             time.monotonic() - trouble.since if trouble else 0.0,
             {code: self._replica(shard, self._keepers[code]) for code, shard in self._shards.items()},
+            self._directory.applied.value,
         )
 
     def _replica(self, shard: Shard, keeper: Keeper) -> ReplicaStanding:
@@ -135,9 +138,9 @@ class Overview:
             list(members.learners),
         )
 
-    async def is_known(self, code: int) -> bool:
-        """Whether every other node that answers at once has its replica of a department, so that it takes messages."""
-        return all(code in each.shards for each in await self._others(_AT_ONCE_S))
+    async def is_applied(self, position: int) -> bool:
+        """Whether every other node that answers at once goes by the directory as it is at a position of shard 0."""
+        return all(each.applied >= position for each in await self._others(_AT_ONCE_S))
 
     async def cluster(self, url: str) -> dict[str, Any]:
         """All nodes and all departments, as API.md has it; ``url``: by which this node was asked.

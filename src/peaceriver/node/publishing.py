@@ -28,7 +28,7 @@ from peaceriver.shard.proposal import Receipt
 _TRIES_MAX = 10
 #: How long a change by somebody else may take to be known here.
 _CHANGE_S = 0.2
-#: How long a new department may take to be served at other nodes, and how often to look.
+#: How long a new department, or a view, may take to count at other nodes, and how often to look.
 _EVERYWHERE_S = 1.0
 _LOOK_S = 0.02
 
@@ -59,11 +59,19 @@ class Publishing:
         while shard.leader is None:
             await shard.turns.passed(shard.turns.value)
         if is_new:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_EVERYWHERE_S):
-                    while not await self._node.overview.is_known(code):  # noqa: ASYNC110 - others tell nobody of it
-                        await asyncio.sleep(_LOOK_S)
+            await self._everywhere(sender)
         return Published({"code": code} | page, receipt)
+
+    async def _everywhere(self, sender: Sender) -> None:
+        """Wait until what counts here counts at every node that answers, or for a moment.
+
+        Who is told of a change and asks another node sees the change there.
+        """
+        position = self._node.directory.applied.value
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(_EVERYWHERE_S, sender.timeout_s / 2)):
+                while not await self._node.overview.is_applied(position):  # noqa: ASYNC110 - others tell nobody of it
+                    await asyncio.sleep(_LOOK_S)
 
     async def node(self, name: str, page: dict[str, Any], sender: Sender) -> Published:
         """Make or replace a node's page. Raises Refused; Conflict for the name of one that was removed."""
@@ -108,27 +116,42 @@ class Publishing:
         await self._node.agents.active()
 
     async def view(self, view: View, app: str, sender: Sender) -> Published:
-        """Make or replace a named view, once it is sure that it can be asked. Raises Refused."""
+        """Make or replace a named view, once it is sure that it can be asked; returns when it counts everywhere.
+
+        At any node that answers, and is not further behind than a moment. Raises Refused.
+        """
+        published = await self._put_view(view, app, sender)
+        await self._everywhere(sender)
+        return published
+
+    async def remove_view(self, name: str, sender: Sender) -> None:
+        """Let a named view be no more, at any node that answers as well; raises NotFound."""
+        page = self._node.directory.views.get(name)
+        if page is None or not page.active:
+            raise NotFound(f"there is no view {name}; GET /views lists those that there are")
+        await self._retire_view(name, sender)
+        await self._everywhere(sender)
+
+    async def views(self, views: Mapping[str, View], app: str, sender: Sender) -> None:
+        """Publish an application's named views, and retire those that it had; returns as ``view``. Raises Refused."""
+        before = self._node.directory.applied.value
+        for view in views.values():
+            await self._put_view(view, app, sender)
+        for name, page in list(self._node.directory.views.items()):
+            if name not in views and page.app == app and page.active:
+                await self._retire_view(name, sender)
+        if self._node.directory.applied.value > before:
+            await self._everywhere(sender)
+
+    async def _put_view(self, view: View, app: str, sender: Sender) -> Published:
         await self._node.querying.check(view)
         await self._node.kept.check(view)
         page = {"definition": jsontext.write(view.public()), "app": app, "active": True}
         receipt = await self._put(VIEWS, view.name, page, sender)
         return Published({"name": view.name} | view.public(), receipt)
 
-    async def remove_view(self, name: str, sender: Sender) -> None:
-        """Let a named view be no more; raises NotFound."""
-        page = self._node.directory.views.get(name)
-        if page is None or not page.active:
-            raise NotFound(f"there is no view {name}; GET /views lists those that there are")
+    async def _retire_view(self, name: str, sender: Sender) -> None:
         await self._put(VIEWS, name, self._page(VIEWS, name) | {"active": False}, sender)
-
-    async def views(self, views: Mapping[str, View], app: str, sender: Sender) -> None:
-        """Publish an application's named views, and retire those that it had. Raises Refused."""
-        for view in views.values():
-            await self.view(view, app, sender)
-        for name, page in list(self._node.directory.views.items()):
-            if name not in views and page.app == app and page.active:
-                await self.remove_view(name, sender)
 
     async def replay(self, rule: str, start: Start) -> int:
         """Let an active rule act anew: from "start", from a position, or from "now"; answers the position.

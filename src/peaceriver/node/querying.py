@@ -6,18 +6,15 @@ A node holds its departments in one database, so a query across them is one stat
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import msgspec
 
 from peaceriver.directory.directory import Directory
 from peaceriver.directory.pages import BUILT_IN
 from peaceriver.errors import (
-    Behind,
     Busy,
     Conflict,
     Invalid,
@@ -29,9 +26,6 @@ from peaceriver.errors import (
     Withheld,
 )
 from peaceriver.limits import (
-    QUERY_AT_ONCE_LETTERS_MAX,
-    QUERY_KEPT_LETTERS_MAX,
-    QUERY_PLANS_MAX,
     QUERY_TIMEOUT_S,
     READ_TIMEOUT_S,
     STREAM_TIMEOUT_S,
@@ -40,45 +34,27 @@ from peaceriver.limits import (
 from peaceriver.node.cutoffs import Cutoffs, Freshness
 from peaceriver.node.departments import Departments
 from peaceriver.node.parts import gathered, parts
+from peaceriver.node.planning import Plan, Planning, beside
 from peaceriver.node.questions import Answer, Answering, Column, Missing, Question
 from peaceriver.postgres import (
     Database,
     DatabaseError,
     StatementTimeout,
-    Transaction,
 )
 from peaceriver.query import values
 from peaceriver.query.cutoff import AtPositions, AtTime, Cutoff
 from peaceriver.query.guard import Checked, checked
 from peaceriver.query.named import View
-from peaceriver.query.statement import Relation, Statement, kinds_of, resolved, stated
-from peaceriver.shard.view_tables import SQL_TYPES
+from peaceriver.query.statement import kinds_of, resolved
 from peaceriver.shard.views import Views
 
-T = TypeVar("T")
 _NOTHING: Mapping[str, str] = {}
 #: What PostgreSQL says of a statement that is wrong, by the class of its code: the data, the syntax, a limit.
 _ASKERS_FAULT = ("0A", "21", "22", "42", "54")
 #: How much longer than the server the node itself waits for a statement's end.
 _MARGIN_S = 1.0
-#: How long a query waits for columns that its view is just getting, and how often it looks.
-_LEVEL_WAIT_S = 2.0
-_LEVEL_LOOK_S = 0.02
 #: Of its own limits, which a query may run into: out of memory, or of the room that it may sort in.
 _TOO_MUCH = ("53200", "53400")
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    """A statement as PostgreSQL understood it."""
-
-    statement: Statement
-    #: Types of the host variables.
-    kinds: tuple[str, ...]
-    columns: tuple[Column, ...]
-
-
-#: What a plan depends on: the text, what its models stand for, whether one department is asked, declared types.
-_Key: TypeAlias = tuple[str, tuple[tuple[tuple[str, bool], Relation], ...], bool, tuple[tuple[str, str], ...]]
 
 
 class Querying:
@@ -92,7 +68,9 @@ class Querying:
         self._views = views
         self.cutoffs = cutoffs
         self._shards = shards
-        self._plans: OrderedDict[_Key, _Plan] = OrderedDict()
+        self._planning = Planning(database, directory, views)
+        #: What a type's name stands for at a cutoff, and the same once its view has what it needs.
+        self.relation, self.related = self._planning.relation, self._planning.related
         #: How many answers are being streamed.
         self._streams = 0
 
@@ -109,7 +87,7 @@ class Querying:
         ``whole``: they are read without a pause, within the question's own time. Raises Invalid for what cannot be
         asked, TooSlow, Conflict, Unavailable and Withheld where a department cannot answer in time.
         """
-        query = await _beside(len(question.sql), checked, question.sql)
+        query = await beside(len(question.sql), checked, question.sql)
         kinds = kinds_of(question.kinds)
         _check_variables(query, question.variables)
         async with self.in_time(question, query.called) as deadline:
@@ -117,10 +95,9 @@ class Querying:
             # After the wait for the cutoff: a type that is new may be known only then.
             types = resolved(query, self.models)
             cutoff, withheld = self.sound(cutoff, types.values(), partly=question.allow_partial)
-            relations = {name: await self.related(each, cutoff, query.names) for name, each in types.items()}
+            meant = await self._planning.meant(question.sql, query, types, kinds, cutoff, left_s(deadline))
             async with self._slot(whole), self._database.querying(left_s(deadline)) as tx:
-                key = (question.sql, tuple(relations.items()), len(cutoff.places) == 1, tuple(kinds.items()))
-                plan = self._plans.get(key) or await self._planned(tx, query, key)
+                plan = await self._planning.plan(tx, meant)
                 given = _given(plan, cutoff, question)
                 found = parts(tx, plan.statement.text, given, len(plan.columns))
                 if not whole:
@@ -147,10 +124,10 @@ class Querying:
         """The columns that a view answers with; raises Invalid where it cannot be asked."""
         query, kinds = checked(view.sql), kinds_of(view.kinds)
         types = resolved(query, self.models)
-        relations = tuple([(name, await self.related(each, Cutoff({}), query.names)) for name, each in types.items()])
         try:
+            meant = await self._planning.meant(view.sql, query, types, kinds, Cutoff({}), QUERY_TIMEOUT_S)
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
-                return (await self._planned(tx, query, (view.sql, relations, True, tuple(kinds.items())))).columns
+                return (await self._planning.plan(tx, meant)).columns
         except DatabaseError as error:
             refusal = _explained(error, query.called)
             if refusal is None:
@@ -179,37 +156,6 @@ class Querying:
     def models(self) -> list[str]:
         """What a query may name: every type that has a model, or actors."""
         return sorted({*self._directory.models, *self._views.tables}.difference(BUILT_IN))
-
-    def relation(self, actor_type: str, cutoff: Cutoff, names: Collection[str]) -> Relation:
-        """What a type's name stands for at a cutoff, in a query that has these names in it.
-
-        Its columns are those of the version of the model that was the newest in use there: that never changes. Those
-        that the newest version has besides are there where they are asked for. Raises Behind while the view is getting
-        columns that it needs.
-        """
-        table = self._views.tables.get(actor_type)
-        newest = self._directory.newest(actor_type)
-        used = self._directory.version(actor_type, self._views.edition_at(actor_type, cutoff.places))
-        columns = () if used is None else used.columns
-        had = {each.name for each in columns}
-        if newest is not None:
-            columns += tuple(each for each in newest.columns if each.name not in had and each.name in names)
-        stored = {each: each.name for each in columns} if table is None else {each: name for name, each in table.stored}
-        if any(each not in stored for each in columns):
-            raise Behind(f"the view of {actor_type} is getting the columns of its newest model; ask again in a moment")
-        typed = tuple((each.name, SQL_TYPES[each.kind].partition(" ")[0], stored[each]) for each in columns)
-        return Relation(None if table is None else table.relation, typed)
-
-    async def related(self, actor_type: str, cutoff: Cutoff, names: Collection[str]) -> Relation:
-        """The same, once the view has what it needs, or after a moment; raises Behind."""
-        deadline = asyncio.get_running_loop().time() + _LEVEL_WAIT_S
-        while True:
-            try:
-                return self.relation(actor_type, cutoff, names)
-            except Behind:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            await asyncio.sleep(_LEVEL_LOOK_S)
 
     @asynccontextmanager
     async def _slot(self, whole: bool) -> AsyncIterator[None]:
@@ -276,45 +222,13 @@ class Querying:
         left = {code: place for code, place in cutoff.places.items() if code not in gone}
         return Cutoff(left), tuple(missing)
 
-    # --- how it is run
-
-    async def _planned(self, tx: Transaction, query: Checked, key: _Key) -> _Plan:
-        """The statement as PostgreSQL understands it; remembered, for the same is asked again and again."""
-        _, relations, single, kinds = key
-        state = partial(stated, query, dict(relations), single=single, kinds=dict(kinds))
-        # Each relation is written out with its columns.
-        width = max((len(relation.columns) for _, relation in relations), default=0)
-        statement = await _beside(len(key[0]) + query.relations * 10 * (width + 10), state)
-        prepared = await tx.prepare(statement.text)
-        first = 3 if statement.is_cut else 1
-        attributes = prepared.get_attributes()
-        shown = attributes[: len(attributes) - statement.hidden]
-        plan = _Plan(
-            statement,
-            tuple(each.name for each in prepared.get_parameters()[first:]),
-            tuple(Column(each.name, each.type.name) for each in shown),
-        )
-        if len(statement.text) > QUERY_KEPT_LETTERS_MAX:
-            return plan
-        self._plans[key] = plan
-        if len(self._plans) > QUERY_PLANS_MAX:
-            self._plans.popitem(last=False)  # the oldest; what is asked often is soon there again
-        return plan
-
 
 def left_s(deadline: asyncio.Timeout) -> float:
     """How long a statement may take: what is left of a question's time, so that the server ends it first."""
     return max(0.001, (deadline.when() or 0.0) - _MARGIN_S - asyncio.get_running_loop().time())
 
 
-async def _beside(size: int, work: Callable[..., T], *arguments: Any) -> T:
-    """Work on a text: what takes long is done in a thread, so that the node can do other things meanwhile."""
-    if size > QUERY_AT_ONCE_LETTERS_MAX:
-        return await asyncio.to_thread(work, *arguments)
-    return work(*arguments)
-
-
-def _given(plan: _Plan, cutoff: Cutoff, question: Question) -> list[Any]:
+def _given(plan: Plan, cutoff: Cutoff, question: Question) -> list[Any]:
     """The values of a statement's parameters."""
     given: list[Any] = []
     if plan.statement.is_cut:

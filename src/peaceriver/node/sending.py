@@ -36,6 +36,7 @@ from peaceriver.shard.causes import Cause
 from peaceriver.shard.pending import Kept
 from peaceriver.shard.proposal import Concern, Outcome, Proposal, Wish, kind_of
 from peaceriver.stamp import Stamp
+from peaceriver.wording import named
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +112,7 @@ class Sending:
         recorders = {each.recorded_in for each in messages}
         if len(recorders) > 1:
             raise Invalid(
-                f"an atomic batch is recorded by one department, not by {sorted(recorders)}; "
+                f"an atomic batch is recorded by one department, not by {named('department', sorted(recorders))}; "
                 "give the messages the same 'from', or the same 'to'",
                 errors=(Offence("", "more than one recording department"),),
             )

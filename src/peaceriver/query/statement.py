@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from sqlglot import exp, parse_one
 
-from peaceriver.errors import Invalid, Offence
+from peaceriver.errors import Invalid, NoModel, Offence
 from peaceriver.limits import TEXT_LETTERS_MAX
 from peaceriver.query import allowed
 from peaceriver.query.columns import check_columns
@@ -211,7 +211,7 @@ def kinds_of(variables: Mapping[str, str]) -> dict[str, str]:
 def resolved(query: Checked, known: Iterable[str]) -> dict[tuple[str, bool], str]:
     """The actor type of each model that a query names: the very name, or without quotes the only one like it.
 
-    Raises Invalid, with what there is, for a name that is no model.
+    Raises NoModel, with what there is, for a name that is no model.
     """
     known = list(known)
     found: dict[tuple[str, bool], str] = {}
@@ -223,5 +223,6 @@ def resolved(query: Checked, known: Iterable[str]) -> dict[tuple[str, bool], str
             found[name, is_quoted] = alike[0]
         else:
             advice = f"; did you mean {_quoted(alike[0])}?" if alike else "; GET /directory/models lists them"
-            raise refused(f"there is no model {_quoted(name[:63])}{advice}")
+            why = f"there is no model {_quoted(name[:63])}{advice}"
+            raise NoModel(f"the query is refused: {why}", errors=(Offence("/sql", why),))
     return found

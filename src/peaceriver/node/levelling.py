@@ -6,13 +6,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from peaceriver.errors import Invalid, Unavailable
+from peaceriver.errors import NoModel, Unavailable
 from peaceriver.limits import READ_TIMEOUT_S
 from peaceriver.node.node import Node
 
 T = TypeVar("T")
-#: How a query is refused that names a model which is not there.
-_NO_MODEL = "there is no model"
 
 
 async def levelled(node: Node, work: Callable[[], Awaitable[T]], *, timeout_s: float) -> T:
@@ -23,9 +21,7 @@ async def levelled(node: Node, work: Callable[[], Awaitable[T]], *, timeout_s: f
     before = node.directory.applied.value
     try:
         return await work()
-    except Invalid as refusal:
-        if not names_no_model(refusal.detail):
-            raise
+    except NoModel:
         await level(node, timeout_s)
         if node.directory.applied.value == before:
             raise
@@ -36,8 +32,3 @@ async def level(node: Node, timeout_s: float) -> None:
     """Let this node's directory become the newest there is, where that can be had in time."""
     with suppress(TimeoutError, Unavailable):
         await node.cutoffs.level_directory(min(timeout_s, READ_TIMEOUT_S))
-
-
-def names_no_model(detail: str) -> bool:
-    """Whether a refusal says that a query names a model that is not there."""
-    return _NO_MODEL in detail
