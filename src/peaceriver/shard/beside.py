@@ -60,10 +60,14 @@ class Beside:
                 await kept_tables.shift(tx, view, [table], shard, ids, touched[table], sign=1)
                 await kept_tables.mend(tx, view, shard, touched[table])
 
-    async def switch(self, tx: Transaction) -> list[Lost]:
-        """Make these the live ones; answers what is lost."""
+    async def switch(self, tx: Transaction) -> None:
+        """Make these the live ones, each in the table that was made for it."""
         for table in self.kept:
             await kept_tables.switch(tx, table)
+        await self.lose(tx)
+
+    async def lose(self, tx: Transaction) -> list[Lost]:
+        """Note what is lost, and answer it. The others are live as they are, unless somebody else has lost them."""
         for each in self._lost.values():
             log.warning("a view is not kept any more", view=each.kept.name, reason=each.reason)
             await kept_tables.lose(tx, each)

@@ -25,6 +25,7 @@ async def keep(database: Database, views: Views, folders: Mapping[int, Folder], 
     computed.
     """
     async with views.rebuilding:
+        await views.settle(database)
         await views.ensure(database, [kept.actor_type])
         view = views.tables[kept.actor_type]
         async with database.transaction() as tx:
@@ -43,6 +44,7 @@ async def keep(database: Database, views: Views, folders: Mapping[int, Folder], 
 
 async def _drop_unless_live(database: Database, table: KeptTable) -> None:
     async with database.transaction() as tx:
+        await view_tables.sql.hold.run(tx)  # a switch to it that nobody saw the end of may yet be made
         if table.name not in {each.name for each in (await kept_tables.catalog(tx))[0]}:
             await kept_tables.drop(tx, table)
 
@@ -55,11 +57,12 @@ async def _fill(
         async with database.transaction() as tx:
             places[code] = await kept_tables.fill(tx, table, view, code)
     async with all_still(views, folders):
-        async with database.transaction() as tx:
-            for code, folder in folders.items():
-                await _catch_up(tx, table, view, code, places.get(code, _START), folder.position)
-            await kept_tables.switch(tx, table)
-        views.keep(table)
+        with views.changing():
+            async with database.transaction() as tx:
+                for code, folder in folders.items():
+                    await _catch_up(tx, table, view, code, places.get(code, _START), folder.position)
+                await kept_tables.switch(tx, table)
+            views.keep(table)
 
 
 async def _catch_up(tx: Transaction, table: KeptTable, view: ViewTable, shard: int, since: Place, until: int) -> None:
@@ -78,6 +81,7 @@ async def _catch_up(tx: Transaction, table: KeptTable, view: ViewTable, shard: i
 async def discard(database: Database, views: Views, folders: Mapping[int, Folder], name: str) -> None:
     """Keep a view no longer; raises NotFound where there is none."""
     async with views.rebuilding, all_still(views, folders):
-        async with database.transaction() as tx:
-            await kept_tables.remove(tx, name)
-        views.let_go([name])
+        with views.changing():
+            async with database.transaction() as tx:
+                await kept_tables.remove(tx, name)
+            views.let_go([name])
