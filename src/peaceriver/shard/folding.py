@@ -78,7 +78,7 @@ async def fold_into(
 async def fold_apart(
     tx: Transaction, table: ViewTable, shard: int, changes: Iterable[Change], kept: Sequence[KeptTable]
 ) -> list[Lost]:
-    """The same where some kept view cannot be computed for the changes: the others and the view go on without it."""
+    """The same where some kept view cannot be computed for the changes, or not in time: all else goes on without it."""
     ended, closed, still_open = _rows(table, changes)
     beside = Beside(kept)
     async with beside.changed(tx, table, shard, [row[_ID] for row in still_open]):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from peaceriver.errors import Invalid, Offence
-from peaceriver.postgres import Database, DatabaseError, Transaction, Uncomputable, Unreachable
+from peaceriver.limits import KEPT_FILL_TIMEOUT_S, KEPT_STEP_TIMEOUT_S
+from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable, bounded
 from peaceriver.query.kept import Kept
 from peaceriver.shard import kept_tables, view_tables
 from peaceriver.shard.kept_tables import Place, Touched
@@ -22,7 +23,7 @@ async def keep(database: Database, views: Views, folders: Mapping[int, Folder], 
     """Compute a kept view in every shard and switch to it.
 
     Folding goes on meanwhile, and pauses only while what it changed is made up. Raises Invalid where the view cannot be
-    computed.
+    computed, or not in time.
     """
     async with views.rebuilding:
         await views.settle(database)
@@ -36,8 +37,9 @@ async def keep(database: Database, views: Views, folders: Mapping[int, Folder], 
             # Where the database is away it stays, and goes at the next start.
             with suppress(*Unreachable, DatabaseError):
                 await _drop_unless_live(database, table)
-            if isinstance(error, Uncomputable):
-                raise Invalid(f"{kept.name} cannot be kept: {error}", errors=(Offence("", str(error)),)) from error
+            if isinstance(error, kept_tables.Unkeepable):
+                why = kept_tables.reason(error)
+                raise Invalid(f"{kept.name} cannot be kept: {why}", errors=(Offence("", why),)) from error
             raise
         return table
 
@@ -54,11 +56,12 @@ async def _fill(
 ) -> None:
     places: dict[int, Place] = {}
     for code in list(folders):
-        async with database.transaction() as tx:
+        async with database.transaction() as tx, bounded(tx, KEPT_FILL_TIMEOUT_S):
             places[code] = await kept_tables.fill(tx, table, view, code)
     async with all_still(views, folders):
         with views.changing():
-            async with database.transaction() as tx:
+            # Everything waits for it.
+            async with database.transaction() as tx, bounded(tx, KEPT_STEP_TIMEOUT_S):
                 for code, folder in folders.items():
                     await _catch_up(tx, table, view, code, places.get(code, _START), folder.position)
                 await kept_tables.switch(tx, table)

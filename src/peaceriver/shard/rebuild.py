@@ -21,6 +21,7 @@ from peaceriver.shard import journal, kept_tables, view_tables
 from peaceriver.shard.beside import Beside
 from peaceriver.shard.documents import ModelAt, document_after
 from peaceriver.shard.folding import interval
+from peaceriver.shard.kept_tables import Lost
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Folder, Views, all_still
 
@@ -154,8 +155,13 @@ async def _catch_up(
             await _fold_again(tx, table, shard, ids, until, models)
 
 
-async def fold_again(database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]) -> None:
-    """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged."""
+async def fold_again(
+    database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]
+) -> list[Lost]:
+    """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged.
+
+    Answers the kept views that are not kept any more: the shard waits while they are computed anew, and not for long.
+    """
     async with views.rebuilding, folder.still:
         await folder.settle()
         folder.check_journal()
@@ -170,6 +176,7 @@ async def fold_again(database: Database, views: Views, folder: Folder, actor_typ
                 await beside.refill(tx, table, folder.shard)
                 lost = await beside.lose(tx)
             views.let_go(each.kept.name for each in lost)
+        return lost
 
 
 async def _fold_again(

@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 import structlog
 
 from peaceriver.errors import Withheld
-from peaceriver.limits import FOLD_BEHIND_PAUSE_S, FOLD_PAUSE_S, STEP_RECORDS_MAX
-from peaceriver.postgres import Database, DatabaseDiskFull, Transaction, Uncomputable, Unreachable
+from peaceriver.limits import FOLD_BEHIND_PAUSE_S, FOLD_PAUSE_S, KEPT_STEP_TIMEOUT_S, STEP_RECORDS_MAX
+from peaceriver.postgres import Database, DatabaseDiskFull, Transaction, Unreachable, bound
 from peaceriver.query.cutoff import Place
 from peaceriver.record import Record, from_row
 from peaceriver.shard import documents, journal, kept_tables, view_tables
@@ -275,10 +275,10 @@ class Folder:
         await self._views.ensure(self._shard.database, by_type)
         try:
             marks = await self._write(after, stretch, by_type)
-        except Uncomputable:
+        except kept_tables.Unkeepable:
             if not any(self._views.kept.get(each) for each in by_type):
                 raise
-            # No document can stop a view: a kept view that cannot be computed for it is not kept any more.
+            # Nothing can stop a view: a kept view that cannot be computed, or not in time, is not kept any more.
             marks = await self._write(after, stretch, by_type, apart=True)
         self._shard.move_marks(marks)
         self._shard.standing = max(self._shard.standing, stretch.last)
@@ -293,6 +293,8 @@ class Folder:
         new = self._views.not_used(self._shard.code, by_type)
         with self._views.changing():
             async with self._shard.database.transaction() as tx:
+                if not apart and any(self._views.kept.get(each) for each in by_type):
+                    await bound(tx, KEPT_STEP_TIMEOUT_S)
                 if new:
                     await view_tables.first_used(tx, self._shard.code, new)
                 for actor_type, changes in by_type.items():
