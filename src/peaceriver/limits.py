@@ -165,6 +165,11 @@ QUERY_PART_ROWS_MAX = 500
 QUERY_PART_BYTES = 4 * 1024 * 1024
 #: Letters that a query's repeat, lpad or rpad makes.
 TEXT_LETTERS_MAX = 10_000
+#: How long a statement may take that brings kept views along in a step of their view, before the step is made without
+#: those that take so long: they are not kept any more.
+KEPT_STEP_TIMEOUT_S = 20.0
+#: How long it may take to compute a kept view of one department from its view, beside whatever else goes on.
+KEPT_FILL_TIMEOUT_S = 3600.0
 #: Groups of a kept view in one answer.
 KEPT_ROWS_MAX = 100_000
 #: Answers that one node streams at a time.

@@ -142,7 +142,7 @@ class Node:
         """
         await self.replication.boot()
         await self.pending.load()
-        async with self.database.connection() as tx:
+        async with self.database.transaction() as tx:
             # Before any replica is taken up: it folds at once what was left, on top of what the views hold.
             await self.views.load(tx)
         await self._open(CONTROL)

@@ -16,15 +16,18 @@ from peaceriver.postgres.database import (
     Uncomputable,
     UniqueViolation,
     Unreachable,
+    bound,
+    bounded,
     connect,
     copy_in,
     copy_rows_in,
     quoted,
     uuid_of,
 )
-from peaceriver.postgres.statements import Described, Row, Statement, Statements, Transaction
+from peaceriver.postgres.statements import COMMAND_TIMEOUT_S, Described, Row, Statement, Statements, Transaction
 
 __all__ = [
+    "COMMAND_TIMEOUT_S",
     "CONNECTION_IDLE_S",
     "DATABASE",
     "OWNER",
@@ -45,6 +48,8 @@ __all__ = [
     "Uncomputable",
     "UniqueViolation",
     "Unreachable",
+    "bound",
+    "bounded",
     "connect",
     "copy_in",
     "copy_rows_in",

@@ -229,10 +229,7 @@ class Database:
         """
         async with self._queries.use() as connection:
             try:
-                await connection.execute(
-                    "begin isolation level repeatable read read only;"
-                    f" set local statement_timeout = {max(1, int(timeout_s * 1000))}"
-                )
+                await connection.execute(f"begin isolation level repeatable read read only; {_bound(timeout_s)}")
                 yield connection
                 await connection.execute("commit")
             except (asyncpg.PostgresError, Refused):
@@ -281,6 +278,26 @@ async def _times_as_text(connection: asyncpg.Connection) -> None:
 
 async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
     """We set nothing on a session, so giving a connection back costs no round trip."""
+
+
+def _bound(timeout_s: float) -> str:
+    return f"set local statement_timeout = {max(1, int(timeout_s * 1000))}"
+
+
+async def bound(tx: Transaction, timeout_s: float) -> None:
+    """From here on in a transaction a statement is ended by the server after so long: StatementTimeout.
+
+    That is for less than ``COMMAND_TIMEOUT_S``: after that the driver ends it, and the server's word is not heard.
+    """
+    await tx.execute(_bound(timeout_s))
+
+
+@asynccontextmanager
+async def bounded(tx: Transaction, timeout_s: float) -> AsyncIterator[None]:
+    """The same for a block. The transaction, or the savepoint, that it is in ends with such a statement."""
+    await bound(tx, timeout_s)
+    yield
+    await tx.execute("set local statement_timeout to default")
 
 
 async def copy_in(

@@ -59,7 +59,12 @@ class Transaction(Protocol):
     """A connection on which a transaction may be open; whoever gets one as an argument neither begins nor ends it."""
 
     async def fetch(self, query: str, *values: Any) -> list[Row]: ...
-    async def fetchrow(self, query: str, *values: Any) -> Row | None: ...
+    async def fetchrow(
+        self,
+        query: str,
+        *values: Any,
+        timeout: float | None = None,  # noqa: ASYNC109 - the driver's own
+    ) -> Row | None: ...
     async def fetchval(self, query: str, *values: Any) -> Any: ...
     async def execute(
         self,

@@ -1,4 +1,4 @@
-"""Kept views over a view that is being changed as a whole: those that cannot be computed for it are lost."""
+"""Kept views over a view that is changed as a whole: what cannot be computed for it, or not in time, is lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from peaceriver.errors import Invalid
+from peaceriver.limits import KEPT_FILL_TIMEOUT_S, KEPT_STEP_TIMEOUT_S
 from peaceriver.postgres import Transaction
 from peaceriver.query.kept import Kept
 from peaceriver.shard import kept_tables
@@ -37,14 +38,14 @@ class Beside:
             self._lost[kept.name] = Lost(kept, error.detail)
             return
         self._tables.append(table)
-        async with kept_tables.or_lost(tx, table, self._lost):
+        async with kept_tables.or_lost(tx, table, self._lost, KEPT_FILL_TIMEOUT_S):
             for shard in shards:
                 await kept_tables.fill(tx, table, view, shard)
 
     async def refill(self, tx: Transaction, view: ViewTable, shard: int) -> None:
         """Compute a shard anew."""
         for table in self.kept:
-            async with kept_tables.or_lost(tx, table, self._lost):
+            async with kept_tables.or_lost(tx, table, self._lost, KEPT_STEP_TIMEOUT_S):
                 await kept_tables.refill(tx, table, view, shard)
 
     @asynccontextmanager
@@ -52,18 +53,22 @@ class Beside:
         """Some actors of a shard are changed in the view in the block: they are brought along with that."""
         touched = {each: Touched() for each in self.kept}
         for table in self.kept:
-            async with kept_tables.or_lost(tx, table, self._lost):
+            async with kept_tables.or_lost(tx, table, self._lost, KEPT_STEP_TIMEOUT_S):
                 await kept_tables.shift(tx, view, [table], shard, ids, touched[table], sign=-1)
         yield
         for table in self.kept:
-            async with kept_tables.or_lost(tx, table, self._lost):
+            async with kept_tables.or_lost(tx, table, self._lost, KEPT_STEP_TIMEOUT_S):
                 await kept_tables.shift(tx, view, [table], shard, ids, touched[table], sign=1)
                 await kept_tables.mend(tx, view, shard, touched[table])
 
-    async def switch(self, tx: Transaction) -> list[Lost]:
-        """Make these the live ones; answers what is lost."""
+    async def switch(self, tx: Transaction) -> None:
+        """Make these the live ones, each in the table that was made for it."""
         for table in self.kept:
             await kept_tables.switch(tx, table)
+        await self.lose(tx)
+
+    async def lose(self, tx: Transaction) -> list[Lost]:
+        """Note what is lost, and answer it. The others are live as they are, unless somebody else has lost them."""
         for each in self._lost.values():
             log.warning("a view is not kept any more", view=each.kept.name, reason=each.reason)
             await kept_tables.lose(tx, each)

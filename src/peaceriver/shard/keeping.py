@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from peaceriver.errors import Invalid, Offence
-from peaceriver.postgres import Database, DatabaseError, Transaction, Uncomputable, Unreachable
+from peaceriver.limits import KEPT_FILL_TIMEOUT_S, KEPT_STEP_TIMEOUT_S
+from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable, bounded
 from peaceriver.query.kept import Kept
 from peaceriver.shard import kept_tables, view_tables
 from peaceriver.shard.kept_tables import Place, Touched
@@ -22,9 +23,10 @@ async def keep(database: Database, views: Views, folders: Mapping[int, Folder], 
     """Compute a kept view in every shard and switch to it.
 
     Folding goes on meanwhile, and pauses only while what it changed is made up. Raises Invalid where the view cannot be
-    computed.
+    computed, or not in time.
     """
     async with views.rebuilding:
+        await views.settle(database)
         await views.ensure(database, [kept.actor_type])
         view = views.tables[kept.actor_type]
         async with database.transaction() as tx:
@@ -35,14 +37,16 @@ async def keep(database: Database, views: Views, folders: Mapping[int, Folder], 
             # Where the database is away it stays, and goes at the next start.
             with suppress(*Unreachable, DatabaseError):
                 await _drop_unless_live(database, table)
-            if isinstance(error, Uncomputable):
-                raise Invalid(f"{kept.name} cannot be kept: {error}", errors=(Offence("", str(error)),)) from error
+            if isinstance(error, kept_tables.Unkeepable):
+                why = kept_tables.reason(error)
+                raise Invalid(f"{kept.name} cannot be kept: {why}", errors=(Offence("", why),)) from error
             raise
         return table
 
 
 async def _drop_unless_live(database: Database, table: KeptTable) -> None:
     async with database.transaction() as tx:
+        await view_tables.sql.hold.run(tx)  # a switch to it that nobody saw the end of may yet be made
         if table.name not in {each.name for each in (await kept_tables.catalog(tx))[0]}:
             await kept_tables.drop(tx, table)
 
@@ -52,14 +56,16 @@ async def _fill(
 ) -> None:
     places: dict[int, Place] = {}
     for code in list(folders):
-        async with database.transaction() as tx:
+        async with database.transaction() as tx, bounded(tx, KEPT_FILL_TIMEOUT_S):
             places[code] = await kept_tables.fill(tx, table, view, code)
     async with all_still(views, folders):
-        async with database.transaction() as tx:
-            for code, folder in folders.items():
-                await _catch_up(tx, table, view, code, places.get(code, _START), folder.position)
-            await kept_tables.switch(tx, table)
-        views.keep(table)
+        with views.changing():
+            # Everything waits for it.
+            async with database.transaction() as tx, bounded(tx, KEPT_STEP_TIMEOUT_S):
+                for code, folder in folders.items():
+                    await _catch_up(tx, table, view, code, places.get(code, _START), folder.position)
+                await kept_tables.switch(tx, table)
+            views.keep(table)
 
 
 async def _catch_up(tx: Transaction, table: KeptTable, view: ViewTable, shard: int, since: Place, until: int) -> None:
@@ -78,6 +84,7 @@ async def _catch_up(tx: Transaction, table: KeptTable, view: ViewTable, shard: i
 async def discard(database: Database, views: Views, folders: Mapping[int, Folder], name: str) -> None:
     """Keep a view no longer; raises NotFound where there is none."""
     async with views.rebuilding, all_still(views, folders):
-        async with database.transaction() as tx:
-            await kept_tables.remove(tx, name)
-        views.let_go([name])
+        with views.changing():
+            async with database.transaction() as tx:
+                await kept_tables.remove(tx, name)
+            views.let_go([name])

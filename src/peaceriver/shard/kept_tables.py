@@ -13,8 +13,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from peaceriver.errors import Invalid, NotFound, Offence
-from peaceriver.limits import FAILURE_LETTERS_MAX
-from peaceriver.postgres import Row, Statements, Transaction, Uncomputable
+from peaceriver.limits import FAILURE_LETTERS_MAX, KEPT_FILL_TIMEOUT_S
+from peaceriver.postgres import (
+    COMMAND_TIMEOUT_S,
+    Row,
+    Statements,
+    StatementTimeout,
+    Transaction,
+    Uncomputable,
+    bounded,
+)
 from peaceriver.query.kept import Kept
 from peaceriver.shard import kept_fill, kept_text, kept_upkeep, view_tables
 from peaceriver.shard.kept_text import KeptTable, Shape
@@ -23,6 +31,11 @@ from peaceriver.shard.view_tables import ViewTable
 from peaceriver.stamp import OPEN_END
 
 sql = Statements("peaceriver.shard", "kept")
+
+#: What a kept view ends with, for its view goes on without it: it cannot be computed, or takes too long.
+Unkeepable = (*Uncomputable, StatementTimeout)
+#: The driver's, where the server ends it before that.
+_FILL_TIMEOUT_S = KEPT_FILL_TIMEOUT_S + COMMAND_TIMEOUT_S
 
 #: What a table is called after is for people: the number tells it apart.
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_]")
@@ -183,8 +196,11 @@ def _names(table: KeptTable) -> list[str]:
 
 
 async def fill(tx: Transaction, table: KeptTable, view: ViewTable, shard: int) -> Place:
-    """Compute a shard from the view as it is now; answers where that is, in the snapshot of the same statement."""
-    row = await tx.fetchrow(kept_fill.fill(table, view), shard)
+    """Compute a shard from the view as it is now; answers where that is, in the snapshot of the same statement.
+
+    However long it takes: whoever may not wait for it bounds it.
+    """
+    row = await tx.fetchrow(kept_fill.fill(table, view), shard, timeout=_FILL_TIMEOUT_S)
     assert row is not None
     return Place(row["position"], row["stamp"])
 
@@ -245,13 +261,19 @@ async def mend(tx: Transaction, view: ViewTable, shard: int, touched: Touched) -
 
 
 @asynccontextmanager
-async def or_lost(tx: Transaction, table: KeptTable, lost: dict[str, Lost]) -> AsyncIterator[None]:
-    """What is done in the block is done whole, or the kept view cannot be computed, and is lost."""
+async def or_lost(tx: Transaction, table: KeptTable, lost: dict[str, Lost], timeout_s: float) -> AsyncIterator[None]:
+    """What is done in the block is done whole, no statement for longer than it may take, or the kept view is lost."""
     try:
-        async with tx.transaction():
+        async with tx.transaction(), bounded(tx, timeout_s):
             yield
-    except Uncomputable as error:
-        lost[table.kept.name] = Lost(table.kept, str(error)[:FAILURE_LETTERS_MAX])
+    except Unkeepable as error:
+        lost[table.kept.name] = Lost(table.kept, reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Why a view is not kept, for people."""
+    is_slow = isinstance(error, StatementTimeout)
+    return (f"it takes too long: {error}" if is_slow else str(error))[:FAILURE_LETTERS_MAX]
 
 
 async def differences(tx: Transaction, table: KeptTable, view: ViewTable, shard: int) -> list[Row]:

@@ -20,8 +20,10 @@ from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, kept_tables, view_tables
 from peaceriver.shard.beside import Beside
 from peaceriver.shard.documents import ModelAt, document_after
+from peaceriver.shard.folding import interval
+from peaceriver.shard.kept_tables import Lost
 from peaceriver.shard.view_tables import Interval, ViewTable
-from peaceriver.shard.views import Folder, Views, all_still, interval
+from peaceriver.shard.views import Folder, Views, all_still
 
 _ROWS_AT_A_TIME = 2_000
 #: How long after the switch a reader may still read the old table: it may have waited before it began.
@@ -55,6 +57,7 @@ async def rebuild(
     Withheld where a journal is damaged.
     """
     async with views.rebuilding:
+        await views.settle(database)
         for folder in folders.values():
             folder.check_journal()
         positions = {code: folder.position for code, folder in folders.items()}
@@ -72,6 +75,7 @@ async def rebuild(
 
 async def _drop_unless_live(database: Database, table: ViewTable) -> None:
     async with database.transaction() as tx:
+        await view_tables.sql.hold.run(tx)  # a switch to it that nobody saw the end of may yet be made
         if table.name not in {each.name for each in (await view_tables.catalog(tx)).values()}:
             await view_tables.drop(tx, table.name)
 
@@ -100,13 +104,13 @@ async def _fill(
             await _fold_all(tx, table, each, positions[each.shard], views.model_at, tell)
     beside = await _keep_beside(database, table, list(positions))
     async with all_still(views, folders):
-        async with database.transaction() as tx:
-            for code, folder in folders.items():
-                await _catch_up(tx, table, code, positions.get(code, 0), folder.position, views.model_at, beside)
-            await view_tables.switch(tx, table)
-            await beside.switch(tx)
-        views.tables[table.actor_type] = table
-        views.become_kept(table.actor_type, beside.kept)
+        with views.changing():
+            async with database.transaction() as tx:
+                for code, folder in folders.items():
+                    await _catch_up(tx, table, code, positions.get(code, 0), folder.position, views.model_at, beside)
+                await view_tables.switch(tx, table)
+                await beside.switch(tx)
+            views.become(table, beside.kept)
 
 
 async def _keep_beside(database: Database, table: ViewTable, codes: Iterable[int]) -> Beside:
@@ -151,20 +155,28 @@ async def _catch_up(
             await _fold_again(tx, table, shard, ids, until, models)
 
 
-async def fold_again(database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]) -> None:
-    """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged."""
+async def fold_again(
+    database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]
+) -> list[Lost]:
+    """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged.
+
+    Answers the kept views that are not kept any more: the shard waits while they are computed anew, and not for long.
+    """
     async with views.rebuilding, folder.still:
+        await folder.settle()
         folder.check_journal()
         table, wanted = views.tables[actor_type], sorted(ids)
         beside = Beside(views.kept.get(actor_type, ()))
-        async with database.transaction() as tx:
-            for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
-                some = wanted[start : start + _ACTORS_AT_A_TIME]
-                await _fold_again(tx, table, folder.shard, some, folder.position, views.model_at)
-            # What these actors counted for is not known: the view was not as it must be.
-            await beside.refill(tx, table, folder.shard)
-            lost = await beside.switch(tx)
-        views.let_go(each.kept.name for each in lost)
+        with views.changing():
+            async with database.transaction() as tx:
+                for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
+                    some = wanted[start : start + _ACTORS_AT_A_TIME]
+                    await _fold_again(tx, table, folder.shard, some, folder.position, views.model_at)
+                # What these actors counted for is not known: the view was not as it must be.
+                await beside.refill(tx, table, folder.shard)
+                lost = await beside.lose(tx)
+            views.let_go(each.kept.name for each in lost)
+        return lost
 
 
 async def _fold_again(

@@ -6,45 +6,48 @@ It follows the journal as every reader does. A group is folded whole, so a view 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 
 import structlog
 
 from peaceriver.errors import Withheld
-from peaceriver.limits import FOLD_BEHIND_PAUSE_S, FOLD_PAUSE_S, STEP_RECORDS_MAX
-from peaceriver.postgres import Database, DatabaseDiskFull, Transaction, Uncomputable, Unreachable
+from peaceriver.limits import FOLD_BEHIND_PAUSE_S, FOLD_PAUSE_S, KEPT_STEP_TIMEOUT_S, STEP_RECORDS_MAX
+from peaceriver.postgres import Database, DatabaseDiskFull, Transaction, Unreachable, bound
 from peaceriver.query.cutoff import Place
 from peaceriver.record import Record, from_row
 from peaceriver.shard import documents, journal, kept_tables, view_tables
-from peaceriver.shard.beside import Beside
-from peaceriver.shard.documents import Change, ModelAt, status_after
+from peaceriver.shard.documents import Change, ModelAt
+from peaceriver.shard.folding import fold_apart, fold_into
 from peaceriver.shard.journal import Batch, Mark, type_and_id
 from peaceriver.shard.kept_tables import Lost
 from peaceriver.shard.kept_text import KeptTable
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.standing import effects_of, fold_standing
 from peaceriver.shard.unfolded import Stretch, Unfolded
-from peaceriver.shard.view_tables import Interval, ViewTable
-from peaceriver.stamp import OPEN_END
+from peaceriver.shard.view_tables import ViewTable
 
 log = structlog.get_logger()
 _RETRY_PAUSE_S = 0.5
 _FAILED_PAUSE_S = 5.0
-_ID = [name for name, _ in view_tables.SYSTEM_COLUMNS].index("actor_id")
 
 
 class Views:
-    """The live views of a node: which table holds each type, and the lock that a new table is made under."""
+    """The live views of a node, as its database's catalogue has them: which table holds each type, and what is kept.
+
+    Whoever changes the catalogue does so in a ``changing`` block, and whoever goes by what is here settles it first.
+    """
 
     def __init__(self, model_at: ModelAt) -> None:
         self.model_at = model_at
+        #: The same object for ever: readers of journals hold on to it.
         self.tables: dict[str, ViewTable] = {}
         #: Where each version of each model was first used: by type, version and shard, a position.
         self.editions: dict[str, dict[int, dict[int, int]]] = {}
         #: The kept views of each type: whoever changes its view brings them along in the same transaction.
         self.kept: dict[str, tuple[KeptTable, ...]] = {}
+        #: Whether the catalogue may say something else than what is here, for it is not known whether it was changed.
+        self.unsure = False
         self._making = asyncio.Lock()
         #: Held while a view, or a kept one, is made anew beside the live one, up to the switch.
         self.rebuilding = asyncio.Lock()
@@ -58,18 +61,55 @@ class Views:
         return len(self.tables)
 
     async def load(self, tx: Transaction) -> None:
-        """Read the catalogue, and drop tables that a rebuild left behind."""
-        self.tables = await view_tables.catalog(tx)
-        self.editions = await view_tables.editions(tx)
+        """Read the catalogue at start, and drop tables that a rebuild left behind."""
+        await self._read(tx)
         live = {each.name for each in self.tables.values()}
         for row in await view_tables.sql.tables.rows(tx):
             if row["table_name"] not in live:
                 await view_tables.drop(tx, row["table_name"])
-        tables, _ = await kept_tables.catalog(tx)
-        await kept_tables.drop_leftovers(tx, tables)
+        await kept_tables.drop_leftovers(tx, [each for some in self.kept.values() for each in some])
+
+    async def _read(self, tx: Transaction) -> None:
+        """Go by what the catalogue says, once no change of it is under way any more, and before another one is.
+
+        A connection that was cut may still be committing at the server, also one of a node that was killed.
+        """
+        await view_tables.sql.hold.run(tx)
+        tables, editions = await view_tables.catalog(tx), await view_tables.editions(tx)
+        kept, _ = await kept_tables.catalog(tx)
+        # Before the catalogue is let go of: what is changed after that changes this, too.
+        self.tables.clear()
+        self.tables.update(tables)
+        self.editions = editions
         self.kept = {}
-        for each in tables:
+        for each in kept:
             self.keep(each)
+        self.unsure = False
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """The catalogue is changed in the block, and then this is.
+
+        Where the block ends early, whether the catalogue was changed is not known: a commit that nobody saw the end of
+        may have been made, or may yet be.
+        """
+        try:
+            yield
+        except BaseException:
+            self.unsure = True
+            raise
+
+    async def settle(self, database: Database) -> None:
+        """Find out what the catalogue says, where that is not known.
+
+        No table is dropped: what is in no catalogue may just be filled, or still be read.
+        """
+        if not self.unsure:
+            return
+        async with self._making, database.transaction() as tx:
+            if self.unsure:
+                await self._read(tx)
+                log.info("the catalogue of views was read again", reason="whether a change of it was made is not known")
 
     def edition_at(self, actor_type: str, places: Mapping[int, Place]) -> int | None:
         """The newest version of a type's model that records up to some places were folded with; None: with none."""
@@ -108,36 +148,22 @@ class Views:
         for actor_type, tables in self.kept.items():
             self.kept[actor_type] = tuple(each for each in tables if each.kept.name not in gone)
 
-    def become_kept(self, actor_type: str, tables: Iterable[KeptTable]) -> None:
-        """These are the kept views of a type from here on."""
-        self.kept[actor_type] = tuple(tables)
+    def become(self, table: ViewTable, kept: Iterable[KeptTable]) -> None:
+        """This is the view of a type, and these are the kept views over it, from here on."""
+        self.tables[table.actor_type] = table
+        self.kept[table.actor_type] = tuple(kept)
 
     async def ensure(self, database: Database, types: Iterable[str]) -> None:
         """Make the view tables of types that are new."""
         for actor_type in sorted(set(types) - self.tables.keys()):
-            async with self._making, database.transaction() as tx:
+            async with self._making:
                 if actor_type in self.tables:
                     continue
-                table = await view_tables.create(tx, actor_type, self.model_at.versions(actor_type))
-                await view_tables.switch(tx, table)
-            self.tables[actor_type] = table
-
-
-def interval(record: Record, document: str, until: int = OPEN_END) -> Interval:
-    """What an actor was from a record of it until another, or still is."""
-    assert record.actor_id is not None
-    assert record.actor_version is not None
-    return Interval(
-        record.shard,
-        record.actor_id,
-        record.stamp,
-        until,
-        record.actor_version,
-        status_after(record),
-        record.model_version,
-        record.position,
-        document,
-    )
+                with self.changing():
+                    async with database.transaction() as tx:
+                        table = await view_tables.create(tx, actor_type, self.model_at.versions(actor_type))
+                        await view_tables.switch(tx, table)
+                    self.tables[actor_type] = table
 
 
 class Folder:
@@ -177,10 +203,19 @@ class Folder:
         await self._look()
         self._task = asyncio.create_task(self._run(), name=f"fold {self._shard.code}")
 
+    async def settle(self) -> None:
+        """Find out whether the last step was made, and what of the views, where that is not known. For who holds
+        ``still``: before that, ``position`` may be behind what the views hold.
+        """
+        await self._views.settle(self._shard.database)
+        if self._unsure:
+            await self._look()
+
     async def _look(self) -> None:
         """Go on from where the database says that the last step has led."""
         async with self._shard.database.connection() as tx:
-            row = (await view_tables.sql.marks.rows(tx, shards=[self._shard.code]))[0]
+            row = await view_tables.sql.settled_mark.row(tx, shard=self._shard.code)
+            assert row is not None
             await self._shard.look_at_standing(tx)
         self.stamp = row["stamp"]
         self._shard.folded.advance(row["position"])
@@ -196,8 +231,7 @@ class Folder:
             await self._shard.complete.passed(self._shard.folded.value)
             try:
                 async with self._shard.still:
-                    if self._unsure:
-                        await self._look()
+                    await self.settle()
                     self._unsure = True
                     await self._step()
                     self._unsure = False
@@ -241,10 +275,10 @@ class Folder:
         await self._views.ensure(self._shard.database, by_type)
         try:
             marks = await self._write(after, stretch, by_type)
-        except Uncomputable:
+        except kept_tables.Unkeepable:
             if not any(self._views.kept.get(each) for each in by_type):
                 raise
-            # No document can stop a view: a kept view that cannot be computed for it is not kept any more.
+            # Nothing can stop a view: a kept view that cannot be computed, or not in time, is not kept any more.
             marks = await self._write(after, stretch, by_type, apart=True)
         self._shard.move_marks(marks)
         self._shard.standing = max(self._shard.standing, stretch.last)
@@ -257,22 +291,25 @@ class Folder:
         """Make a step in the database; answers the marks that have moved with it."""
         lost: list[Lost] = []
         new = self._views.not_used(self._shard.code, by_type)
-        async with self._shard.database.transaction() as tx:
-            if new:
-                await view_tables.first_used(tx, self._shard.code, new)
-            for actor_type, changes in by_type.items():
-                table, kept = self._views.tables[actor_type], self._views.kept.get(actor_type, ())
-                if apart:
-                    lost += await fold_apart(tx, table, self._shard.code, changes, kept)
-                else:
-                    await fold_into(tx, table, self._shard.code, changes, kept)
-            moved = await view_tables.sql.move.value(
-                tx, shard=self._shard.code, expected=after, position=stretch.last, stamp=stretch.stamp
-            )
-            assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
-            marks = await self._fold_standing(tx, stretch) if self._shard.standing < stretch.last else []
-        self._views.let_go(each.kept.name for each in lost)
-        self._views.note_used(self._shard.code, new)
+        with self._views.changing():
+            async with self._shard.database.transaction() as tx:
+                if not apart and any(self._views.kept.get(each) for each in by_type):
+                    await bound(tx, KEPT_STEP_TIMEOUT_S)
+                if new:
+                    await view_tables.first_used(tx, self._shard.code, new)
+                for actor_type, changes in by_type.items():
+                    table, kept = self._views.tables[actor_type], self._views.kept.get(actor_type, ())
+                    if apart:
+                        lost += await fold_apart(tx, table, self._shard.code, changes, kept)
+                    else:
+                        await fold_into(tx, table, self._shard.code, changes, kept)
+                moved = await view_tables.sql.move.value(
+                    tx, shard=self._shard.code, expected=after, position=stretch.last, stamp=stretch.stamp
+                )
+                assert moved is not None, f"the views of {self._shard.code} were folded by somebody else beyond {after}"
+                marks = await self._fold_standing(tx, stretch) if self._shard.standing < stretch.last else []
+            self._views.let_go(each.kept.name for each in lost)
+            self._views.note_used(self._shard.code, new)
         return marks
 
     async def _fold_standing(self, tx: Transaction, stretch: Stretch) -> list[Mark]:
@@ -314,66 +351,10 @@ class Folder:
 
 @asynccontextmanager
 async def all_still(views: Views, folders: Mapping[int, Folder]) -> AsyncIterator[None]:
-    """No shard folds in the block, and none is taken up."""
+    """No shard folds in the block, and none is taken up; of each it is known how far it is folded."""
     async with views.switching, AsyncExitStack() as stack:
         for code in sorted(folders):
             await stack.enter_async_context(folders[code].still)
+        for folder in folders.values():
+            await folder.settle()
         yield
-
-
-class _Rows(NamedTuple):
-    """What changes of one type make of a view that holds everything before them."""
-
-    #: Actors whose last row there ends: id and until.
-    ended: list[tuple[str, int]]
-    closed: list[tuple[Any, ...]]
-    still_open: list[tuple[Any, ...]]
-
-
-def _rows(table: ViewTable, changes: Iterable[Change]) -> _Rows:
-    last: dict[str, Change] = {}
-    ended: list[tuple[str, int]] = []
-    closed: list[tuple[Any, ...]] = []
-    for change in changes:
-        record = change[0]
-        assert record.actor_id is not None
-        assert record.actor_version is not None
-        before = last.get(record.actor_id)
-        if before is not None:
-            closed.append(_row(table, before, record.stamp))
-        elif record.actor_version > 1:
-            ended.append((record.actor_id, record.stamp))
-        last[record.actor_id] = change
-    return _Rows(ended, closed, [_row(table, each, OPEN_END) for each in last.values()])
-
-
-async def fold_into(
-    tx: Transaction, table: ViewTable, shard: int, changes: Iterable[Change], kept: Sequence[KeptTable] = ()
-) -> None:
-    """Write the next changes of one type into a table that holds everything before them, and into its kept views."""
-    ended, closed, still_open = _rows(table, changes)
-    if not kept:
-        await view_tables.end(tx, table, shard, ended)
-        await view_tables.add(tx, table, closed + still_open)
-        return
-    touched = await kept_tables.end(tx, table, kept, shard, ended, still_open)
-    await view_tables.add(tx, table, closed + still_open)
-    await kept_tables.mend(tx, table, shard, touched)
-
-
-async def fold_apart(
-    tx: Transaction, table: ViewTable, shard: int, changes: Iterable[Change], kept: Sequence[KeptTable]
-) -> list[Lost]:
-    """The same where some kept view cannot be computed for the changes: the others and the view go on without it."""
-    ended, closed, still_open = _rows(table, changes)
-    beside = Beside(kept)
-    async with beside.changed(tx, table, shard, [row[_ID] for row in still_open]):
-        await view_tables.end(tx, table, shard, ended)
-        await view_tables.add(tx, table, closed + still_open)
-    return await beside.switch(tx)
-
-
-def _row(table: ViewTable, change: Change, until: int) -> tuple[Any, ...]:
-    record, folded = change
-    assert folded.after is not None
-    return interval(record, folded.after, until).row(table, folded.value)

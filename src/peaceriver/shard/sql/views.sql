@@ -9,6 +9,10 @@ values (:actor_type, :table_name, :model_version, :columns)
 on conflict (actor_type) do update
 set table_name = excluded.table_name, model_version = excluded.model_version, columns = excluded.columns;
 
+-- hold --
+-- Returns once no change of the catalogue is under way at the server, and lets none begin before the transaction ends.
+lock table view_catalog, view_edition, kept_catalog in share mode;
+
 -- editions --
 -- Where each version of a model was first used, in each shard.
 select actor_type, model_version, shard, position from view_edition;
@@ -31,6 +35,10 @@ select tablename as table_name from pg_tables where schemaname = 'view';
 -- marks --
 -- How far the live views of shards are folded, and the stamp there.
 select shard, position, stamp from public.view_mark where shard = any(:shards::integer[]);
+
+-- settled_mark --
+-- The same of one shard, once no step of it is under way at the server any more.
+select position, stamp from view_mark where shard = :shard for update;
 
 -- move --
 -- The mark moves in the transaction of the fold; no row where someone else moved it.
