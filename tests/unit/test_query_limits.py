@@ -48,11 +48,8 @@ def test_the_reference_names_every_limit() -> None:
 @pytest.mark.parametrize(
     ("within", "beyond"),
     [
-        (f"select {'(' * 64}1{')' * 64}", f"select {'(' * 65}1{')' * 65}"),
-        (
-            f"select {'case when true then ' * 32}(1){' end' * 32}",
-            f"select {'case when true then ' * 65}1{' end' * 65}",
-        ),
+        (f"select {'(' * 30}1{')' * 30}", f"select {'(' * 65}1{')' * 65}"),
+        (f"select 1 from {'(select 1 from ' * 64}a{') as x' * 64}", f"select {'case when a then ' * 65}1{' end' * 65}"),
         (f"select '{'x' * 65_527}'", f"select '{'x' * 65_528}'"),
         (f"select {', '.join('1' * 4_999)}", f"select {', '.join('1' * 5_001)}"),
         (f"select 1 from {', '.join('a' * 100)}", f"select 1 from {', '.join('a' * 101)}"),
