@@ -16,8 +16,8 @@ import pytest
 from peaceriver.cli import rebuilding as command
 from peaceriver.cli import terminal
 from peaceriver.errors import Withheld
+from peaceriver.shard import former, view_tables
 from peaceriver.shard import rebuild as rebuild_module
-from peaceriver.shard import view_tables
 from peaceriver.shard.views import Folder
 from tests.acceptance.commands import peaceriver
 from tests.acceptance.door import Door, problem
@@ -95,7 +95,7 @@ def test_a_view_is_folded_anew_and_says_how_far_it_is(door: Door, cards: int, fe
 def test_the_former_view_goes_once_nobody_can_be_reading_it(
     door: Door, cards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuild_module, "_READ_FOR_S", 0.0)
+    monkeypatch.setattr(former, "_READ_FOR_S", 0.0)
     old = live(door)
     assert lines(door.http.post("/cluster/rebuild", json={"type": "Card"}))[-1]["state"] == "done"
     for _ in range(100):

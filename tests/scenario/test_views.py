@@ -272,7 +272,7 @@ async def test_a_rebuild_that_a_crash_ended_leaves_the_live_view_and_nothing_els
     await world.node.reading.actor(code, "Order", "1", after(receipt))
     live = world.node.views.tables["Order"]
     before = await tables(world)
-    monkeypatch.setattr(rebuild_module, "_drop_unless_live", crashed)
+    monkeypatch.setattr(rebuild_module, "drop_made", crashed)
     with pytest.raises(asyncio.CancelledError):
         await world.node.rebuild("Order", die)
     assert len(await tables(world)) == len(before) + 1

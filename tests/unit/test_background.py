@@ -75,3 +75,12 @@ async def test_what_is_stopped_has_ended_and_is_no_failure(logged: list[MutableM
     assert never_began.cancelled()
     assert logged == []
     await background.stop()
+
+
+async def test_what_begins_after_all_is_stopped_ends_at_once(logged: list[MutableMapping[str, Any]]) -> None:
+    background = Background()
+    await background.stop()
+    late = background.begin(fails(ValueError("it never began")), name="late")
+    await asyncio.wait({late})
+    assert late.cancelled()
+    assert logged == []

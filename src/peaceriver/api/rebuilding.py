@@ -18,8 +18,7 @@ from peaceriver.jsontext import encode
 from peaceriver.limits import BODY_BYTES_MAX
 from peaceriver.node.node import Node
 from peaceriver.postgres import DatabaseError, Unreachable
-from peaceriver.shard.rebuild import Folded, drop_later
-from peaceriver.shard.view_tables import ViewTable
+from peaceriver.shard.rebuild import Folded
 
 #: A line so often, whether there is news or not: who waits sees that it goes on, and that who waited went away is seen.
 _LINE_S = 1.0
@@ -78,18 +77,10 @@ class _Rebuild:
         self._actor_type = actor_type
         self._shards: dict[int, Folded] = {}
         self._changed = asyncio.Event()
-        #: The view that it takes the place of; known once it has begun.
-        self._old: ViewTable | None = None
-        self.work = node.background.begin(self._run(), name=f"rebuild the view of {actor_type}")
-
-    async def _run(self) -> None:
-        await self._node.rebuild(self._actor_type, self._tell)
-        if self._old is not None:
-            self._node.background.begin(drop_later(self._node.database, self._old), name=f"drop {self._old.name}")
+        work = node.rebuild(actor_type, self._tell)
+        self.work = node.background.begin(work, name=f"rebuild the view of {actor_type}")
 
     def _tell(self, folded: Folded) -> None:
-        if not self._shards:
-            self._old = self._node.views.tables.get(self._actor_type)
         self._shards[folded.shard] = folded
         self._changed.set()
 

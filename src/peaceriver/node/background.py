@@ -19,12 +19,18 @@ class Background:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_stopped = False
 
     def begin(self, work: Coroutine[Any, Any, Result], *, name: str) -> asyncio.Task[Result]:
-        """Let something go on by itself, until it ends or all is stopped; ``name`` is for the log."""
+        """Let something go on by itself, until it ends or all is stopped; ``name`` is for the log.
+
+        Once all is stopped, it ends before it has begun.
+        """
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        if self._is_stopped:
+            task.cancel()
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
@@ -39,7 +45,8 @@ class Background:
             log.error("work in the background failed", work=task.get_name(), exc_info=error)
 
     async def stop(self) -> None:
-        """Break off what is under way, and wait until it has ended; nothing may be begun any more."""
+        """Break off what is under way, and wait until it has ended; nothing begins any more."""
+        self._is_stopped = True
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

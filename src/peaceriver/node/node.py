@@ -51,6 +51,7 @@ from peaceriver.protocol.members import Members
 from peaceriver.record import Record, from_row
 from peaceriver.rule import Rule
 from peaceriver.shard import journal
+from peaceriver.shard.former import drop_later
 from peaceriver.shard.rebuild import Tell, rebuild, untold
 from peaceriver.shard.replicas import members_in
 from peaceriver.shard.shard import Shard
@@ -132,6 +133,7 @@ class Node:
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
         self.background = Background()
+        self.views.left = lambda tables: self.background.begin(drop_later(database, tables), name="drop former tables")
         #: Types whose views wait to get the columns of their newest model.
         self._levelling: set[str] = set()
 
@@ -288,13 +290,7 @@ class Node:
         if until == after:
             self.shards[CONTROL].damage.check(after, after + 1)
         async with self.database.connection() as tx:
-            rows = await journal.following(
-                tx,
-                CONTROL,
-                after=after,
-                until=until,
-                records=PAGE_RECORDS_MAX,
-            )
+            rows = await journal.following(tx, CONTROL, after=after, until=until, records=PAGE_RECORDS_MAX)
         if not rows:
             raise Damaged(f"shard 0 lacks records from position {after + 1} to {until}: verify it")
         records = [from_row(row) for row in rows]

@@ -30,22 +30,26 @@ class Beside:
     def kept(self) -> list[KeptTable]:
         return [each for each in self._tables if each.kept.name not in self._lost]
 
+    @property
+    def tables(self) -> list[KeptTable]:
+        """The tables of all, also of those that are lost."""
+        return list(self._tables)
+
     async def make(self, tx: Transaction, kept: Kept, view: ViewTable, shards: Iterable[int]) -> None:
         """Compute a kept view from a view, in a table of its own."""
         try:
-            table = await kept_tables.create(tx, kept, view)
+            async with kept_tables.or_lost(tx, kept, self._lost, KEPT_FILL_TIMEOUT_S):
+                table = await kept_tables.create(tx, kept, view)
+                for shard in shards:
+                    await kept_tables.fill(tx, table, view, shard)
+                self._tables.append(table)
         except Invalid as error:
             self._lost[kept.name] = Lost(kept, error.detail)
-            return
-        self._tables.append(table)
-        async with kept_tables.or_lost(tx, table, self._lost, KEPT_FILL_TIMEOUT_S):
-            for shard in shards:
-                await kept_tables.fill(tx, table, view, shard)
 
     async def refill(self, tx: Transaction, view: ViewTable, shard: int) -> None:
         """Compute a shard anew."""
         for table in self.kept:
-            async with kept_tables.or_lost(tx, table, self._lost, KEPT_STEP_TIMEOUT_S):
+            async with kept_tables.or_lost(tx, table.kept, self._lost, KEPT_STEP_TIMEOUT_S):
                 await kept_tables.refill(tx, table, view, shard)
 
     @asynccontextmanager
@@ -53,11 +57,11 @@ class Beside:
         """Some actors of a shard are changed in the view in the block: they are brought along with that."""
         touched = {each: Touched() for each in self.kept}
         for table in self.kept:
-            async with kept_tables.or_lost(tx, table, self._lost, KEPT_STEP_TIMEOUT_S):
+            async with kept_tables.or_lost(tx, table.kept, self._lost, KEPT_STEP_TIMEOUT_S):
                 await kept_tables.shift(tx, view, [table], shard, ids, touched[table], sign=-1)
         yield
         for table in self.kept:
-            async with kept_tables.or_lost(tx, table, self._lost, KEPT_STEP_TIMEOUT_S):
+            async with kept_tables.or_lost(tx, table.kept, self._lost, KEPT_STEP_TIMEOUT_S):
                 await kept_tables.shift(tx, view, [table], shard, ids, touched[table], sign=1)
                 await kept_tables.mend(tx, view, shard, touched[table])
 

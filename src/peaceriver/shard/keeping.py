@@ -1,15 +1,15 @@
-"""Making a kept view beside whatever there is, and dropping one."""
+"""Making a kept view beside whatever there is, and giving one up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from peaceriver.errors import Invalid, Offence
 from peaceriver.limits import KEPT_FILL_TIMEOUT_S, KEPT_STEP_TIMEOUT_S
-from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable, bounded
+from peaceriver.postgres import Database, Transaction, bounded
 from peaceriver.query.kept import Kept
 from peaceriver.shard import kept_tables, view_tables
+from peaceriver.shard.former import drop_made
 from peaceriver.shard.kept_tables import Place, Touched
 from peaceriver.shard.kept_text import KeptTable
 from peaceriver.shard.view_tables import ViewTable
@@ -34,21 +34,12 @@ async def keep(database: Database, views: Views, folders: Mapping[int, Folder], 
         try:
             await _fill(database, views, folders, table, view)
         except BaseException as error:
-            # Where the database is away it stays, and goes at the next start.
-            with suppress(*Unreachable, DatabaseError):
-                await _drop_unless_live(database, table)
+            await drop_made(database, table)
             if isinstance(error, kept_tables.Unkeepable):
                 why = kept_tables.reason(error)
                 raise Invalid(f"{kept.name} cannot be kept: {why}", errors=(Offence("", why),)) from error
             raise
         return table
-
-
-async def _drop_unless_live(database: Database, table: KeptTable) -> None:
-    async with database.transaction() as tx:
-        await view_tables.sql.hold.run(tx)  # a switch to it that nobody saw the end of may yet be made
-        if table.name not in {each.name for each in (await kept_tables.catalog(tx))[0]}:
-            await kept_tables.drop(tx, table)
 
 
 async def _fill(

@@ -159,7 +159,7 @@ async def switch(tx: Transaction, table: KeptTable) -> None:
 
 
 async def lose(tx: Transaction, lost: Lost) -> None:
-    """Note that a view is not kept any more. Its table is left to who may be reading it, until the next start."""
+    """Note that a view is not kept any more. Its table is left to who may be reading it."""
     await _note(tx, lost.kept, table_name=None, shape=None, failure=lost.reason)
 
 
@@ -169,12 +169,9 @@ async def _note(tx: Transaction, kept: Kept, **columns: Any) -> None:
 
 
 async def remove(tx: Transaction, name: str) -> None:
-    """Keep a view no longer; raises NotFound where there is none."""
-    row = await sql.remove.row(tx, name=name)
-    if row is None:
+    """Keep a view no longer; raises NotFound where there is none. Its table is left to who may be reading it."""
+    if await sql.remove.value(tx, name=name) is None:
         raise NotFound(f"no view is kept under the name {name}")
-    if row["table_name"] is not None:
-        await drop(tx, _table(row))
 
 
 async def drop(tx: Transaction, table: KeptTable) -> None:
@@ -261,13 +258,13 @@ async def mend(tx: Transaction, view: ViewTable, shard: int, touched: Touched) -
 
 
 @asynccontextmanager
-async def or_lost(tx: Transaction, table: KeptTable, lost: dict[str, Lost], timeout_s: float) -> AsyncIterator[None]:
+async def or_lost(tx: Transaction, kept: Kept, lost: dict[str, Lost], timeout_s: float) -> AsyncIterator[None]:
     """What is done in the block is done whole, no statement for longer than it may take, or the kept view is lost."""
     try:
         async with tx.transaction(), bounded(tx, timeout_s):
             yield
     except Unkeepable as error:
-        lost[table.kept.name] = Lost(table.kept, reason(error))
+        lost[kept.name] = Lost(kept, reason(error))
 
 
 def reason(error: Exception) -> str:

@@ -7,27 +7,23 @@ again here for the actors that it touched.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
 
-from peaceriver.limits import STREAM_TIMEOUT_S, TIMEOUT_MAX_S
-from peaceriver.postgres import Database, DatabaseError, Transaction, Unreachable
+from peaceriver.postgres import Database, Transaction
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, kept_tables, view_tables
 from peaceriver.shard.beside import Beside
 from peaceriver.shard.documents import ModelAt, document_after
 from peaceriver.shard.folding import interval
+from peaceriver.shard.former import drop_made
 from peaceriver.shard.kept_tables import Lost
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Folder, Views, all_still
 
 _ROWS_AT_A_TIME = 2_000
-#: How long after the switch a reader may still read the old table: it may have waited before it began.
-_READ_FOR_S = STREAM_TIMEOUT_S + 2 * TIMEOUT_MAX_S
 #: Actors that are folded again at a time: their records are in memory.
 _ACTORS_AT_A_TIME = 200
 
@@ -63,27 +59,14 @@ async def rebuild(
         positions = {code: folder.position for code, folder in folders.items()}
         async with database.transaction() as tx:
             table = await view_tables.create(tx, actor_type, views.model_at.versions(actor_type))
+        beside = Beside()
         try:
-            await _fill(database, views, folders, table, positions, tell)
+            await _fill(database, views, folders, table, beside, positions, tell)
         except BaseException:
-            # Where the database is away it stays, and goes at the next start.
-            with suppress(*Unreachable, DatabaseError):
-                await _drop_unless_live(database, table)
+            await drop_made(database, table, *beside.tables)
             raise
+        await drop_made(database, *(each for each in beside.tables if each not in beside.kept))
         return table
-
-
-async def _drop_unless_live(database: Database, table: ViewTable) -> None:
-    async with database.transaction() as tx:
-        await view_tables.sql.hold.run(tx)  # a switch to it that nobody saw the end of may yet be made
-        if table.name not in {each.name for each in (await view_tables.catalog(tx)).values()}:
-            await view_tables.drop(tx, table.name)
-
-
-async def drop_later(database: Database, table: ViewTable) -> None:
-    """Drop a view that was switched from, once nobody can be reading it; where the node stops before, it starts so."""
-    await asyncio.sleep(_READ_FOR_S)
-    await _drop_unless_live(database, table)
 
 
 async def _fill(
@@ -91,6 +74,7 @@ async def _fill(
     views: Views,
     folders: Mapping[int, Folder],
     table: ViewTable,
+    beside: Beside,
     positions: Mapping[int, int],
     tell: Tell,
 ) -> None:
@@ -102,7 +86,7 @@ async def _fill(
     for each in ahead:
         async with database.transaction() as tx:
             await _fold_all(tx, table, each, positions[each.shard], views.model_at, tell)
-    beside = await _keep_beside(database, table, list(positions))
+    await _keep_beside(database, table, beside, list(positions))
     async with all_still(views, folders):
         with views.changing():
             async with database.transaction() as tx:
@@ -113,16 +97,14 @@ async def _fill(
             views.become(table, beside.kept)
 
 
-async def _keep_beside(database: Database, table: ViewTable, codes: Iterable[int]) -> Beside:
+async def _keep_beside(database: Database, table: ViewTable, beside: Beside, codes: Iterable[int]) -> None:
     """Compute the kept views of a type over a table that is to be its view, those that could not be kept among them."""
     async with database.connection() as tx:
         tables, not_kept = await kept_tables.catalog(tx)
-    beside = Beside()
     for kept in [*(each.kept for each in tables), *(each.kept for each in not_kept)]:
         if kept.actor_type == table.actor_type:
             async with database.transaction() as tx:
                 await beside.make(tx, kept, table, codes)
-    return beside
 
 
 async def _many(tx: Transaction, table: ViewTable, shard: int, until: int) -> int:

@@ -6,7 +6,7 @@ It follows the journal as every reader does. A group is folded whole, so a view 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 
 import structlog
@@ -19,6 +19,7 @@ from peaceriver.record import Record, from_row
 from peaceriver.shard import documents, journal, kept_tables, view_tables
 from peaceriver.shard.documents import Change, ModelAt
 from peaceriver.shard.folding import fold_apart, fold_into
+from peaceriver.shard.former import Table
 from peaceriver.shard.journal import Batch, Mark, type_and_id
 from peaceriver.shard.kept_tables import Lost
 from peaceriver.shard.kept_text import KeptTable
@@ -46,6 +47,8 @@ class Views:
         self.editions: dict[str, dict[int, dict[int, int]]] = {}
         #: The kept views of each type: whoever changes its view brings them along in the same transaction.
         self.kept: dict[str, tuple[KeptTable, ...]] = {}
+        #: Told which tables nothing is folded into from here on; somebody may be reading them yet.
+        self.left: Callable[[Sequence[Table]], object] = lambda tables: None
         #: Whether the catalogue may say something else than what is here, for it is not known whether it was changed.
         self.unsure = False
         self._making = asyncio.Lock()
@@ -78,6 +81,7 @@ class Views:
         tables, editions = await view_tables.catalog(tx), await view_tables.editions(tx)
         kept, _ = await kept_tables.catalog(tx)
         # Before the catalogue is let go of: what is changed after that changes this, too.
+        former = self._all()
         self.tables.clear()
         self.tables.update(tables)
         self.editions = editions
@@ -85,6 +89,14 @@ class Views:
         for each in kept:
             self.keep(each)
         self.unsure = False
+        self._leave(former - self._all())
+
+    def _all(self) -> set[Table]:
+        return {*self.tables.values(), *(each for some in self.kept.values() for each in some)}
+
+    def _leave(self, former: Iterable[Table]) -> None:
+        if tables := list(former):
+            self.left(tables)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -145,13 +157,17 @@ class Views:
     def let_go(self, names: Iterable[str]) -> None:
         """These views are not kept any more."""
         gone = set(names)
-        for actor_type, tables in self.kept.items():
-            self.kept[actor_type] = tuple(each for each in tables if each.kept.name not in gone)
+        former = [each for tables in self.kept.values() for each in tables if each.kept.name in gone]
+        for actor_type in {each.kept.actor_type for each in former}:
+            self.kept[actor_type] = tuple(each for each in self.kept[actor_type] if each not in former)
+        self._leave(former)
 
     def become(self, table: ViewTable, kept: Iterable[KeptTable]) -> None:
         """This is the view of a type, and these are the kept views over it, from here on."""
+        former = [self.tables.get(table.actor_type), *self.kept.get(table.actor_type, ())]
         self.tables[table.actor_type] = table
         self.kept[table.actor_type] = tuple(kept)
+        self._leave(each for each in former if each is not None)
 
     async def ensure(self, database: Database, types: Iterable[str]) -> None:
         """Make the view tables of types that are new."""

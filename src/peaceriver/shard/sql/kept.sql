@@ -15,8 +15,8 @@ set actor_type = excluded.actor_type, table_name = excluded.table_name, definiti
     shape = excluded.shape, failure = excluded.failure;
 
 -- remove --
--- A kept view that is not wanted any more; answers what it was.
-delete from kept_catalog where name = :name returning table_name, definition, shape;
+-- A kept view that is not wanted any more; answers its name, where there was one.
+delete from kept_catalog where name = :name returning name;
 
 -- tables --
 -- All tables of kept views there are; those that are not in the catalogue are leftovers.

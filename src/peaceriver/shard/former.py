@@ -1,0 +1,52 @@
+"""Tables that nothing is folded into any more: each is dropped once nobody can be reading it, never while all wait.
+
+Where the node stops before that, or its database is away, they go when it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TypeAlias
+
+from peaceriver.limits import STREAM_TIMEOUT_S, TIMEOUT_MAX_S
+from peaceriver.postgres import Database, DatabaseError, Unreachable
+from peaceriver.shard import kept_tables, view_tables
+from peaceriver.shard.kept_text import KeptTable
+from peaceriver.shard.view_tables import ViewTable
+
+#: The table of a view, or of a kept one.
+Table: TypeAlias = ViewTable | KeptTable
+
+#: How long after the switch a reader may still read the old table: it may have waited before it began.
+_READ_FOR_S = STREAM_TIMEOUT_S + 2 * TIMEOUT_MAX_S
+
+
+async def drop_later(database: Database, tables: Iterable[Table]) -> None:
+    """Drop tables that were switched from, once nobody can be reading them."""
+    await asyncio.sleep(_READ_FOR_S)
+    for each in tables:
+        await _drop_unless_live(database, each)
+
+
+async def drop_made(database: Database, *tables: Table) -> None:
+    """Drop tables that were made in vain; where the database is away they stay."""
+    with suppress(*Unreachable, DatabaseError):
+        for each in tables:
+            await _drop_unless_live(database, each)
+
+
+async def _drop_unless_live(database: Database, table: Table) -> None:
+    """Drop a table, unless it is a live one: a switch to it that nobody saw the end of may have been made after all."""
+    async with database.transaction() as tx:
+        await view_tables.sql.hold.run(tx)
+        live: list[Table] = [*(await view_tables.catalog(tx)).values(), *(await kept_tables.catalog(tx))[0]]
+    if table.relation in {each.relation for each in live}:
+        return
+    # Nobody switches to it any more; and while this waits for a reader all the same, nobody is to wait for this.
+    async with database.connection() as tx:
+        if isinstance(table, ViewTable):
+            await view_tables.drop(tx, table.name)
+        else:
+            await kept_tables.drop(tx, table)
