@@ -46,7 +46,7 @@ async def changed(world: World, change: str, actor_type: str, codes: Sequence[in
     keeping = world.node.kept.keeping
     match change:
         case "keep":
-            await keeping.keep(kept(f"{actor_type}_more", f"select count(*) as n from {actor_type}"))
+            await keeping.keep(kept(f"{actor_type}_more", f'select count(*) as n from "{actor_type}"'))
         case "keep anew":
             await keeping.keep(sales_by_region(actor_type))
         case "discard":
@@ -90,12 +90,12 @@ async def test_nobody_goes_on_with_a_table_that_may_not_be_live_any_more(
     actor_type = f"Cut{CHANGES.index(change)}{HOWS.index(how)}"
     codes, history, _ = await with_history(world, actor_type, 31)
     await world.node.kept.keeping.keep(
-        kept(f"{actor_type}_risky", f"select sum((document->>'loose')::numeric) as s from {actor_type}")
+        kept(f"{actor_type}_risky", f"select sum((document->>'loose')::numeric) as s from \"{actor_type}\"")
     )
     unanswered = Unanswered(monkeypatch, how, *WRITING)
     with suppress(*Unreachable, asyncio.CancelledError):
         await changed(world, change, actor_type, codes)
-    await unanswered.happened.wait()
+    await unanswered.has_happened()
     if how == "made later":
         # Whoever changes the catalogue next waits for that.
         await world.node.rebuild(actor_type)
@@ -124,7 +124,7 @@ async def test_a_switch_finds_out_whether_the_last_step_was_made(
         found = await fill(*args)
         if args[-1] == codes[0]:
             begun.set()
-            await unanswered.happened.wait()
+            await unanswered.has_happened()
         return found
 
     monkeypatch.setattr(kept_tables, "fill", filled)
@@ -132,7 +132,7 @@ async def test_a_switch_finds_out_whether_the_last_step_was_made(
     if changing is not None:
         await begun.wait()
     await sent(world, [modify(codes[0], f"{actor_type}/mine", '{"total":2,"region":"there"}')])
-    await unanswered.happened.wait()
+    await unanswered.has_happened()
     if changing is not None:
         await changing
     elif change == "rebuild":
@@ -148,7 +148,7 @@ async def test_a_switch_finds_out_whether_the_last_step_was_made(
 async def test_a_step_that_loses_one_view_does_not_take_another_for_kept_that_is_lost(world: World) -> None:
     codes, history, _ = await with_history(world, "Both", 41)
     for name in ("first", "second"):
-        text = f"select sum((document->>'{name}')::numeric) as s from Both"
+        text = f"select sum((document->>'{name}')::numeric) as s from \"Both\""
         await world.node.kept.keeping.keep(kept(f"Both_{name}", text))
     (first,) = (each for each in world.node.views.kept["Both"] if each.kept.name == "Both_first")
     await sent(world, [create(codes[0], "Both/a", '{"first":"none"}')])

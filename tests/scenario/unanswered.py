@@ -77,9 +77,14 @@ class Unanswered:
         """Whether the server has not made it yet."""
         return self._late is not None and not self._late.done()
 
-    async def over(self) -> None:
-        """Return once it has happened, and is over at the server."""
+    async def has_happened(self) -> None:
+        """Return once it has; raises TimeoutError where it does not."""
         async with asyncio.timeout(10):
             await self.happened.wait()
+
+    async def over(self) -> None:
+        """Return once it has happened, and is over at the server."""
+        await self.has_happened()
+        async with asyncio.timeout(10):
             if self._late is not None:
                 await self._late
