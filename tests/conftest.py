@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -10,7 +11,10 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from functools import wraps
+from inspect import iscoroutinefunction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -32,6 +36,8 @@ MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 * 1024**3
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
+#: How long a test that takes too long may take to clean up.
+_GRACE_S = 60.0
 _SEGMENTS = pytest.StashKey[set[Path]]()
 
 # A shared machine has slow moments: how long one example takes is not what a property is about. Time-outs guard hangs.
@@ -51,6 +57,27 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, or everybody waits for it at the end; the order is as random as before."""
     items.sort(key=lambda each: each.get_closest_marker("slow") is None)
+    for each in items:
+        if isinstance(each, pytest.Function) and iscoroutinefunction(each.obj):
+            _never_hangs(each)
+
+
+def _never_hangs(item: pytest.Function) -> None:
+    """A coroutine test that takes too long fails there where it waits.
+
+    The event loop has the signal of pytest-timeout end nothing. Where even a cancelled test goes on, or what it is
+    given hangs, its process ends.
+    """
+    marker, test = item.get_closest_marker("timeout"), item.obj
+    limit_s = float(marker.args[0] if marker else item.config.getini("timeout"))
+
+    @wraps(test)
+    async def in_time(*args: Any, **keywords: Any) -> None:
+        async with asyncio.timeout(limit_s):
+            await test(*args, **keywords)
+
+    item.obj = in_time
+    item.add_marker(pytest.mark.timeout(limit_s + _GRACE_S, method="thread"), append=False)
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ async def test_a_switch_finds_out_whether_the_last_step_was_made(
     await sent(world, [create(codes[0], f"{actor_type}/mine", '{"total":1}')])
     await folded(world, *codes)
     # Long enough for what comes in between.
-    monkeypatch.setattr(views, "_RETRY_PAUSE_S", 3.0)
+    monkeypatch.setattr(views, "_RETRY_PAUSE_S", 1.5)
     unanswered = Unanswered(monkeypatch, how, (views, "fold_into"))
     begun, fill = asyncio.Event(), kept_tables.fill
 
