@@ -118,6 +118,10 @@ MOMENTS: Final = re.compile(
     re.IGNORECASE,
 )
 
+#: A word that PostgreSQL takes for a moment by the clock wherever it stands in a date or a time, whatever is beside it:
+#: names of zones and of days, and punctuation, which it skips.
+MOMENT: Final = re.compile(r"(?<![a-z])(now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
+
 #: Types whose texts may say a moment by the clock.
 _TIMES: Final = frozenset(
     (exp.DType.DATE, exp.DType.TIME, exp.DType.TIMETZ, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ)

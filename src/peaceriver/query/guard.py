@@ -217,7 +217,10 @@ def _check_type(node: exp.Expr) -> None:
 
 def _check_literal(node: exp.Expr) -> None:
     """Wherever it stands, it may be compared with a time, and would mean the moment at which the query runs."""
-    if (node.is_string or isinstance(node, exp.RawString)) and allowed.MOMENTS.fullmatch(node.name):
+    if not node.is_string and not isinstance(node, exp.RawString):
+        return
+    is_time = isinstance(node.parent, exp.Cast) and allowed.says_time(node.parent.to)
+    if allowed.MOMENTS.fullmatch(node.name) or (is_time and allowed.MOMENT.search(node.name)):
         raise refused(f"'{node.name[:63]}': {allowed.ADVICE['now']}; one that is only a text as well")
 
 
