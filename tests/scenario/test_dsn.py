@@ -6,10 +6,15 @@ import pytest
 
 from peaceriver.errors import StartFailed
 from peaceriver.migrating import prepare
+from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.launch import node_on_dsn
 from peaceriver.node.publishing import Publishing
+from peaceriver.node.questions import Question
 from peaceriver.postgres import RUNNER, DatabaseError, connect
+from peaceriver.query.cutoff import AtPositions
+from peaceriver.query.named import View
 from peaceriver.shard.proposal import Receipt
+from tests.scenario.trio import until
 from tests.scenario.words import create
 from tests.scenario.world import ME
 
@@ -27,6 +32,42 @@ async def test_a_given_database_is_served_and_append_only_as_well(dsn: str) -> N
                     await tx.execute("delete from journal")
         finally:
             await node.stop()
+
+
+async def test_what_is_kept_is_what_the_query_answers_however_the_database_writes_times(dsn: str) -> None:
+    admin = await connect({"dsn": dsn})
+    try:
+        for setting in ("timezone = 'America/New_York'", "datestyle = 'German'", "intervalstyle = 'postgres_verbose'"):
+            await admin.execute(f"alter database given set {setting}")
+    finally:
+        await admin.close()
+    text = """select to_char(placed, 'HH24') as hour, placed::date as day, placed::text as written, sum(1) as n,
+        min((placed - timestamptz '2025-12-31 00:00Z')::text) as took, max(extract(hour from placed)) as last
+        from "Order" group by 1, 2, 3"""
+    node = await node_on_dsn("n1", dsn)
+    try:
+        publishing = Publishing(node)
+        await publishing.department(100, {"name": "Sales"}, ME)
+        placed = {"type": "string", "format": "date-time"}
+        await publishing.schema("Order", {"type": "object", "properties": {"placed": placed}}, ME)
+        await publishing.view(View(name="by_hour", sql=text, kept=True), "", ME)
+        moments = ["2026-01-01T02:30:00Z", "2026-01-01T02:30:00Z", "2026-07-01T23:30:00+02:00"]
+        for number, moment in enumerate(moments):
+            (outcome,) = await node.sending.send([create(100, f"Order/{number}", f'{{"placed":"{moment}"}}')], ME)
+            assert isinstance(outcome, Receipt)
+        await node.shards[100].folded.reached(outcome.position)
+        await until(lambda: [each.kept.name for each in node.views.kept.get("Order", ())] == ["by_hour"], "kept view")
+        async with node.database.querying(20) as tx:
+            _, rows, places = await node.kept.keeping.answer(tx, "by_hour", [100])
+        freshness = Freshness(as_of=AtPositions({100: places[100].position}), timeout_s=20)
+        answer = await node.querying.ask(Question(sql=text, freshness=freshness))
+        assert sorted(rows) == sorted(answer.rows)
+        assert sorted(each[:3] for each in rows) == [
+            ("02", "2026-01-01", "2026-01-01 02:30:00+00"),
+            ("21", "2026-07-01", "2026-07-01 21:30:00+00"),
+        ]
+    finally:
+        await node.stop()
 
 
 async def test_a_database_that_is_not_there_is_said(dsn: str) -> None:

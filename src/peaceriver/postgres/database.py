@@ -60,18 +60,28 @@ DATABASE = "peaceriver"
 WORK_CONNECTIONS_MAX = 12
 READER_CONNECTIONS_MAX = 8
 QUERY_CONNECTIONS_MAX = 8
-#: What a query finds, whatever the database says: the same answer on every node, and no way to write anything. What it
-#: sorts and gathers on disk is bounded where the server lets us.
+#: What a value is and how it is written, whatever the database says: the same on every node, and the same in a query as
+#: in what is kept of it.
+_VALUE_SETTINGS = {
+    "timezone": "UTC",
+    "timezone_abbreviations": "Default",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "iso_8601",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+}
+#: What a query finds besides: no way to write anything, and nobody else's functions. What it sorts and gathers on disk
+#: is bounded where the server lets us.
 _QUERY_SETTINGS = {
     "role": READER,
     "default_transaction_read_only": "on",
     "search_path": "pg_catalog",
-    "timezone": "UTC",
-    "datestyle": "ISO, MDY",
-    "intervalstyle": "iso_8601",
-    "standard_conforming_strings": "on",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
     "jit": "off",
 }
 _QUERY_DISK = {"temp_file_limit": "2GB"}
@@ -250,8 +260,9 @@ async def _pool(
     connections_max: int,
     init: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
 ) -> asyncpg.Pool:
+    given: Mapping[str, str] = connection.get("server_settings", {})
     return await asyncpg.create_pool(
-        **connection,
+        **{**connection, "server_settings": {**given, **_VALUE_SETTINGS}},
         # None that the driver would keep up by itself: while the server is away it fails at that, over and over.
         min_size=0,
         max_size=connections_max,
