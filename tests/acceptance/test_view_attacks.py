@@ -112,4 +112,6 @@ def test_descriptions_and_defaults_are_texts_whatever_they_say(door: Door, code:
         assert door.get("/views/told")["rows"] == [[each]]
         (page,) = [view for view in door.get("/views")["items"] if view["name"] == "told"]
         assert page["description"] == each
-        assert door.http.get("/openapi.json").status_code == 200
+    description = "\n".join(_STRINGS)[:4_000]
+    assert door.http.put("/views/told", json={"sql": "select 1", "description": description}).status_code == 200
+    assert door.get("/openapi.json")["paths"]["/views/told"]["get"]["description"] == description

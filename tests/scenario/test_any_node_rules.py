@@ -51,7 +51,9 @@ async def test_a_rule_s_exception_is_retried_and_skipped_at_any_node(cluster: Tr
     assert settled.settled is False
     async with cluster.door(one) as door:
         retried = await door.post(f"/exceptions/{exception['id']}/retry", params={"timeout": "5s"})
-        assert (retried.status_code, retried.json()["attempt"]) == (200, exception["attempt"] + 1), retried.text
+        assert retried.status_code == 200, retried.text
+        # It is tried again by itself as well.
+        assert retried.json()["attempt"] > exception["attempt"]
     skipped = await Inside(cluster[two]).resolve(exception["id"], "skip")
     assert skipped["state"] == "skipped"
     for name in NAMES:

@@ -36,11 +36,14 @@ _NOT_REPEATED = frozenset(("$id", "$schema"))
 async def get(context: Context, asked: Asked) -> Response:
     """``GET /openapi.json``."""
     directory = context.node.directory
-    # In a thread: a long text takes long to read.
-    views = await asyncio.to_thread(directory.readable_views)
-    return answers.answered(
-        described(context.operations, directory.departments.values(), directory.models, views, context.url)
-    )
+    departments, models = tuple(directory.departments.values()), dict(directory.models)
+
+    def made() -> Response:
+        views = directory.readable_views()
+        return answers.answered(described(context.operations, departments, models, views, context.url))
+
+    # In a thread: a long text takes long to read, and hundreds of departments take long to describe.
+    return await asyncio.to_thread(made)
 
 
 def described(
