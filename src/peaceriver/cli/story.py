@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from peaceriver.cli.filling import Teller
 from peaceriver.cli.lanes import lines
+from peaceriver.cli.patience import patiently
 from peaceriver.cli.standing import Held, held_by
 from peaceriver.cli.trading import Trading, documents, read_books
 from peaceriver.client import Client
@@ -107,7 +109,8 @@ async def _evening(client: Client, trading: Trading, day: Day, teller: Teller) -
 
 
 async def _states(client: Client) -> str:
-    return in_words(Counter(each.state for each in (await documents(client, Order)).values()))
+    orders = await patiently(partial(documents, client, Order))
+    return in_words(Counter(each.state for each in orders.values()))
 
 
 def in_words(states: Mapping[str, int]) -> str:
@@ -126,9 +129,9 @@ async def _resolve(client: Client, load: Load, trading: Trading, teller: Teller)
     teller.tell(f"  {exception['detail']}")
     teller.tell(f"Behind it wait, in order, later orders of the same customer: {', '.join(behind)}.")
     teller.tell("Everybody else's went on.")
-    again = await client.resolve(exception["id"], "retry")
+    again = await patiently(partial(client.resolve, exception["id"], "retry"))
     teller.tell(f"Somebody tries again: attempt {again['attempt']} fails as well, for a record never changes.")
-    answered = await client.resolve(exception["id"], "answer", load.approval())
+    answered = await patiently(partial(client.resolve, exception["id"], "answer", load.approval()))
     await trading.resolved()
     teller.tell(
         f"Somebody reads the order and answers with an approval of his own: the exception is {answered['state']}."
@@ -139,13 +142,14 @@ async def _resolve(client: Client, load: Load, trading: Trading, teller: Teller)
 
 async def _past(client: Client, teller: Teller) -> Past:
     """Show the way of the order that has the longest, what it is now, and what it was while it waited for goods."""
-    key, records = await longest_path(client)
+    key, records = await patiently(partial(longest_path, client))
     lanes = lines(records, DEPARTMENTS)
     teller.tell(f"\nThe longest way of those that had to wait for goods is that of order {key}:\n")
     for line in lanes:
         teller.tell(f"  {line}".rstrip())
     moment = next(str(each["stamp"]) for each in records if _is_told_to_wait(each))
-    then, now = await held_by(client, key, as_of=moment), await held_by(client, key)
+    then = await patiently(partial(held_by, client, key, as_of=moment))
+    now = await patiently(partial(held_by, client, key))
     teller.tell(f"\nAs of {moment}, while it waited, the departments held of it:")
     _tell_held(then, teller)
     teller.tell("\nNow they hold:")
@@ -180,7 +184,7 @@ def _is_told_to_wait(record: Mapping[str, Any]) -> bool:
 
 async def _close(client: Client, trading: Trading, resolved: Resolved, past: Past, teller: Teller) -> Story:
     """Check the books, and say so."""
-    cutoff, books = await read_books(client)
+    cutoff, books = await patiently(partial(read_books, client))
     found = tuple(faults(books))
     teller.tell(f"\nThe books of all departments at one cutoff, {vector(cutoff)}:")
     for line in told(books):
