@@ -11,8 +11,6 @@ from sqlglot import exp
 
 _SCHEMA: Final = "reading"
 _ONE_FORM: Final = "one_form"
-#: Refuses a statement that is under way, with the text that it is given.
-REFUSE: Final = f"{_SCHEMA}.refuse"
 
 
 def one_form(value: exp.Expr) -> exp.Expr:
@@ -30,6 +28,14 @@ def timeless(value: exp.Expr) -> exp.Expr:
     return _call("timeless", value)
 
 
-def _call(function: str, value: exp.Expr) -> exp.Expr:
-    call = exp.Anonymous(this=function, expressions=[value])
+def bounded(function: exp.Anonymous) -> None:
+    """Let a function be ours of the same name, in place, which refuses what would be too long.
+
+    It is given the very nodes that are its arguments: copies would be computed once more, and hide what is in them.
+    """
+    function.replace(_call(function.name.lower(), *function.expressions))
+
+
+def _call(function: str, *values: exp.Expr) -> exp.Expr:
+    call = exp.Anonymous(this=function, expressions=list(values))
     return exp.Dot(this=exp.to_identifier(_SCHEMA, quoted=True), expression=call)
