@@ -13,9 +13,11 @@ _SCHEMA: Final = "reading"
 _ONE_FORM: Final = "one_form"
 
 
-def one_form(value: exp.Expr) -> exp.Expr:
-    """A value in the form that all that are equal to it have."""
-    return _call(_ONE_FORM, value)
+def put_in_one_form(value: exp.Expr) -> None:
+    """Bring a value into the form that all that are equal to it have, in place."""
+    form = _call(_ONE_FORM)
+    value.replace(form)
+    form.expression.append("expressions", value)  # the very node: what is within it is looked at as well
 
 
 def is_in_one_form(value: exp.Expr) -> bool:
