@@ -102,6 +102,7 @@ def heavy() -> dict[str, str]:
         "ends of lines": "\n" * 65_000,
         "own relations": "with " + ", ".join(f"a{n} as (select 1)" for n in range(1_000)) + " select 1",
         "subqueries": "select " + ", ".join('(select 1 from "Order" limit 1)' for _ in range(700)),
+        "distinct sums": "select distinct " + ", ".join(f"total + {n}" for n in range(1_200)) + ' from "Order"',
         "windows": "select 1 window " + ", ".join(f"w{n} as (w{n + 1})" for n in range(1_500)),
         "sums over windows": "select " + ", ".join("sum(1) over (order by 1)" for _ in range(900)),
     }

@@ -51,6 +51,15 @@ STATEMENTS = (
     "select distinct to_jsonb(x * y) from {}",
     "select jsonb_build_object('k', jsonb_build_array(x * y)), count(*) from {} group by 1",
     "select distinct (case when x > 2 then '-0' else '0' end)::float8 from {}",
+    "select distinct (select max(v.x * v.y)::text from {} where w.n > 0) from (values (1)) as w(n)",
+    "select u.p * 0 as p, u.p::text, count(*) from {} cross join unnest(array[x * y]) as u(p) group by p",
+    'select "x" * y, count(*) from {} group by x * "y"',
+    "select s.*, x * y, count(*) from {} cross join (select 1 as a, 2 as b) as s group by 1, 2, 3",
+    "select u.*, count(*) from {} cross join unnest(array[x * y]) as u(k) group by k",
+    "select u.*, count(*) from {} cross join unnest(array[x * y]) with ordinality as u group by 1, 2",
+    "select 3.00 union select x * y from {}",
+    "select percentile_cont(0) within group (order by case when x > 2 then interval '24:00' else interval '1 day' end)"
+    " from {}",
 )
 VALUES = (
     """

@@ -48,3 +48,23 @@ create function reading.timeless(text[]) returns text[] language sql immutable p
     select case when reading.timeless(array_to_string($1, ' ')) is not null then $1 end
 $$;
 create function reading.timeless(anyelement) returns anyelement language sql immutable parallel safe as 'select $1';
+
+-- PostgreSQL's own of these names, up to 10,000 letters (TEXT_LETTERS_MAX): what would be longer is refused before it
+-- is made. A number of letters is as fields are, numeric, and is rounded as a cast rounds it.
+create function reading.letters(called text, wanted numeric) returns integer
+    language plpgsql immutable strict parallel safe as $$
+begin
+    if round(wanted) > 10000 then
+        perform reading.refuse(format('%s goes up to 10000 letters, not to %s', called, round(wanted)));
+    end if;
+    return greatest(round(wanted), 0);
+end $$;
+create function reading.repeat(text, numeric) returns text language plpgsql immutable strict parallel safe as $$
+begin
+    perform reading.letters('repeat', length($1) * round($2));
+    return repeat($1, case when $1 = '' then 0 else greatest(round($2), 0)::integer end);
+end $$;
+create function reading.lpad(text, numeric, text default ' ') returns text language sql immutable strict parallel safe
+    as $$ select lpad($1, reading.letters('lpad', $2), $3) $$;
+create function reading.rpad(text, numeric, text default ' ') returns text language sql immutable strict parallel safe
+    as $$ select rpad($1, reading.letters('rpad', $2), $3) $$;

@@ -150,7 +150,7 @@ FLOATING_TYPES: Final = words("real float double")
 #: The same of window functions: which row comes first among equals matters to them.
 ORDERED_WINDOWS: Final = words("row_number ntile lag lead first_value last_value nth_value")
 #: Those that answer one of the values they are given, whichever of equal ones.
-ONE_OF_EQUALS: Final = words("min max mode percentile_disc")
+ONE_OF_EQUALS: Final = words("min max mode percentile_disc percentile_cont")
 AGGREGATES: Final = words("""
     count sum avg min max array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg bool_and bool_or
     every bit_and bit_or bit_xor stddev stddev_pop stddev_samp variance var_pop var_samp corr covar_pop covar_samp

@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from peaceriver.query import allowed
 from peaceriver.query.guard import refused
+from peaceriver.query.names import is_star
 
 #: Columns of functions whose results have names of their own; of all others the one column is called as they are.
 _RESULTS: Final = {
@@ -62,23 +63,17 @@ class _Checking:
     def _columns(self, source: exp.Expr) -> frozenset[str]:
         alias = source.args.get("alias")
         named = frozenset() if alias is None else _named(alias)
-        counted = frozenset(("ordinality",) if source.args.get("ordinality") or source.args.get("offset") else ())
-        if named:
-            return named | counted
         if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
+            if named:
+                return named
             if source.meta.get("own"):
                 return self._own.get(source.name, frozenset())
             return self._models[source.name, not source.this.meta.get("unquoted", False)]
-        if isinstance(source, exp.Subquery | exp.Values | exp.Query):
-            return self._made_by(source)
-        function = source if isinstance(source, exp.Unnest) else source.this
-        if isinstance(function, exp.Subquery):
-            return self._made_by(function)
-        if not isinstance(function, exp.Expr):
-            return frozenset()
-        if isinstance(function, exp.Unnest) and len(function.expressions) > 1:
-            return counted  # columns of the same name, which nobody can tell apart
-        return frozenset(_RESULTS.get(allowed.function_name(function), (source.alias_or_name,))) | counted
+        query = source.this if isinstance(source, exp.Lateral) else source
+        if isinstance(query, exp.Subquery | exp.Values | exp.Query):
+            return named or self._made_by(query)
+        made = columns_made(source)
+        return frozenset(_counted(source)) | named if made is None else frozenset(made)
 
     def _made_by(self, query: exp.Expr) -> frozenset[str]:
         """The columns of a query's answer that have a name for certain."""
@@ -92,7 +87,7 @@ class _Checking:
             self._own[each.alias] = _named(each.args["alias"]) or self._made_by(each.this)
         found: set[str] = set()
         for item in query.expressions:
-            if item.is_star:
+            if is_star(item):
                 wanted = item.table if isinstance(item, exp.Column) else None
                 starred = [each for each in sources(query) if wanted is None or each.alias_or_name == wanted]
                 found.update(*map(self._columns, starred))
@@ -111,6 +106,30 @@ def _check(column: exp.Column, seen: Seen) -> None:
         )
 
 
+def function_of(source: exp.Expr) -> exp.Expr | None:
+    """The function that makes a relation in FROM; None where something else does."""
+    function = source if isinstance(source, exp.Unnest) else source.this
+    return function if isinstance(function, exp.Expr) and allowed.function_name(function) else None
+
+
+def columns_made(source: exp.Expr) -> tuple[str, ...] | None:
+    """The columns of what a function makes in FROM, in their order; None where they are not known for certain."""
+    function = function_of(source)
+    if function is None:
+        return None
+    alias = source.args.get("alias")
+    named = () if alias is None else tuple(each.name for each in alias.args.get("columns") or ())
+    own = (*_RESULTS.get(allowed.function_name(function), (source.alias_or_name,)), *_counted(source))
+    if isinstance(function, exp.Unnest) and len(function.expressions) > max(1, len(named)):
+        return None  # columns of the same name, which nobody can tell apart
+    return (*named, *own[len(named) :])
+
+
+def _counted(source: exp.Expr) -> tuple[str, ...]:
+    parts = [each for each in (source, source.this) if isinstance(each, exp.Expr)]
+    return ("ordinality",) if any(each.args.get("ordinality") or each.args.get("offset") for each in parts) else ()
+
+
 def _named(alias: exp.Expr) -> frozenset[str]:
     return frozenset(each.name for each in alias.args.get("columns") or ())
 
@@ -122,14 +141,15 @@ def sources(select: exp.Expr) -> Iterator[exp.Expr]:
     found += [each.this for each in select.args.get("joins") or ()]
     found += list(select.args.get("laterals") or ())
     for each in found:
-        yield from _within(each)
+        yield from within(each)
 
 
-def _within(source: exp.Expr) -> Iterator[exp.Expr]:
+def within(source: exp.Expr) -> Iterator[exp.Expr]:
+    """A relation in FROM, and those that are joined to it in parentheses without a name."""
     if isinstance(source, exp.Subquery) and not source.alias and isinstance(source.this, exp.Table | exp.Subquery):
-        yield from _within(source.this)
+        yield from within(source.this)
     else:
         yield source
     for each in source.args.get("joins") or ():
-        yield from _within(each.this)
+        yield from within(each.this)
     yield from source.args.get("laterals") or ()

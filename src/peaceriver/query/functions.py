@@ -11,13 +11,13 @@ from sqlglot import exp
 
 _SCHEMA: Final = "reading"
 _ONE_FORM: Final = "one_form"
-#: Refuses a statement that is under way, with the text that it is given.
-REFUSE: Final = f"{_SCHEMA}.refuse"
 
 
-def one_form(value: exp.Expr) -> exp.Expr:
-    """A value in the form that all that are equal to it have."""
-    return _call(_ONE_FORM, value)
+def put_in_one_form(value: exp.Expr) -> None:
+    """Bring a value into the form that all that are equal to it have, in place."""
+    form = _call(_ONE_FORM)
+    value.replace(form)
+    form.expression.append("expressions", value)  # the very node: what is within it is looked at as well
 
 
 def is_in_one_form(value: exp.Expr) -> bool:
@@ -30,6 +30,14 @@ def timeless(value: exp.Expr) -> exp.Expr:
     return _call("timeless", value)
 
 
-def _call(function: str, value: exp.Expr) -> exp.Expr:
-    call = exp.Anonymous(this=function, expressions=[value])
+def bounded(function: exp.Anonymous) -> None:
+    """Let a function be ours of the same name, in place, which refuses what would be too long.
+
+    It is given the very nodes that are its arguments: copies would be computed once more, and hide what is in them.
+    """
+    function.replace(_call(function.name.lower(), *function.expressions))
+
+
+def _call(function: str, *values: exp.Expr) -> exp.Expr:
+    call = exp.Anonymous(this=function, expressions=list(values))
     return exp.Dot(this=exp.to_identifier(_SCHEMA, quoted=True), expression=call)

@@ -45,10 +45,15 @@ def output_name(item: exp.Expr) -> str:
     return _named(item)[0] or UNNAMED
 
 
+def is_star(item: exp.Expr) -> bool:
+    """Whether an item of a SELECT stands for several columns: ``*``, or ``o.*``."""
+    return isinstance(item, exp.Star) or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star))
+
+
 def keep_names(select: exp.Select) -> None:
     """Give the columns of a SELECT's answer the names that they have anyway, in place: their values may be changed."""
     for item in list(select.expressions):
-        if not isinstance(item, exp.Alias) and not item.is_star:
+        if not isinstance(item, exp.Alias) and not is_star(item):
             name = exp.to_identifier(output_name(item), quoted=True)
             alias = exp.Alias(alias=name)
             item.replace(alias)

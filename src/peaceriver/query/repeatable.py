@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 from sqlglot import exp
 
 from peaceriver.query import allowed
-from peaceriver.query.columns import sources
+from peaceriver.query.columns import function_of, sources
 from peaceriver.query.guard import refused
+from peaceriver.query.names import output_name
 
 Expressions: TypeAlias = list[exp.Expr]
 #: The alias of a statement around another one: nothing else is in its scope.
@@ -218,8 +219,9 @@ def _name_sources(root: exp.Expr) -> None:
         for each in sources(select):
             if not each.alias_or_name or (isinstance(each, exp.Table) and not each.name and not each.alias):
                 number += 1
+                function = function_of(each)
                 # A function's one column is called as its relation is.
-                name = allowed.function_name(each) or f"from {number}"
+                name = f"from {number}" if function is None else output_name(function)
                 each.set("alias", exp.TableAlias(this=_name(name)))
 
 

@@ -13,11 +13,10 @@ import msgspec
 from sqlglot import exp, parse_one
 
 from peaceriver.errors import Invalid, NoModel, Offence
-from peaceriver.limits import TEXT_LETTERS_MAX
 from peaceriver.query import allowed
 from peaceriver.query.columns import check_columns
 from peaceriver.query.dialect import Dialect, written
-from peaceriver.query.functions import REFUSE
+from peaceriver.query.functions import bounded
 from peaceriver.query.guard import TOO_DEEP, Checked, refused
 from peaceriver.query.one_form import bring_into_one_form, makes_one_of_equals
 from peaceriver.query.repeatable import made_repeatable
@@ -116,19 +115,16 @@ def _stated(
 
 def made_to_run(tree: exp.Query) -> None:
     """Give a checked statement, in place, what keeps its answer in bounds and the same for ever."""
-    _bound_texts(tree)
     make_timeless(tree)
     bring_into_one_form(tree)
+    _bound_texts(tree)  # at the end: the others know functions by PostgreSQL's names
 
 
 def _bound_texts(tree: exp.Expr) -> None:
-    """Let what is said to be very long be refused by PostgreSQL, which would make it: rows are in memory as wholes."""
+    """Let what makes a text as long as is said refuse a very long one: rows are in memory as wholes."""
     for each in list(tree.find_all(exp.Anonymous)):
-        if allowed.function_name(each) in allowed.LENGTHENING and len(each.expressions) > 1:
-            often = f"CAST(({written(each.expressions[1])}) AS INT)"
-            told = f"'{each.name.lower()} goes up to {TEXT_LETTERS_MAX}, not to ' || {often}"
-            bounded = f"CASE WHEN {often} > {TEXT_LETTERS_MAX} THEN CAST({REFUSE}({told}) AS INT) ELSE {often} END"
-            each.expressions[1].replace(parse_one(bounded, dialect=Dialect))
+        if allowed.function_name(each) in allowed.LENGTHENING:
+            bounded(each)
 
 
 def _is_model(table: exp.Table) -> bool:
