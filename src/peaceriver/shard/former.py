@@ -1,6 +1,6 @@
 """Tables that nothing is folded into any more: each is dropped once nobody can be reading it, never while all wait.
 
-Where its database is away then, or they are still read, they go later; where the node stops before that, when it starts.
+What cannot go then, for the database is away perhaps, goes later; where the node stops before that, when it starts.
 """
 
 from __future__ import annotations
