@@ -12,6 +12,7 @@ from asyncpg.exceptions import LockNotAvailableError
 from peaceriver.node.node import Node
 from peaceriver.shard import former, kept_tables, view_tables
 from tests.scenario.test_kept_views import (
+    answered,
     changing_keys,
     check,
     folded,
@@ -91,7 +92,7 @@ async def test_nobody_waits_for_those_who_read_what_is_not_kept_any_more(
     codes, history, names = await with_history(world, "Read", 73)
     monkeypatch.setattr(former, "_READ_FOR_S", 0.0)
     async with world.node.database.snapshot() as tx:
-        table, before, _ = await world.node.kept.keeping.answer(tx, names[0], codes)
+        table, before, _ = await answered(world.node, tx, names[0], codes)
         async with asyncio.timeout(5):
             await world.node.kept.keeping.discard(names[0])
             await sent(world, history.messages())

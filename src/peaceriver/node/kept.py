@@ -14,7 +14,7 @@ import structlog
 
 from peaceriver.errors import Invalid, NotFound, TooLarge, Unavailable, Withheld
 from peaceriver.limits import KEPT_ROWS_MAX, KEPT_WAIT_S, QUERY_TIMEOUT_S
-from peaceriver.node.keeping import Keeping
+from peaceriver.node.keeping import Keeping, rows
 from peaceriver.node.querying import Querying, left_s
 from peaceriver.node.questions import Answer, Column, Question
 from peaceriver.node.retrying import Retries
@@ -176,7 +176,11 @@ class KeptViews:
                 # The snapshot shows the table that is chosen now, or one that it replaced.
                 async with self._database.querying(left_s(deadline)) as tx:
                     found = await self._kept(tx, kept, list(cutoff.places), min(KEPT_ROWS_MAX, question.rows_max))
-            except (NotFound, Invalid, Unavailable, TooLarge):
+            except (NotFound, Invalid, Unavailable):
+                return None
+            except TooLarge:
+                if question.rows_max <= KEPT_ROWS_MAX:
+                    raise  # its query would only be run to be refused
                 return None
             except DatabaseError as error:
                 if getattr(error, "sqlstate", None) != _NO_TABLE:
@@ -193,8 +197,8 @@ class KeptViews:
         return None
 
     async def _kept(self, tx: Transaction, kept: Kept, codes: list[int], rows_max: int) -> Answer | None:
-        """What is kept, where it is of this very definition; raises what ``Keeping.answer`` does."""
-        table, rows, folded = await self.keeping.answer(tx, kept.name, codes, rows_max)
+        """What is kept, where it is of this very definition; raises what ``Keeping.at`` does, and TooLarge."""
+        table, folded = await self.keeping.at(tx, kept.name, codes)
         cutoff = Cutoff({code: Place(each.position, each.stamp) for code, each in folded.items()})
         # What is kept is made of the newest version's columns; at the cutoff others may count.
         relation = self._querying.relation(kept.actor_type, cutoff, kept.fields)
@@ -203,7 +207,7 @@ class KeptViews:
             return None
         kinds = kept_text.output_kinds(kept, table.shape)
         columns = tuple(Column(name, kinds[name]) for name in kept.columns)
-        return Answer(cutoff, columns, rows)
+        return Answer(cutoff, columns, await rows(tx, table, codes, rows_max))
 
     async def _is_cut(self, cutoff: Cutoff) -> bool:
         """Whether no effect is shown there without its cause."""
