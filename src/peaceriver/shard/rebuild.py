@@ -149,6 +149,7 @@ async def fold_again(
         folder.check_journal()
         table, wanted = views.tables[actor_type], sorted(ids)
         beside = Beside(views.kept.get(actor_type, ()))
+        views.repairs[actor_type] += 1
         with views.changing():
             async with database.transaction() as tx:
                 for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
