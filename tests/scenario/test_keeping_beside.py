@@ -14,6 +14,7 @@ from peaceriver.query.kept import Kept
 from peaceriver.shard import catching_up, keeping, kept_tables
 from peaceriver.shard import rebuild as rebuild_module
 from peaceriver.shard.kept_text import KeptTable
+from peaceriver.shard.verify import verify
 from peaceriver.shard.view_tables import ViewTable
 from peaceriver.stamp import OPEN_END
 from tests.scenario.test_kept_views import (
@@ -130,7 +131,7 @@ class Catching:
         self._touched = catching_up.touched
         self._is_still = world.node.views.switching.locked
         monkeypatch.setattr(catching_up, "_FEW", 4)
-        for module in (keeping,):
+        for module in (keeping, rebuild_module):
             monkeypatch.setattr(module, "_ACTORS_AT_A_TIME", 3)
             monkeypatch.setattr(module, "touched", self._parts)
 
@@ -165,9 +166,42 @@ async def test_what_is_folded_while_a_view_is_computed_is_made_up_in_parts_while
     await check(world.node, [*names, "Crowd_more"], codes)
 
 
-async def keep_on_writing(world: World, history: History, done: asyncio.Event) -> None:
-    while not done.is_set():
-        await sent(world, history.messages())
+async def test_what_is_folded_while_a_view_is_rebuilt_is_made_up_in_parts_while_folding_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, history, names = await with_history(world, "Again", 127)
+    catching = Catching(world, monkeypatch)
+    # A kept view is computed over the new table when all of that is folded.
+    filling = Filling(monkeypatch, names[-1], list(world.node.folders)[-1])
+    rebuilt = asyncio.create_task(world.node.rebuild("Again"))
+    async with asyncio.timeout(20):
+        await filling.begun.wait()
+        await sent(world, crowd(codes, "Again"))
+        await folded(world, *codes)
+        filling.go_on.set()
+        await rebuilt
+    catching.check(30)
+    await check(world.node, names, codes)
+    await sent(world, history.messages())
+    await folded(world, *codes)
+    await check(world.node, names, codes)
+    assert all(each.ok for each in await verify(world.node.database, world.node.views, codes))
+
+
+@asynccontextmanager
+async def writing(world: World, history: History, pause_s: float) -> AsyncIterator[None]:
+    """Messages come for as long as the block lasts."""
+    done = asyncio.Event()
+
+    async def write() -> None:
+        while not done.is_set():
+            await sent(world, history.messages())
+            await asyncio.sleep(pause_s)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write())
+        yield
+        done.set()
 
 
 async def test_what_is_made_up_in_parts_is_right_whatever_is_folded_meanwhile(
@@ -176,13 +210,25 @@ async def test_what_is_made_up_in_parts_is_right_whatever_is_folded_meanwhile(
     codes, history, names = await with_history(world, "Parts", 113)
     Catching(world, monkeypatch)
     monkeypatch.setattr(catching_up, "_FEW", 0)
-    done = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(keep_on_writing(world, history, done))
+    async with writing(world, history, 0.0):
         for _ in range(4):
             for each in (sales_by_region("Parts"), changing_keys("Parts")):
                 await world.node.kept.keeping.keep(each)
                 await check(world.node, [each.name], codes)
-        done.set()
     await folded(world, *codes)
     await check(world.node, names, codes)
+
+
+async def test_what_a_rebuild_makes_up_in_parts_is_right_whatever_is_folded_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, history, names = await with_history(world, "Rebuilt", 131)
+    Catching(world, monkeypatch)
+    monkeypatch.setattr(catching_up, "_FEW", 0)
+    async with writing(world, history, 0.02):
+        for _ in range(3):
+            await world.node.rebuild("Rebuilt")
+            await check(world.node, names, codes)
+    await folded(world, *codes)
+    await check(world.node, names, codes)
+    assert all(each.ok for each in await verify(world.node.database, world.node.views, codes))

@@ -14,10 +14,10 @@ _FEW = 1_000
 async def until_little_is_left(make_up: Callable[[], Awaitable[int]]) -> None:
     """Make up what came meanwhile, which answers how many actors that were, until they are few.
 
-    Or until they are no fewer than the time before: then more comes meanwhile than can be made up.
+    Or until they are more than half as many as the time before: some may change all the time.
     """
     before, many = None, await make_up()
-    while many > _FEW and (before is None or many < before):
+    while many > _FEW and (before is None or many <= before / 2):
         before, many = many, await make_up()
 
 
