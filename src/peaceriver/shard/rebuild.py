@@ -20,7 +20,6 @@ from peaceriver.shard.catching_up import touched, until_little_is_left
 from peaceriver.shard.documents import ModelAt, document_after
 from peaceriver.shard.folding import interval
 from peaceriver.shard.former import drop_made
-from peaceriver.shard.kept_tables import Lost
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Folder, Views, all_still
 
@@ -150,12 +149,10 @@ async def _catch_up(
     return many
 
 
-async def fold_again(
-    database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]
-) -> list[Lost]:
+async def fold_again(database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]) -> None:
     """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged.
 
-    Answers the kept views that are not kept any more: the shard waits while they are computed anew, and not for long.
+    The shard waits while its kept views are computed anew, and not for long: those that take longer are lost.
     """
     async with views.rebuilding, folder.still:
         await folder.settle()
@@ -172,7 +169,6 @@ async def fold_again(
                 await beside.refill(tx, table, folder.shard)
                 lost = await beside.lose(tx)
             views.let_go(each.kept.name for each in lost)
-        return lost
 
 
 async def _fold_again(
