@@ -170,6 +170,12 @@ TEXT_LETTERS_MAX = 10_000
 KEPT_STEP_TIMEOUT_S = 20.0
 #: How long it may take to compute a kept view of one department from its view, beside whatever else goes on.
 KEPT_FILL_TIMEOUT_S = 3600.0
+#: How long after that, or where it took too long, or could not be computed, it is tried again by itself: twice as long
+#: each time, up to this.
+KEPT_RETRY_PAUSE_S = 5.0
+KEPT_RETRY_PAUSE_MAX_S = 3600.0
+#: How long after something was away that it is computed with: the database, or what is being repaired.
+KEPT_WAIT_S = 5.0
 #: Groups of a kept view in one answer.
 KEPT_ROWS_MAX = 100_000
 #: Answers that one node streams at a time.

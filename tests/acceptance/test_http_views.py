@@ -8,6 +8,7 @@ import pytest
 
 from peaceriver.api import views
 from tests.acceptance.door import Door, pointers, problem
+from tests.acceptance.test_http_messages import until
 
 
 def publish(door: Door, name: str, sql: str) -> str:
@@ -69,3 +70,25 @@ def test_views_are_read_like_everything_else(door: Door) -> None:
         for name, value in (("as_of", "9999-01-01T00:00:00Z"), ("read", "soon"), ("timeout", "long")):
             assert pointers(problem(door.http.get(path, params={name: value}), 422, "invalid")) == {name}
     assert pointers(problem(door.http.get("/views", params={"limit": "1"}), 422, "invalid")) == {"limit"}
+
+
+def test_the_list_says_what_is_kept_here_and_why_the_rest_is_not(door: Door) -> None:
+    code = door.department()
+    first = door.create(code, "Weighed/1", {"weight": "1"})
+    door.get(f"/shards/{code}/Weighed/1", after=first["stamp"])
+    sql = "select sum((document->>'weight')::numeric) as weight from \"Weighed\""
+    assert door.http.put("/views/weight", json={"sql": sql, "kept": True}).is_success
+    stamp = publish(door, "plain_weight", sql)
+
+    def told(**parameters: str) -> dict[str, Any]:
+        (item,) = (each for each in door.get("/views", **parameters)["items"] if each["name"] == "weight")
+        return {name: item[name] for name in ("kept_here", "reason") if name in item}
+
+    until(lambda: told() == {"kept_here": True})
+    door.create(code, "Weighed/2", {"weight": "heavy"})
+    until(lambda: told().keys() == {"kept_here", "reason"})
+    assert told()["kept_here"] is False
+    assert '"heavy"' in told()["reason"]
+    # What was at a cutoff is told in the same way for ever, by any node.
+    assert told(as_of=stamp) == {}
+    assert all("kept_here" not in each for each in door.get("/views")["items"] if not each["kept"])

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from asyncpg.exceptions import LockNotAvailableError
 
 from peaceriver.node.node import Node
 from peaceriver.shard import former, kept_tables, view_tables
 from tests.scenario.test_kept_views import (
+    answered,
     changing_keys,
     check,
     folded,
@@ -90,7 +92,7 @@ async def test_nobody_waits_for_those_who_read_what_is_not_kept_any_more(
     codes, history, names = await with_history(world, "Read", 73)
     monkeypatch.setattr(former, "_READ_FOR_S", 0.0)
     async with world.node.database.snapshot() as tx:
-        table, before, _ = await world.node.kept.keeping.answer(tx, names[0], codes)
+        table, before, _ = await answered(world.node, tx, names[0], codes)
         async with asyncio.timeout(5):
             await world.node.kept.keeping.discard(names[0])
             await sent(world, history.messages())
@@ -121,3 +123,23 @@ async def test_a_node_that_stops_before_leaves_nobody_waiting_and_drops_them_whe
     await asyncio.sleep(0)
     assert dropping() <= others
     assert await tables(world.node, "Stopped") == live(world.node, "Stopped")
+
+
+async def test_a_table_that_cannot_be_dropped_goes_later_and_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_history(world, "Stuck", 83)
+    monkeypatch.setattr(former, "_READ_FOR_S", 0.05)
+    failures = iter([ConnectionResetError("gone"), LockNotAvailableError("still read")])
+    drop = view_tables.drop
+
+    async def failing(*args: Any) -> None:
+        for error in failures:
+            raise error
+        await drop(*args)
+
+    monkeypatch.setattr(view_tables, "drop", failing)
+    # The view's own table is the first of those that are left.
+    await world.node.rebuild("Stuck")
+    await only_live_ones_are_left(world.node, "Stuck")
+    assert next(failures, None) is None

@@ -13,16 +13,20 @@ import pytest
 
 from peaceriver.errors import Invalid, NotFound, Unavailable
 from peaceriver.message import Envelope
+from peaceriver.node import keeping
 from peaceriver.node.cutoffs import Freshness
 from peaceriver.node.kept import KeptViews
 from peaceriver.node.node import Node
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.questions import Question
+from peaceriver.postgres import Transaction
 from peaceriver.query.cutoff import AtPositions
 from peaceriver.query.guard import checked as checked_text
 from peaceriver.query.kept import Kept, definition
 from peaceriver.shard import kept_tables, kept_text
 from peaceriver.shard import rebuild as rebuild_module
+from peaceriver.shard.kept_tables import Place
+from peaceriver.shard.kept_text import KeptTable
 from peaceriver.shard.proposal import Receipt
 from peaceriver.shard.verify import verify
 from peaceriver.shard.view_tables import columns_of
@@ -85,7 +89,7 @@ async def check(node: Node, names: Sequence[str], shards: Sequence[int]) -> dict
     answers: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         async with node.database.querying(20) as tx:
-            table, rows, places = await node.kept.keeping.answer(tx, name, shards)
+            table, rows, places = await answered(node, tx, name, shards)
         assert set(places) == set(shards)
         columns, wanted = await asked(node, TEXTS[name], {code: each.position for code, each in places.items()})
         assert list(map(written, rows)) == list(map(written, wanted)), name
@@ -98,6 +102,14 @@ async def check(node: Node, names: Sequence[str], shards: Sequence[int]) -> dict
                 assert await kept_tables.differences(tx, table, view, code) == []
         answers[name] = [dict(zip(table.kept.columns, row, strict=True)) for row in rows]
     return answers
+
+
+async def answered(
+    node: Node, tx: Transaction, name: str, shards: Sequence[int]
+) -> tuple[KeptTable, list[tuple[Any, ...]], Mapping[int, Place]]:
+    """What is kept, and where it is true, in a snapshot."""
+    table, places = await node.kept.keeping.at(tx, name, shards)
+    return table, await keeping.rows(tx, table, shards), places
 
 
 async def asked(
@@ -225,9 +237,7 @@ async def test_what_is_kept_is_true_at_the_marks_of_its_snapshot_while_messages_
         while not done.is_set():
             await check(world.node, names, codes)
             async with world.node.database.snapshot() as tx:
-                seen |= {
-                    each.position for each in (await world.node.kept.keeping.answer(tx, names[0], codes))[2].values()
-                }
+                seen |= {each.position for each in (await answered(world.node, tx, names[0], codes))[2].values()}
     assert len(seen) > 3
     await folded(world, *codes)
     await check(world.node, names, codes)
@@ -399,7 +409,7 @@ async def test_a_table_that_nobody_brings_along_is_not_read(world: World) -> Non
     world.node.views.let_go(names[:1])
     async with world.node.database.snapshot() as tx:
         with pytest.raises(Unavailable, match="is being made anew"):
-            await world.node.kept.keeping.answer(tx, names[0], codes)
+            await answered(world.node, tx, names[0], codes)
     await world.node.kept.keeping.keep(sales_by_region("Switched"))
     await check(world.node, names, codes)
 

@@ -101,6 +101,6 @@ async def test_a_repaired_view_does_not_wait_for_what_takes_long_to_compute_anew
     await world.node.kept.keeping.keep(large)
     impatient(monkeypatch)
     assert await damaged(world, "Mended", codes)
-    assert "Mended_slow" not in await reasons(world)
-    assert {each.kept for each in world.node.views.kept["Mended"]} >= {large}
+    # It is tried again by itself, beside all else: see test_lost_kept_views.
+    assert "Mended_slow" in await reasons(world)
     await check(world.node, names, codes)

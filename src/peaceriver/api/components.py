@@ -50,6 +50,7 @@ _ACTOR = {
     "stamp": _STAMP,
     "document": _ANY_OBJECT,
 }
+_OF_VIEW = {"variables": _ANY_OBJECT, "description": _TEXT, "kept": _FLAG}
 _RECEIPT = {
     "id": _UUID,
     "actor": _TEXT,
@@ -236,8 +237,11 @@ COMPONENTS: dict[str, Shape] = {
         },
     )
     | {"additionalProperties": False},
-    "View": _object({"sql": _TEXT}, {"variables": {"type": "object"}, "description": _TEXT, "kept": _FLAG}),
-    "Views": _object({"cutoff": _of("Cutoff"), "items": _list_of("View"), "next": _NEXT}),
+    "View": _object({"sql": _TEXT}, _OF_VIEW),
+    "ListedView": _object(
+        {"name": _TEXT, "version": _VERSION, "sql": _TEXT}, _OF_VIEW | {"kept_here": _FLAG, "reason": _TEXT}
+    ),
+    "Views": _object({"cutoff": _of("Cutoff"), "items": _list_of("ListedView"), "next": _NEXT}),
     "Table": _object(
         {
             "cutoff": _of("Cutoff"),

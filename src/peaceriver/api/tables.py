@@ -44,7 +44,7 @@ async def answered(
     What is not whole on this node is answered by another one that has all of it. ``kept``: the view that it is asked
     of, where that is a kept one.
     """
-    question = msgspec.structs.replace(question, variables=variables, kinds=kinds)
+    question = msgspec.structs.replace(question, variables=variables, kinds=kinds).begun
     return await here_or_around(
         context.node,
         lambda: _here(context.node, question, asked, kept),

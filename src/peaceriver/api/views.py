@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -26,10 +27,19 @@ from peaceriver.query.lists import ListQuery
 
 async def listed(context: Context, asked: Asked) -> Response:
     """``GET /views``: all that there are, or were at a cutoff, with what they ask for."""
-    cutoff, found = await _pages(context.node, asked.freshness())
+    freshness = asked.freshness()
+    cutoff, found = await _pages(context.node, freshness)
     pages = [page_of(each.id, each.document, each.version) for each in found if each.status == "active"]
     items = [{"name": each.name, "version": each.version, **each.public()} for each in pages if each.active]
+    if freshness.as_of is None:  # what was at a cutoff is told in the same way for ever
+        here = await context.node.kept.not_kept()
+        items = [each | _kept_here(here[each["name"]]) if each["name"] in here else each for each in items]
     return answers.answered({"cutoff": cutoff.public(), "items": items, "next": None})
+
+
+def _kept_here(reason: str | None) -> dict[str, Any]:
+    """Whether a view is kept on this node, and why it is not."""
+    return {"kept_here": True} if reason is None else {"kept_here": False, "reason": reason}
 
 
 async def _pages(node: Node, freshness: Freshness) -> tuple[Cutoff, list[ActorAt]]:

@@ -140,7 +140,7 @@ class Inside:
             shards=None if asking.shards is None else tuple(asking.shards),
             timeout_s=timeout_s,
             allow_partial=asking.allow_partial,
-        )
+        ).begun
         return await here_or_around(
             self._node,
             lambda: self._table(question, view),

@@ -60,15 +60,19 @@ class Keeping:
             raise Unavailable(f"{name} is being made anew; ask again in a moment", retry_after_s=_RETRY_AFTER_S)
         return table
 
-    async def answer(
-        self, tx: Transaction, name: str, shards: Sequence[int], rows_max: int = KEPT_ROWS_MAX
-    ) -> tuple[KeptTable, list[tuple[Any, ...]], Mapping[int, Place]]:
-        """What a kept view says of shards in a snapshot, and where each is folded to: there it is true.
+    async def at(self, tx: Transaction, name: str, shards: Sequence[int]) -> tuple[KeptTable, Mapping[int, Place]]:
+        """The table of a kept view in a snapshot, and where shards are folded to: what it says of them is true there.
 
-        Raises what ``table`` does, Withheld where the view that it is made of is damaged in one of them, and TooLarge.
+        Raises what ``table`` does, and Withheld where the view that it is made of is damaged in one of them.
         """
         table = await self.table(tx, name)
         for code in shards:
             self._shards.at(code).damage.check_view(table.kept.actor_type)
-        found = parts(tx, kept_text.merged(table), [list(shards)], len(table.kept.columns))
-        return table, await gathered(found, rows_max), await kept_tables.places(tx, shards)
+        return table, await kept_tables.places(tx, shards)
+
+
+async def rows(
+    tx: Transaction, table: KeptTable, shards: Sequence[int], rows_max: int = KEPT_ROWS_MAX
+) -> list[tuple[Any, ...]]:
+    """What a kept view says of shards in a snapshot; raises TooLarge."""
+    return await gathered(parts(tx, kept_text.merged(table), [list(shards)], len(table.kept.columns)), rows_max)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -51,7 +51,7 @@ from peaceriver.protocol.members import Members
 from peaceriver.record import Record, from_row
 from peaceriver.rule import Rule
 from peaceriver.shard import journal
-from peaceriver.shard.former import drop_later
+from peaceriver.shard.former import Table, drop_later
 from peaceriver.shard.rebuild import Tell, rebuild, untold
 from peaceriver.shard.replicas import members_in
 from peaceriver.shard.shard import Shard
@@ -133,7 +133,7 @@ class Node:
         #: Who held shard 0 since when, by position: they are who a department that came then was founded by.
         self._holders = [Members(self.company.founders)]
         self.background = Background()
-        self.views.left = lambda tables: self.background.begin(drop_later(database, tables), name="drop former tables")
+        self.views.left = self._left
         #: Types whose views wait to get the columns of their newest model.
         self._levelling: set[str] = set()
 
@@ -154,7 +154,7 @@ class Node:
             await self._open(code)
         await self._level_views()
         self.background.begin(self._follow_directory(), name="directory")
-        self.background.begin(self.kept.level(), name="level the kept views")
+        self.background.begin(self.kept.follow(), name="the kept views")
         self.roles.start()
         self.pulse.start()
         self.replication.start()
@@ -316,7 +316,7 @@ class Node:
                 assert name is not None
                 self._level_view_at_last(name)
         if sections & {MODELS, VIEWS}:
-            self.background.begin(self.kept.level(), name="level the kept views")
+            self.kept.wake()
         if NODES in sections:
             self._place_nodes()
         if DEPARTMENTS in sections:
@@ -350,6 +350,11 @@ class Node:
 
     # --- views
 
+    def _left(self, tables: Sequence[Table]) -> None:
+        """Tables are left to whoever is reading them yet; one of a kept view may have been lost."""
+        self.background.begin(drop_later(self.database, tables), name="drop former tables")
+        self.kept.wake()
+
     async def _level_views(self) -> None:
         for actor_type in list(self.directory.models):
             try:
@@ -372,7 +377,7 @@ class Node:
             self._levelling.discard(actor_type)  # a model that comes from here on is for the next one
             try:
                 await self._level_view(actor_type)
-                await self.kept.level()
+                self.kept.made_anew(actor_type)
                 return
             except (*Unreachable, DatabaseError, Withheld) as error:
                 if str(error) != told:

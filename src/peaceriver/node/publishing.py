@@ -118,9 +118,12 @@ class Publishing:
     async def view(self, view: View, app: str, sender: Sender) -> Published:
         """Make or replace a named view, once it is sure that it can be asked; returns when it counts everywhere.
 
-        At any node that answers, and is not further behind than a moment. Raises Refused.
+        At any node that answers, and is not further behind than a moment. Where it says the same as before, and could
+        not be kept, that is tried again here. Raises Refused.
         """
         published = await self._put_view(view, app, sender)
+        if published.receipt is None:
+            self._node.kept.again(view.name)
         await self._everywhere(sender)
         return published
 

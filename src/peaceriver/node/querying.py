@@ -109,8 +109,10 @@ class Querying:
         """What is done in the block takes no longer than a question may; raises TooSlow, and Invalid for what
         PostgreSQL says against its statement. ``called``: see Checked.
         """
+        until = question.begun.until
+        assert until is not None
         try:
-            async with asyncio.timeout(question.timeout_s + _MARGIN_S) as deadline:
+            async with asyncio.timeout_at(until + _MARGIN_S) as deadline:
                 yield deadline
         except (TimeoutError, StatementTimeout):
             raise _too_slow(question) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -27,10 +28,21 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     freshness: Freshness = Freshness()
     #: How long all of it may take.
     timeout_s: float = QUERY_TIMEOUT_S
+    #: When that is over, by the clock of the event loop; None: it begins when it is asked. See ``begun``.
+    until: float | None = None
     #: The most rows that are wanted.
     rows_max: int = QUERY_ROWS_MAX
     #: Whether departments that cannot answer are left out, and named, instead of failing the query.
     allow_partial: bool = False
+
+    @property
+    def begun(self) -> Question:
+        """The same, where its time begins now, however often it is asked: of what is kept, and then computed."""
+        return self if self.until is not None else msgspec.structs.replace(self, until=_now() + self.timeout_s)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class Column(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from peaceriver.errors import Damaged, Invalid, Unavailable, Withheld
+from peaceriver.errors import Damaged, Unavailable, Withheld
 from peaceriver.limits import WRITE_ANEW_TIMEOUT_S
 from peaceriver.node.peers import Away
 from peaceriver.node.replication import Replication
@@ -18,8 +18,6 @@ from peaceriver.node.wire import Given, WantedRows, framed, unframed
 from peaceriver.postgres import Database, DatabaseCorrupted, DatabaseError, Unreachable
 from peaceriver.shard import journal, mending, rebuild, rows
 from peaceriver.shard.damage import STANDING, Finding, Flaw, Range, sql
-from peaceriver.shard.keeping import keep
-from peaceriver.shard.kept_tables import Lost
 from peaceriver.shard.shard import Shard
 from peaceriver.shard.standing import catch_up
 from peaceriver.shard.stranding import Touched, fold_again
@@ -182,18 +180,11 @@ class Repairing:
                 # Some of it cannot even be read: another table takes its place.
                 await rebuild.rebuild(self._database, self._views, self._folders, flaw.key)
             else:
-                lost = await rebuild.fold_again(self._database, self._views, self._folders[shard.code], flaw.key, ids)
-                await self._keep_again(lost)
+                await rebuild.fold_again(self._database, self._views, self._folders[shard.code], flaw.key, ids)
         except Withheld:
             return False
         log.warning("a view was folded again", shard=shard.code, actor_type=flaw.key, actors=len(ids))
         return True
-
-    async def _keep_again(self, lost: Sequence[Lost]) -> None:
-        """Compute kept views beside all else that were lost because a department would have waited for them."""
-        for each in lost:
-            with suppress(Invalid):
-                await keep(self._database, self._views, self._folders, each.kept)
 
     async def _fold_standing(self, shard: Shard, findings: Sequence[Finding]) -> None:
         """Fold what admission and agents go by again; not while this node leads, for then both have it in memory."""

@@ -1,6 +1,6 @@
 """Tables that nothing is folded into any more: each is dropped once nobody can be reading it, never while all wait.
 
-Where the node stops before that, or its database is away, they go when it starts.
+What cannot go then, for the database is away perhaps, goes later; where the node stops before that, when it starts.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TypeAlias
 
+import structlog
+
 from peaceriver.limits import STREAM_TIMEOUT_S, TIMEOUT_MAX_S
 from peaceriver.postgres import Database, DatabaseError, Unreachable
 from peaceriver.shard import kept_tables, view_tables
 from peaceriver.shard.kept_text import KeptTable
 from peaceriver.shard.view_tables import ViewTable
+
+log = structlog.get_logger()
 
 #: The table of a view, or of a kept one.
 Table: TypeAlias = ViewTable | KeptTable
@@ -24,10 +28,21 @@ _READ_FOR_S = STREAM_TIMEOUT_S + 2 * TIMEOUT_MAX_S
 
 
 async def drop_later(database: Database, tables: Iterable[Table]) -> None:
-    """Drop tables that were switched from, once nobody can be reading them."""
-    await asyncio.sleep(_READ_FOR_S)
-    for each in tables:
-        await _drop_unless_live(database, each)
+    """Drop tables that were switched from, once nobody can be reading them; what cannot be dropped then, later."""
+    left = list(tables)
+    while left:
+        await asyncio.sleep(_READ_FOR_S)
+        left = [each for each in left if not await _is_dropped(database, each)]
+
+
+async def _is_dropped(database: Database, table: Table) -> bool:
+    """Whether a table is gone, or is not to go; not where the database is away, or it is still being read."""
+    try:
+        await _drop_unless_live(database, table)
+    except (*Unreachable, DatabaseError) as error:
+        log.warning("a former table waits to be dropped", table=table.relation, reason=str(error) or repr(error))
+        return False
+    return True
 
 
 async def drop_made(database: Database, *tables: Table) -> None:

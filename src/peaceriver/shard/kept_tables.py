@@ -92,7 +92,7 @@ async def live(tx: Transaction, name: str) -> KeptTable:
         raise NotFound(f"no view is kept under the name {name}")
     if row["table_name"] is None:
         raise Invalid(
-            f"{name} is not kept any more: {row['failure']}; make it again once that is mended",
+            f"{name} is not kept any more: {row['failure']}; it is tried again by itself",
             errors=(Offence("", row["failure"]),),
         )
     return _table(row)

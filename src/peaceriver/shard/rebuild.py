@@ -1,8 +1,8 @@
 """Rebuilding a view: folded from nothing beside the live one, brought level, and switched to.
 
-Records of one type are read one actor after the other, so one document at a time is in memory. Readers keep the old
-table until the switch, which happens while no shard folds; what was folded into the live view meanwhile is folded
-again here for the actors that it touched.
+Records of one type are read one actor after the other, so one document at a time is in memory. What was folded into the
+live view meanwhile is folded again here for the actors that it touched, in rounds; readers keep the old table until the
+switch, which happens after the last round, while no shard folds.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from peaceriver.postgres import Database, Transaction
 from peaceriver.record import Record, from_row
 from peaceriver.shard import journal, kept_tables, view_tables
 from peaceriver.shard.beside import Beside
+from peaceriver.shard.catching_up import touched, until_little_is_left
 from peaceriver.shard.documents import ModelAt, document_after
 from peaceriver.shard.folding import interval
 from peaceriver.shard.former import drop_made
-from peaceriver.shard.kept_tables import Lost
 from peaceriver.shard.view_tables import Interval, ViewTable
 from peaceriver.shard.views import Folder, Views, all_still
 
@@ -75,7 +75,7 @@ async def _fill(
     folders: Mapping[int, Folder],
     table: ViewTable,
     beside: Beside,
-    positions: Mapping[int, int],
+    positions: dict[int, int],
     tell: Tell,
 ) -> None:
     """Fold the records up to some positions, make up what came meanwhile, and switch."""
@@ -87,6 +87,17 @@ async def _fill(
         async with database.transaction() as tx:
             await _fold_all(tx, table, each, positions[each.shard], views.model_at, tell)
     await _keep_beside(database, table, beside, list(positions))
+
+    async def make_up() -> int:
+        many = 0
+        for code, folder in list(folders.items()):
+            until = folder.position
+            async with database.transaction() as tx:
+                many += await _catch_up(tx, table, code, positions.get(code, 0), until, views.model_at, beside)
+            positions[code] = until
+        return many
+
+    await until_little_is_left(make_up)
     async with all_still(views, folders):
         with views.changing():
             async with database.transaction() as tx:
@@ -128,27 +139,27 @@ async def _fold_all(tx: Transaction, table: ViewTable, ahead: Folded, until: int
 
 async def _catch_up(
     tx: Transaction, table: ViewTable, shard: int, after: int, until: int, models: ModelAt, beside: Beside
-) -> None:
-    """Fold again whatever the live view learnt since the rebuild read the shard."""
-    touched = await view_tables.sql.touched.rows(tx, shard=shard, actor_type=table.actor_type, after=after, until=until)
-    ids: Sequence[str] = [row["actor_id"] for row in touched]
-    if ids:
+) -> int:
+    """Fold again whatever the live view learnt since the rebuild read the shard; answers how many actors that were."""
+    many = 0
+    async for ids in touched(tx, shard, table.actor_type, after, until, at_a_time=_ACTORS_AT_A_TIME):
         async with beside.changed(tx, table, shard, ids):
             await _fold_again(tx, table, shard, ids, until, models)
+        many += len(ids)
+    return many
 
 
-async def fold_again(
-    database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]
-) -> list[Lost]:
+async def fold_again(database: Database, views: Views, folder: Folder, actor_type: str, ids: Iterable[str]) -> None:
     """Fold some actors of one shard anew, in the live view; raises Withheld where their records are damaged.
 
-    Answers the kept views that are not kept any more: the shard waits while they are computed anew, and not for long.
+    The shard waits while its kept views are computed anew, and not for long: those that take longer are lost.
     """
     async with views.rebuilding, folder.still:
         await folder.settle()
         folder.check_journal()
         table, wanted = views.tables[actor_type], sorted(ids)
         beside = Beside(views.kept.get(actor_type, ()))
+        views.repairs[actor_type] += 1
         with views.changing():
             async with database.transaction() as tx:
                 for start in range(0, len(wanted), _ACTORS_AT_A_TIME):
@@ -158,7 +169,6 @@ async def fold_again(
                 await beside.refill(tx, table, folder.shard)
                 lost = await beside.lose(tx)
             views.let_go(each.kept.name for each in lost)
-        return lost
 
 
 async def _fold_again(

@@ -6,8 +6,10 @@ It follows the journal as every reader does. A group is folded whole, so a view 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import NamedTuple
 
 import structlog
 
@@ -33,6 +35,14 @@ _RETRY_PAUSE_S = 0.5
 _FAILED_PAUSE_S = 5.0
 
 
+class Source(NamedTuple):
+    """The view of a type as something is computed from it: another one says something else, but for what is folded."""
+
+    view: ViewTable
+    #: How often actors in it were repaired.
+    repairs: int
+
+
 class Views:
     """The live views of a node, as its database's catalogue has them: which table holds each type, and what is kept.
 
@@ -52,7 +62,9 @@ class Views:
         #: Whether the catalogue may say something else than what is here, for it is not known whether it was changed.
         self.unsure = False
         self._making = asyncio.Lock()
-        #: Held while a view, or a kept one, is made anew beside the live one, up to the switch.
+        #: How often actors of a type were folded again in its live view, which is not as it must be then.
+        self.repairs: Counter[str] = Counter()
+        #: Held while a view is made anew beside the live one, up to the switch, or repaired, or a kept one switched to.
         self.rebuilding = asyncio.Lock()
         #: Held while a table is switched to, so that no department is taken up that would go on with the old one.
         self.switching = asyncio.Lock()
@@ -148,6 +160,10 @@ class Views:
         """They were used there."""
         for (actor_type, version), position in new.items():
             self.editions.setdefault(actor_type, {}).setdefault(version, {}).setdefault(shard, position)
+
+    def source(self, actor_type: str) -> Source:
+        """What a kept view over a type is computed from now."""
+        return Source(self.tables[actor_type], self.repairs[actor_type])
 
     def keep(self, table: KeptTable) -> None:
         """This is the table of a kept view from here on."""
