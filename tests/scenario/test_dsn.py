@@ -7,6 +7,7 @@ import pytest
 from peaceriver.errors import StartFailed
 from peaceriver.migrating import prepare
 from peaceriver.node.cutoffs import Freshness
+from peaceriver.node.keeping import rows
 from peaceriver.node.launch import node_on_dsn
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.questions import Question
@@ -58,11 +59,12 @@ async def test_what_is_kept_is_what_the_query_answers_however_the_database_write
         await node.shards[100].folded.reached(outcome.position)
         await until(lambda: [each.kept.name for each in node.views.kept.get("Order", ())] == ["by_hour"], "kept view")
         async with node.database.querying(20) as tx:
-            _, rows, places = await node.kept.keeping.answer(tx, "by_hour", [100])
+            table, places = await node.kept.keeping.at(tx, "by_hour", [100])
+            found = await rows(tx, table, [100])
         freshness = Freshness(as_of=AtPositions({100: places[100].position}), timeout_s=20)
         answer = await node.querying.ask(Question(sql=text, freshness=freshness))
-        assert sorted(rows) == sorted(answer.rows)
-        assert sorted(each[:3] for each in rows) == [
+        assert sorted(found) == sorted(answer.rows)
+        assert sorted(each[:3] for each in found) == [
             ("02", "2026-01-01", "2026-01-01 02:30:00+00"),
             ("21", "2026-07-01", "2026-07-01 21:30:00+00"),
         ]
