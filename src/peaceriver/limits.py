@@ -163,6 +163,10 @@ QUERY_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 QUERY_FIRST_ROWS = 20
 QUERY_PART_ROWS_MAX = 500
 QUERY_PART_BYTES = 4 * 1024 * 1024
+#: A row of an answer that may be far larger than what was recorded, in bytes (``reading.fits`` in
+#: migrations/0002_reading.sql compares it), and how many of these are read at most.
+LARGE_ROW_BYTES_MAX = 16 * 1024 * 1024
+LARGE_PART_ROWS_MAX = 32
 #: Letters that a query's repeat, lpad or rpad makes; ``reading.letters`` (migrations/0002_reading.sql) counts them.
 TEXT_LETTERS_MAX = 10_000
 #: How long a statement may take that brings kept views along in a step of their view, before the step is made without

@@ -22,6 +22,9 @@ EXPENSIVE = {
     "aggregate of everything": "select length(string_agg(repeat('a', 1000000), '')) from generate_series(1, 100000)",
     "array of everything": "select cardinality(array_agg(n)) from generate_series(1, 1000000000) as n",
     "array in brackets": "select array(select n from generate_series(1, 1000000000) as n)",
+    "replaced": "select replace(repeat('x', 10000), 'x', repeat('y', 10000)) from generate_series(1, 500)",
+    "rows that grow": "select case when n > 20 then replace(repeat('x', 10000), 'x', repeat('y', 10000)) end"
+    ' from generate_series(1, 500) as n, (select 1 from "Order" limit 1) as o',
     "regular expression": "select regexp_replace(repeat('a', 50), '(a*)*(a*)*(a*)*(a*)*b', '')",
     "regular expression that looks back": "select repeat('a', 5000) ~ '(a*)*(a*)*(a*)*\\1\\2\\3b'",
     "regular expression of states": "select 'a' ~ repeat('(a|b){0,250}', 200)",

@@ -82,6 +82,7 @@ async def _looked(connection: dict[str, Any], queries: dict[str, str]) -> dict[s
 async def _settings(node: Any) -> list[tuple[str, str]]:
     """The settings of the connections that queries run on, all of them at a time."""
     async with node.database.querying(10) as tx:
+        await tx.execute("select reading.fits(1)")  # its language has settings of its own, from its first use on
         rows = await tx.fetch("select name, setting from pg_settings where name <> 'statement_timeout' order by name")
         who = await tx.fetchrow("select current_user as a, session_user as b")
     return [*((row["name"], row["setting"]) for row in rows), (who["a"], who["b"])]

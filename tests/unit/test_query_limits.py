@@ -22,6 +22,7 @@ _LIMITS = (
     limits.QUERY_DEPTH_MAX,
     limits.QUERY_RELATIONS_MAX,
     limits.TEXT_LETTERS_MAX,
+    limits.LARGE_ROW_BYTES_MAX,
     2,
     limits.QUERY_ROWS_MAX,
     limits.QUERY_ANSWER_BYTES_MAX,

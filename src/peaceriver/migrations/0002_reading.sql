@@ -68,3 +68,13 @@ create function reading.lpad(text, numeric, text default ' ') returns text langu
     as $$ select lpad($1, reading.letters('lpad', $2), $3) $$;
 create function reading.rpad(text, numeric, text default ' ') returns text language sql immutable strict parallel safe
     as $$ select rpad($1, reading.letters('rpad', $2), $3) $$;
+
+-- Whether a row of so many bytes may be answered: what is larger (LARGE_ROW_BYTES_MAX) is refused before it is sent.
+create function reading.fits(bytes integer) returns boolean language plpgsql immutable parallel safe as $$
+begin
+    if bytes > 16777216 then
+        perform reading.refuse(format(
+            'a row of the answer has %s bytes, and 16777216 is the most: answer less in each row', bytes));
+    end if;
+    return true;
+end $$;

@@ -12,8 +12,10 @@ from peaceriver.postgres import Transaction
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
 
 
-async def parts(tx: Transaction, text: str, given: Sequence[Any], width: int) -> AsyncIterator[Rows]:
-    """The first so many columns of a statement's rows."""
+async def parts(
+    tx: Transaction, text: str, given: Sequence[Any], width: int, *, rows_max: int = QUERY_PART_ROWS_MAX
+) -> AsyncIterator[Rows]:
+    """The first so many columns of a statement's rows; ``rows_max``: of a part."""
     wanted = QUERY_FIRST_ROWS
     cursor = await tx.cursor(text, *given)
     while True:
@@ -22,7 +24,7 @@ async def parts(tx: Transaction, text: str, given: Sequence[Any], width: int) ->
         if len(rows) < wanted:
             return
         size = max(1, sum(map(_size, rows)) // len(rows))
-        wanted = max(1, min(QUERY_PART_ROWS_MAX, 4 * wanted, QUERY_PART_BYTES // size))
+        wanted = max(1, min(rows_max, 4 * wanted, QUERY_PART_BYTES // size))
 
 
 async def gathered(found: AsyncIterator[Rows], rows_max: int) -> list[tuple[Any, ...]]:

@@ -26,6 +26,8 @@ from peaceriver.errors import (
     Withheld,
 )
 from peaceriver.limits import (
+    LARGE_PART_ROWS_MAX,
+    QUERY_PART_ROWS_MAX,
     QUERY_TIMEOUT_S,
     READ_TIMEOUT_S,
     STREAM_TIMEOUT_S,
@@ -99,7 +101,8 @@ class Querying:
             async with self._slot(whole), self._database.querying(left_s(deadline)) as tx:
                 plan = await self._planning.plan(tx, meant)
                 given = _given(plan, cutoff, question)
-                found = parts(tx, plan.statement.text, given, len(plan.columns))
+                rows_max = LARGE_PART_ROWS_MAX if plan.statement.is_large else QUERY_PART_ROWS_MAX
+                found = parts(tx, plan.statement.text, given, len(plan.columns), rows_max=rows_max)
                 if not whole:
                     deadline.reschedule(asyncio.get_running_loop().time() + STREAM_TIMEOUT_S)
                 yield Answering(cutoff, plan.columns, (*missing, *withheld), found)

@@ -133,6 +133,14 @@ COLLATIONS: Final = frozenset(("C", "POSIX", "ucs_basic"))
 #: Functions that make a text as long as is said.
 LENGTHENING: Final = words("repeat lpad rpad")
 
+#: Functions that make one large value of several, or of one over and over.
+GROWING: Final = words("""
+    replace regexp_replace overlay concat concat_ws array_to_string string_agg array_agg json_agg jsonb_agg
+    json_object_agg jsonb_object_agg array_append array_prepend array_cat array_replace
+    json_build_object jsonb_build_object json_build_array jsonb_build_array jsonb_set jsonb_insert
+    jsonb_path_query_array
+""")
+
 #: Functions whose answer depends on the order of their input.
 ORDERED_AGGREGATES: Final = words("""
     array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg

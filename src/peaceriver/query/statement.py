@@ -18,6 +18,7 @@ from peaceriver.query.columns import check_columns
 from peaceriver.query.dialect import Dialect, written
 from peaceriver.query.functions import bounded
 from peaceriver.query.guard import TOO_DEEP, Checked, refused
+from peaceriver.query.large import makes_large, with_rows_bounded
 from peaceriver.query.one_form import bring_into_one_form, makes_one_of_equals
 from peaceriver.query.repeatable import made_repeatable
 from peaceriver.query.timeless import make_timeless
@@ -72,6 +73,8 @@ class Statement(msgspec.Struct, frozen=True):
     variables: tuple[str, ...]
     #: Columns at the end that are for the order only.
     hidden: int
+    #: Whether its rows may be far larger than what was recorded: see ``query/large.py``.
+    is_large: bool
 
 
 def stated(
@@ -94,7 +97,7 @@ def _stated(
 ) -> Statement:
     columns = {name: [*SYSTEM, *(each for each, _, _ in relation.columns)] for name, relation in relations.items()}
     check_columns(query.tree, columns)
-    alike = makes_one_of_equals(query.tree)
+    alike, is_large = makes_one_of_equals(query.tree), makes_large(query.tree)
     tree, hidden = made_repeatable(query.tree.copy())
     made_to_run(tree)
     is_cut = bool(query.models)
@@ -110,7 +113,8 @@ def _stated(
         kind = kinds.get(each.name)
         cast = None if kind is None else exp.Cast(this=parameter, to=exp.DataType.build(kind, dialect=Dialect))
         each.replace(cast or parameter)
-    return Statement(written(tree), is_cut, query.variables, hidden)
+    text = with_rows_bounded(written(tree)) if is_large else written(tree)
+    return Statement(text, is_cut, query.variables, hidden, is_large)
 
 
 def made_to_run(tree: exp.Query) -> None:
