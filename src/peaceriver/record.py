@@ -163,8 +163,6 @@ _columns_of = msgspec.structs.astuple
 _new_digest = hashlib.sha256().copy
 
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-#: The driver stores the last and the first moment of a datetime as PostgreSQL's infinities.
-_INFINITIES = {252_455_615_999_999_999: 2**63 - 1, -63_082_281_600_000_000: -(2**63)}
 #: Different ones, of what most records share, that are kept at a time.
 _KEPT_MAX = 4_096
 
@@ -226,10 +224,8 @@ def _bigint(value: int | None) -> bytes:
 def _time(value: datetime | None) -> bytes:
     if value is None:
         return _NULL
-    # The driver reads an infinity as a moment without an offset; nothing else comes without one.
-    since = (value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _POSTGRES_EPOCH
-    microseconds = since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
-    return _pack_bigint(8, _INFINITIES.get(microseconds, microseconds))
+    since = value - _POSTGRES_EPOCH
+    return _pack_bigint(8, since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds)
 
 
 _kept_text = lru_cache(_KEPT_MAX)(_text)

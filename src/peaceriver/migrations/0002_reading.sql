@@ -26,6 +26,30 @@ begin
     else return $1;
     end case;
 end $$;
+-- Arrays of such values. One of numbers is brought there as text, whatever its dimensions; of others, those of one.
+create function reading.one_form(numeric[]) returns numeric[] language sql immutable parallel safe as $$
+    select regexp_replace(regexp_replace($1::text, '(\.[0-9]*?)0+([,}])', '\1\2', 'g'), '\.([,}])', '\1', 'g')::numeric[]
+$$;
+create function reading.one_form(interval[]) returns interval[] language sql immutable parallel safe as $$
+    select case when array_ndims($1) = 1 then
+        array(select justify_interval(each) from unnest($1) with ordinality as e (each, place) order by place)
+        else $1 end
+$$;
+create function reading.one_form(jsonb[]) returns jsonb[] language sql immutable parallel safe as $$
+    select case when array_ndims($1) = 1 then
+        array(select reading.one_form(each) from unnest($1) with ordinality as e (each, place) order by place)
+        else $1 end
+$$;
+create function reading.one_form(double precision[]) returns double precision[] language sql immutable parallel safe as $$
+    select case when array_ndims($1) = 1 then
+        array(select each + 0 from unnest($1) with ordinality as e (each, place) order by place)
+        else $1 end
+$$;
+create function reading.one_form(real[]) returns real[] language sql immutable parallel safe as $$
+    select case when array_ndims($1) = 1 then
+        array(select each + 0 from unnest($1) with ordinality as e (each, place) order by place)
+        else $1 end
+$$;
 create function reading.one_form(smallint) returns smallint language sql immutable parallel safe as 'select $1';
 create function reading.one_form(integer) returns integer language sql immutable parallel safe as 'select $1';
 create function reading.one_form(bigint) returns bigint language sql immutable parallel safe as 'select $1';

@@ -17,6 +17,7 @@ from asyncpg.pgproto import pgproto
 
 from peaceriver.errors import Refused, StartFailed
 from peaceriver.postgres.statements import COMMAND_TIMEOUT_S, Transaction
+from peaceriver.postgres.times import times_as_they_are
 
 #: The database is away or cut the connection: what was under way may or may not have happened.
 ConnectionLost = (
@@ -183,7 +184,7 @@ class Database:
     async def open(cls, connection: Mapping[str, Any]) -> Database:
         """Connect with ``connection`` (keywords of the driver); raise StartFailed where that cannot be."""
         try:
-            work = await _pool(connection, WORK_CONNECTIONS_MAX)
+            work = await _pool(connection, WORK_CONNECTIONS_MAX, times_as_they_are)
             readers = await _pool(connection, READER_CONNECTIONS_MAX)
             pulse = await _pool(connection, 1)
             async with work.acquire() as first:
