@@ -13,11 +13,13 @@ import pytest
 
 from peaceriver.api import tables
 from peaceriver.errors import Conflict, Invalid, NoModel, NotFound, Refused, TooLarge, TooSlow, Unavailable, Withheld
+from peaceriver.node.publishing import Publishing
 from peaceriver.node.questions import Answer, Question
 from peaceriver.node.repairing import Repairing
 from tests.scenario.damaging import checked, follower, harm
 from tests.scenario.trio import NAMES, Trio, until
 from tests.scenario.words import cancel, create, modify
+from tests.scenario.world import ME
 
 SQL = (
     "select n % 3 as k, count(*), array_agg(actor_id), string_agg(actor_id, ''), max(document ->> 'm') from \"Piece\""
@@ -50,6 +52,52 @@ async def asked(trio: Trio, name: str, sql: str, **how: Any) -> httpx.Response:
     headers = {"Accept": how.pop("accept", "application/json")}
     async with trio.door(name) as http:
         return await http.post("/query", json={"sql": sql, **how}, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'select p from "Piece" p',
+        "select row(date '2026-01-01') as p",
+        "select array_agg(row(d, 1)) as p from (values (date '2026-01-01')) v(d)",
+        "select row(array[date '2026-01-01']) as p",
+    ],
+)
+async def test_a_row_as_one_value_is_refused_for_it_has_no_form(trio: Trio, code: int, sql: str) -> None:
+    answer = await asked(trio, "n1", sql)
+    assert answer.status_code == 422
+    assert "p is a row as one value, which no answer has a form for: name its columns" in answer.json()["detail"]
+    assert (await asked(trio, "n1", "select row_to_json(row(date '2026-01-01')) as p")).json()["rows"] == [
+        [{"f1": "2026-01-01"}]
+    ]
+
+
+async def test_the_last_day_and_the_first_are_days_like_any_other(trio: Trio, code: int) -> None:
+    model = {
+        "type": "object",
+        "properties": {
+            "due": {"type": "string", "format": "date"},
+            "since": {"type": "string", "format": "date-time"},
+        },
+    }
+    node = trio["n1"]
+    await Publishing(node).schema("Loan", model, ME)
+    await trio.whole()
+    days = {"late": ("9999-12-31", "9999-12-31T23:59:59.999999Z"), "early": ("0001-01-01", "0001-01-01T00:00:00Z")}
+    await trio.receipts(
+        *(create(code, f"Loan/{name}", f'{{"due":"{due}","since":"{since}"}}') for name, (due, since) in days.items())
+    )
+    await trio.level(code)
+    answer = await asked(trio, "n1", 'select actor_id, due, since from "Loan" order by actor_id', shards=[code])
+    assert answer.json()["rows"] == [
+        ["early", "0001-01-01", "0001-01-01T00:00:00.000000Z"],
+        ["late", "9999-12-31", "9999-12-31T23:59:59.999999Z"],
+    ]
+    for where in ("due = '9999-12-31'", "due = :day", "since = '9999-12-31T23:59:59.999999Z'"):
+        variables = {"day": "9999-12-31"} if ":day" in where else {}
+        sql = f'select actor_id, due - 365 as d from "Loan" where {where}'
+        found = await asked(trio, "n1", sql, shards=[code], variables=variables)
+        assert found.json()["rows"] == [["late", "9998-12-31"]], found.text
 
 
 async def test_every_node_gives_the_same_bytes_also_after_a_fail_over_a_rebuild_and_a_lost_disk(

@@ -16,7 +16,7 @@ from peaceriver.limits import QUERY_AT_ONCE_LETTERS_MAX, QUERY_KEPT_LETTERS_MAX,
 from peaceriver.node.questions import Column
 from peaceriver.postgres import Database, DatabaseError, Transaction
 from peaceriver.query.cutoff import Cutoff
-from peaceriver.query.guard import Checked
+from peaceriver.query.guard import Checked, refused
 from peaceriver.query.statement import Relation, Statement, stated
 from peaceriver.shard.view_tables import SQL_TYPES
 from peaceriver.shard.views import Views
@@ -28,6 +28,9 @@ _LEVEL_WAIT_S = 2.0
 _LEVEL_LOOK_S = 0.02
 #: The class of what PostgreSQL says of a statement that names what is not there.
 _NOT_THERE = "42"
+
+#: What PostgreSQL calls rows that are values: the driver reads neither dates nor times in them.
+_ROWS = frozenset(("record", "record[]"))
 
 #: A model as a query names it: the name, and whether it was quoted.
 _Name: TypeAlias = tuple[str, bool]
@@ -203,12 +206,14 @@ async def _planned(tx: Transaction, meant: Meant) -> Plan:
     prepared = await tx.prepare(statement.text)
     first = 3 if statement.is_cut else 1
     attributes = prepared.get_attributes()
-    shown = attributes[: len(attributes) - statement.hidden]
-    return Plan(
-        statement,
-        tuple(each.name for each in prepared.get_parameters()[first:]),
-        tuple(Column(each.name, each.type.name) for each in shown),
-    )
+    columns = [Column(each.name, each.type.name) for each in attributes[: len(attributes) - statement.hidden]]
+    for each in columns:
+        if each.kind in _ROWS:
+            raise refused(
+                f"{each.name[:63]} is a row as one value, which no answer has a form for: name its columns, or give "
+                "row_to_json of it"
+            )
+    return Plan(statement, tuple(each.name for each in prepared.get_parameters()[first:]), tuple(columns))
 
 
 def _remember(known: OrderedDict[K, T], key: K, value: T, letters: int) -> None:

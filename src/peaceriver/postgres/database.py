@@ -343,6 +343,7 @@ async def connect(connection: Mapping[str, Any]) -> Transaction:
     """One connection outside any pool, for the caller to close; raises StartFailed where it cannot be made."""
     try:
         made: Transaction = await asyncpg.connect(**connection, command_timeout=COMMAND_TIMEOUT_S)
+        await times_as_they_are(made)
     except (*Unreachable, asyncpg.PostgresError, ValueError) as error:
         raise StartFailed(f"the database cannot be reached: {error}; check the DSN and that the server runs") from error
     return made
