@@ -72,6 +72,17 @@ async def test_a_row_as_one_value_is_refused_for_it_has_no_form(trio: Trio, code
     ]
 
 
+async def test_a_view_over_a_type_that_was_just_recorded_can_be_published(trio: Trio, code: int) -> None:
+    for n in range(6):
+        async with trio.door(NAMES[n % 3]) as http:
+            await trio.receipts(create(code, f"Fresh{n}/1", '{"a":1}'))
+            put = await http.put(f"/views/fresh{n}", json={"sql": f'select count(*) from "Fresh{n}"'})
+            assert put.status_code == 201, put.text
+            assert (await http.delete(f"/views/fresh{n}")).status_code == 204
+            missing = await http.put("/views/missing", json={"sql": 'select count(*) from "Missing"'})
+            assert missing.json()["type"] == "/problems/no-model"
+
+
 async def test_the_last_day_and_the_first_are_days_like_any_other(trio: Trio, code: int) -> None:
     model = {
         "type": "object",

@@ -18,6 +18,7 @@ from peaceriver.errors import (
     Busy,
     Conflict,
     Invalid,
+    NoModel,
     NotFound,
     Offence,
     Refused,
@@ -55,6 +56,8 @@ _NOTHING: Mapping[str, str] = {}
 _ASKERS_FAULT = ("0A", "21", "22", "42", "54")
 #: How much longer than the server the node itself waits for a statement's end.
 _MARGIN_S = 1.0
+#: How long a view that is published waits for a type that nobody knows yet.
+_NEW_TYPE_S = 2.0
 #: Of its own limits, which a query may run into: out of memory, or of the room that it may sort in.
 _TOO_MUCH = ("53200", "53400")
 
@@ -128,7 +131,7 @@ class Querying:
     async def check(self, view: View) -> tuple[Column, ...]:
         """The columns that a view answers with; raises Invalid where it cannot be asked."""
         query, kinds = checked(view.sql), kinds_of(view.kinds)
-        types = resolved(query, self.models)
+        types = await self._types(query)
         try:
             meant = await self._planning.meant(view.sql, query, types, kinds, Cutoff({}), QUERY_TIMEOUT_S)
             async with self._database.querying(QUERY_TIMEOUT_S) as tx:
@@ -138,6 +141,15 @@ class Querying:
             if refusal is None:
                 raise
             raise refusal from error
+
+    async def _types(self, query: Checked) -> dict[tuple[str, bool], str]:
+        """The types that a query names; one is known, at the latest, once what was recorded of it is folded."""
+        try:
+            return resolved(query, self.models)
+        except NoModel:
+            with suppress(Refused):
+                await self.cutoffs.resolve(None, Freshness(latest=True, timeout_s=_NEW_TYPE_S))
+            return resolved(query, self.models)
 
     def views(self) -> list[View]:
         """The named views there are, but for those that cannot be read any more."""
