@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,8 @@ from peaceriver.query.values import bound
 VIEW_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}", re.ASCII)
 #: Parameters of every request for a view; no host variable has such a name.
 RESERVED: Final = frozenset(("as_of", "after", "read", "timeout", "shards", "allow_partial"))
+#: A number in a URL; Python reads 1_0, and other digits, as well.
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MEMBERS: Final = frozenset(("sql", "variables", "description", "kept"))
 _OF_VARIABLE: Final = frozenset(("type", "default", "description"))
 #: How a value of each type of the driver's is checked: as that type of PostgreSQL's.
@@ -196,13 +198,9 @@ def _value(variable: Variable, texts: list[str], errors: list[Offence]) -> Any:
 
 def _from_text(text: str, kind: str) -> Any:
     if kind in ("integer", "numeric"):
-        try:
-            number = Decimal(text) if len(text) <= jsontext.NUMBER_DIGITS_MAX else None
-        except InvalidOperation:
-            number = None
-        if number is None:
+        if len(text) > jsontext.NUMBER_DIGITS_MAX or not _NUMBER.fullmatch(text):
             raise ValueError(f"{text[:60]!r} is no number")
-        return number
+        return Decimal(text)
     if kind == "boolean":
         if text not in ("true", "false"):
             raise ValueError("must be true or false")
