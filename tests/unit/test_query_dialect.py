@@ -45,6 +45,22 @@ def test_what_only_looks_like_it_is_refused(sql: str, why: str) -> None:
         checked(sql)
 
 
+@pytest.mark.parametrize(
+    ("sql", "why", "column"),
+    [
+        ("select 1 union", "it is not complete, something is missing at this place", 14),
+        ("select 1 +", "it is not complete, something is missing at this place", 10),
+        ("select case when", "it is not complete, something is missing at this place", 16),
+        ("select 1 from", "Expected table name", 13),
+        ("select * from > 'a\n'", "Expected table name", 15),
+    ],
+)
+def test_what_cannot_be_read_is_said_without_names_of_the_parsers_own(sql: str, why: str, column: int) -> None:
+    with pytest.raises(Invalid) as caught:
+        checked(sql)
+    assert str(caught.value) == f"the query is refused: it cannot be read as SQL: {why}. Line 1, Col: {column}"
+
+
 @pytest.mark.parametrize("kind", ["numeric", "float8"])
 def test_a_float_is_a_number(kind: str) -> None:
     assert bound("x", 0.5, kind) == Decimal("0.5")

@@ -20,6 +20,8 @@ _RESULTS: Final = {
     **dict.fromkeys(("json_array_elements", "jsonb_array_elements"), ("value",)),
     **dict.fromkeys(("json_array_elements_text", "jsonb_array_elements_text"), ("value",)),
 }
+#: Parts of GROUP BY that have others within.
+_GROUPS: Final = (exp.Tuple, exp.Paren, exp.GroupingSets, exp.Rollup, exp.Cube)
 #: By the name of each relation that can be seen at a place, what columns it has for certain, whichever it is.
 Seen = Mapping[str, frozenset[str]]
 
@@ -153,3 +155,19 @@ def within(source: exp.Expr) -> Iterator[exp.Expr]:
     for each in source.args.get("joins") or ():
         yield from within(each.this)
     yield from source.args.get("laterals") or ()
+
+
+def grouped_by(select: exp.Expr) -> Iterator[exp.Expr]:
+    """What a SELECT is grouped by, as it stands there: each expression by itself, those of sets as well."""
+    group = select.args.get("group")
+    for value in () if group is None else group.args.values():
+        for each in value if isinstance(value, list) else ():
+            yield from _leaves(each)
+
+
+def _leaves(part: exp.Expr) -> Iterator[exp.Expr]:
+    if not isinstance(part, _GROUPS):
+        yield part
+        return
+    for each in part.iter_expressions():
+        yield from _leaves(each)

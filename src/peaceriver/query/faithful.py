@@ -37,7 +37,7 @@ def decisive(tokens: Sequence[Token]) -> Iterator[str]:
     for place, each in enumerate(tokens):
         text, before, last = each.text, each.text, before
         if each.token_type in _CONSTANTS:
-            yield f"'{text}"
+            yield f"'{'0.' if _is_fraction(tokens, place) else ''}{text}"
         elif each.token_type == TokenType.IDENTIFIER:
             continue
         elif (word := text.upper()) in _WRITTEN_OUT:
@@ -50,3 +50,10 @@ def decisive(tokens: Sequence[Token]) -> Iterator[str]:
             continue  # of a type, which is written in one word
         elif word in _WORDS or not (word[:1].isalnum() or word[:1] == "_" or word in _MARKS):
             yield word
+
+
+def _is_fraction(tokens: Sequence[Token], place: int) -> bool:
+    """Whether a number stands right behind a dot: PostgreSQL takes both for one number, the parser for two words."""
+    each, dot = tokens[place], tokens[place - 1]  # before the first word is the last, which ends behind it
+    is_number = each.token_type == TokenType.NUMBER
+    return is_number and dot.token_type == TokenType.DOT and dot.end + 1 == each.start

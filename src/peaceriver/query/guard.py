@@ -35,6 +35,9 @@ from peaceriver.query.scopes import named_apart
 TOO_DEEP: Final = "it is nested too deeply, or has too many operators in a row"
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_]+( [A-Za-z_]+)*", re.ASCII)
+#: How the parser says that a part is missing, and which word it came to instead.
+_MISSING = re.compile(r"^Required keyword: '\w+' missing for <class '[\w.]+'>", re.ASCII)
+_TOKEN = re.compile(r"(?<= name) but got <Token .*?>(?=\. Line \d)", re.DOTALL)
 _OPENING = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.CASE, TokenType.L_BRACE}
 _CLOSING = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.END, TokenType.R_BRACE}
 #: What a SELECT may have; what else the parser knows of (locks, hints, INTO, samples) is of no use in a read.
@@ -143,8 +146,10 @@ def _check_size(sql: str) -> None:
 
 
 def _said(error: SqlglotError) -> str:
-    """What the parser says, without its colours."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("\n")[0]
+    """What the parser says, without its colours and the names of its own parts."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    text = _MISSING.sub("it is not complete, something is missing at this place", text, count=1)
+    text = _TOKEN.sub("", text, count=1).partition("\n")[0]
     return text.strip().rstrip(".")[:300]
 
 

@@ -14,13 +14,11 @@ from typing import TypeAlias
 from sqlglot import exp
 
 from peaceriver.query import allowed
-from peaceriver.query.columns import columns_made, sources, within
+from peaceriver.query.columns import columns_made, grouped_by, sources, within
 from peaceriver.query.functions import is_in_one_form, put_in_one_form
 from peaceriver.query.guard import refused
 from peaceriver.query.names import is_star, keep_names
 
-#: Parts of GROUP BY that have others within.
-_GROUPS = (exp.Tuple, exp.Paren, exp.GroupingSets, exp.Rollup, exp.Cube)
 #: Values to look for in a statement, by their kind and size: only what is alike in these is compared with them.
 _Forms: TypeAlias = dict[tuple[type[exp.Expr], int], list[exp.Expr]]
 
@@ -252,21 +250,8 @@ def _is_query(node: exp.Expr) -> bool:
 
 def _keys(select: exp.Select, made: list[exp.Expr]) -> Iterator[exp.Expr]:
     """What a SELECT is grouped by; where its items stand for that, those. ``made``: what functions make of it."""
-    group = select.args.get("group")
-    if group is None:
-        return
-    for value in group.args.values():
-        for each in value if isinstance(value, list) else ():
-            for leaf in _leaves(each):
-                yield from _meant(select, leaf, made)
-
-
-def _leaves(part: exp.Expr) -> Iterator[exp.Expr]:
-    if not isinstance(part, _GROUPS):
-        yield part
-        return
-    for each in part.iter_expressions():
-        yield from _leaves(each)
+    for each in grouped_by(select):
+        yield from _meant(select, each, made)
 
 
 def _meant(select: exp.Select, key: exp.Expr, made: list[exp.Expr]) -> Iterator[exp.Expr]:

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 from sqlglot import exp
 
 from peaceriver.query import allowed
-from peaceriver.query.columns import function_of, sources
+from peaceriver.query.columns import function_of, grouped_by, sources
 from peaceriver.query.guard import refused
-from peaceriver.query.names import output_name
+from peaceriver.query.names import is_star, output_name
 
 Expressions: TypeAlias = list[exp.Expr]
 #: The alias of a statement around another one: nothing else is in its scope.
@@ -165,14 +165,15 @@ def _keys_of(select: exp.Select) -> Expressions:
         return [exp.Literal.number(number) for number, _ in enumerate(select.expressions, 1)]
     if select.args.get("group") is not None:
         return [*_group_ordinals(select), *_items_as_text(select)]
-    made: Expressions = [
-        _text(_bare(each).copy()) if _makes_rows(each, allowed.JSON_MAKERS) else exp.Literal.number(number)
-        for number, each in enumerate(select.expressions, 1)
-        if _makes_rows(each)
-    ]
-    if select.args.get("having") is not None or any(_aggregates_of(select)):
-        return made  # a single row
-    return [*_source_keys(select), *made]
+    made = _made_keys(select)
+    return made if _is_single(select) else [*_source_keys(select), *made]
+
+
+def _made_keys(select: exp.Select) -> Expressions:
+    """What tells apart the rows that functions in a SELECT make of one: by value, and by text what is equal in that."""
+    making = [(number, each) for number, each in enumerate(select.expressions, 1) if _makes_rows(each)]
+    numbers = [exp.Literal.number(number) for number, each in making if not _makes_rows(each, allowed.JSON_MAKERS)]
+    return [*numbers, _text(*(_bare(each).copy() for _, each in making))] if making else []
 
 
 def _group_ordinals(select: exp.Select) -> Expressions:
@@ -185,13 +186,46 @@ def _group_ordinals(select: exp.Select) -> Expressions:
     ]
 
 
-def _items_as_text(select: exp.Select, *, windows: bool = True) -> Expressions:
+def _items_as_text(select: exp.Select) -> Expressions:
     """The columns of the answer as one text: rows that are equal in it are the same."""
-    items = [_bare(each) for each in select.expressions]
-    usable = [each for each in items if not isinstance(each, exp.Star) and not _makes_rows(each)]
-    if not windows:
-        usable = [each for each in usable if each.find(exp.Window) is None]
-    return [_text(*(each.copy() for each in usable))] if usable else []
+    return [_text(*(each.copy() for each in _items(select)))]
+
+
+def _items(select: exp.Select) -> Expressions:
+    """The columns of the answer, those that a star stands for by the relations that they are of."""
+    found: Expressions = []
+    for each in select.expressions:
+        found += map(_whole, sources(select)) if isinstance(each, exp.Star) else [_bare(each)]
+    return found
+
+
+def _window_keys(select: exp.Select) -> Expressions:
+    """What tells the rows apart that a window is over: groups, before any function makes rows of them."""
+    if select.args.get("group") is None:
+        return [] if _is_single(select) else _source_keys(select)
+    values = [each for each in _items(select) if each.find(exp.Window) is None and not _makes_rows(each)]
+    had = set(values)
+    values += [each for each in _grouped(select) if each not in had]
+    return [_text(*(each.copy() for each in values))] if values else []
+
+
+def _grouped(select: exp.Select) -> Expressions:
+    """What a SELECT is grouped by, without numbers and names that stand for columns of the answer."""
+    named = {output_name(each): each for each in select.expressions if not is_star(each)}
+    found: Expressions = []
+    for each in grouped_by(select):
+        is_name = isinstance(each, exp.Column) and not each.table and each.name in named
+        meant = named[each.name] if is_name else _output(select, each)
+        if _makes_rows(meant):
+            raise refused("a window over groups of what a function in SELECT makes: let it make the rows in FROM")
+        if not is_name and not isinstance(each, exp.Literal):
+            found.append(each)
+    return found
+
+
+def _is_single(select: exp.Select) -> bool:
+    """Whether a SELECT without GROUP BY has a single row, before any function makes several of it."""
+    return select.args.get("having") is not None or any(_aggregates_of(select))
 
 
 def _source_keys(select: exp.Select) -> Expressions:
@@ -204,8 +238,13 @@ def _source_keys(select: exp.Select) -> Expressions:
         if isinstance(each, exp.Table) and _is_model(each) and not renamed:
             keys += [_column(name, "actor_shard"), _column(name, "actor_id")]
         else:
-            keys.append(_text(exp.Column(this=exp.Star(), table=_name(name))))
+            keys.append(_text(_whole(each)))
     return keys
+
+
+def _whole(source: exp.Expr) -> exp.Expr:
+    """All columns of a relation."""
+    return exp.Column(this=exp.Star(), table=_name(source.alias_or_name))
 
 
 def _is_model(table: exp.Table) -> bool:
@@ -334,11 +373,11 @@ def _order_windows(select: exp.Select, depends: Callable[[exp.Expr], bool]) -> N
                     f"{name} over a window whose rows may be equal in its order: which of them counts is not the same "
                     "on every node; say ROWS BETWEEN ... AND ..."
                 )
-        keys = _items_as_text(select, windows=False) if select.args.get("group") is not None else _source_keys(select)
+        ordered = [*(each.copy() for each in given), *map(_key, _window_keys(select))]
         window.set("alias", None)
         window.set("first", None)
         window.set("partition_by", [each.copy() for each in partition])
-        window.set("order", exp.Order(expressions=[*(each.copy() for each in given), *map(_key, keys)]))
+        window.set("order", exp.Order(expressions=ordered) if ordered else None)
         window.set("spec", None if spec is None else spec.copy())
 
 
