@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from peaceriver.errors import Conflict, Invalid, NoModel, NotFound, Refused, Too
 from peaceriver.node.publishing import Publishing
 from peaceriver.node.questions import Answer, Question
 from peaceriver.node.repairing import Repairing
+from peaceriver.postgres import DATABASE, connect
 from tests.scenario.damaging import checked, follower, harm
 from tests.scenario.trio import NAMES, Trio, until
 from tests.scenario.words import cancel, create, modify
@@ -157,6 +159,42 @@ async def test_what_a_node_lacks_is_asked_of_one_that_has_it(
         assert (answer.status_code, answer.content) == (200, whole.content)
         assert answer.headers["Content-Type"].startswith(accept)
     await checked(node, code)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+async def test_what_another_node_is_asked_ends_there_when_the_client_goes(
+    trio: Trio, code: int, accept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await follower(trio, code)
+    await harm(trio, node, code, f"update journal set trace = 'x' where shard = {code} and position = 5")
+    long = 'select count(*) from "Piece", generate_series(1, 100000) a, generate_series(1, 100000) b'
+    with monkeypatch.context() as patch:
+        patch.setattr(Repairing, "repair", _nothing)
+        await checked(node, code)
+        asking = asyncio.create_task(asked(trio, node.name, long, shards=[code], accept=accept, timeout="60s"))
+        await until(lambda: _is_asked(trio, "%100000%"), "statement on another node")
+        asking.cancel()
+        await until(lambda: _is_over(trio, "%100000%"), "end of the statement", timeout_s=10)
+    await checked(node, code)
+
+
+async def _is_over(trio: Trio, statement: str) -> bool:
+    return not await _is_asked(trio, statement)
+
+
+async def _is_asked(trio: Trio, statement: str) -> bool:
+    """Whether some node's server works at such a statement."""
+    for server in trio.servers.values():
+        admin = await connect(server.connection("postgres", DATABASE))
+        try:
+            found = (
+                "select true from pg_stat_activity where state = 'active' and query like $1 and pid <> pg_backend_pid()"
+            )
+            if await admin.fetchval(found, statement):
+                return True
+        finally:
+            await admin.close()
+    return False
 
 
 async def test_a_department_that_cannot_answer_fails_the_query_or_is_named(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
@@ -142,6 +145,31 @@ class Asked:
             if not message.get("more_body", False):
                 self._body = b"".join(chunks) if len(chunks) > 1 else chunk
                 return self._body
+
+    @asynccontextmanager
+    async def attended(self) -> AsyncIterator[None]:
+        """Cancel the block once the client is gone, and raise ClientDisconnect: for what only reads.
+
+        The body must have been read, where it is needed. The block stays in the task that it is in, as deadlines that
+        it sets may outlast it: those of streams.
+        """
+        reader = asyncio.current_task()
+        assert reader is not None
+        cancelled_before = reader.cancelling()
+        watching = asyncio.create_task(self._cancel_once_gone(reader), name="is the client gone")
+        try:
+            yield
+        except asyncio.CancelledError:
+            if watching.done() and reader.uncancel() <= cancelled_before:
+                raise ClientDisconnect from None
+            raise
+        finally:
+            watching.cancel()
+
+    async def _cancel_once_gone(self, reader: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] == "http.request":
+            pass  # a body that nobody asks for
+        reader.cancel()
 
 
 def uuid_of(text: str, pointer: str) -> UUID:

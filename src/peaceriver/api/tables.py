@@ -41,16 +41,17 @@ async def answered(
 ) -> Response:
     """The answer to a question with its host variables, in the form that is asked for; raises what ``open`` does.
 
-    What is not whole on this node is answered by another one that has all of it. ``kept``: the view that it is asked
-    of, where that is a kept one.
+    What is not whole on this node is answered by another one that has all of it. The work for it ends when the client
+    goes: nobody is to wait for what nobody reads. ``kept``: the view that it is asked of, where that is a kept one.
     """
     question = msgspec.structs.replace(question, variables=variables, kinds=kinds).begun
-    return await here_or_around(
-        context.node,
-        lambda: _here(context.node, question, asked, kept),
-        lambda left_s: passed_around(context, asked, timeout_s=left_s),
-        timeout_s=question.timeout_s,
-    )
+    async with asked.attended():
+        return await here_or_around(
+            context.node,
+            lambda: _here(context.node, question, asked, kept),
+            lambda left_s: passed_around(context, asked, timeout_s=left_s),
+            timeout_s=question.timeout_s,
+        )
 
 
 async def _here(node: Node, question: Question, asked: Asked, kept: View | None) -> Response:

@@ -15,7 +15,7 @@ import asyncpg
 from asyncpg import protocol
 from asyncpg.pgproto import pgproto
 
-from peaceriver.errors import Refused, StartFailed
+from peaceriver.errors import Refused, StartFailed, Unavailable
 from peaceriver.postgres.statements import COMMAND_TIMEOUT_S, Transaction
 from peaceriver.postgres.times import times_as_they_are
 
@@ -78,12 +78,13 @@ _VALUE_SETTINGS = {
     "lc_time": "C",
 }
 #: What a query finds besides: no way to write anything, and nobody else's functions. What it sorts and gathers on disk
-#: is bounded where the server lets us.
+#: is bounded where the server lets us. While a statement runs, the server looks whether somebody still waits for it.
 _QUERY_SETTINGS = {
     "role": READER,
     "default_transaction_read_only": "on",
     "search_path": "pg_catalog",
     "jit": "off",
+    "client_connection_check_interval": "1s",
 }
 _QUERY_DISK = {"temp_file_limit": "2GB"}
 _MAY_BOUND = "select has_parameter_privilege(rolname, 'temp_file_limit', 'set') from pg_roles where rolname = $1"
@@ -113,8 +114,9 @@ class _Connections:
         self.corrupted: Callable[[], None] = lambda: None
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[Transaction]:
-        connection = await self._take()
+    async def use(self, *, within_s: float | None = None) -> AsyncIterator[Transaction]:
+        """One of them, as long as the block lasts; raises Unavailable where others have all of them for so long."""
+        connection = await self._take(within_s)
         try:
             yield connection
         except BaseException as error:
@@ -130,7 +132,7 @@ class _Connections:
         else:
             await self._pool.release(connection)
 
-    async def _take(self) -> asyncpg.pool.PoolConnectionProxy:
+    async def _take(self, within_s: float | None) -> asyncpg.pool.PoolConnectionProxy:
         while self._idle:
             connection = self._idle.pop()
             self._spare = min(self._spare, len(self._idle))
@@ -139,7 +141,16 @@ class _Connections:
             await self._pool.release(connection)
         self._waiting += 1
         try:
-            return await self._pool.acquire()
+            async with asyncio.timeout(within_s) as waited:
+                return await self._pool.acquire()
+        except TimeoutError:
+            if not waited.expired() or self._pool.get_size() < self._pool.get_max_size():
+                raise  # it is the server that took too long to let one in
+            raise Unavailable(
+                "the node is busy with other queries, and had no connection to its database left for this one in time; "
+                "ask again in a moment",
+                retry_after_s=1.0,
+            ) from None
         finally:
             self._waiting -= 1
 
@@ -236,9 +247,10 @@ class Database:
     async def querying(self, timeout_s: float) -> AsyncIterator[Transaction]:
         """A read-only transaction for somebody's query, under a role that may read views and nothing else.
 
-        Every statement sees the same snapshot, and is ended by the server after so long (StatementTimeout).
+        Every statement sees the same snapshot, and is ended by the server after so long (StatementTimeout). Raises
+        Unavailable where others' queries leave it no connection for so long.
         """
-        async with self._queries.use() as connection:
+        async with self._queries.use(within_s=timeout_s) as connection:
             try:
                 await connection.execute(f"begin isolation level repeatable read read only; {_bound(timeout_s)}")
                 yield connection
