@@ -366,7 +366,7 @@ def test_a_date_is_said_as_it_is_also_where_no_calendar_of_pythons_has_it(door: 
 
 
 def test_a_value_within_a_row_counts_towards_the_most_of_an_answer(door: Door) -> None:
-    sql = "select array_agg(repeat('a', 10000)) from generate_series(1, 9000)"
+    sql = "select array_agg(repeat('a', 10000)) from generate_series(1, 9000) as n group by n % 6"
     problem(ask(door, sql), 413, "too-large")
 
 
