@@ -28,7 +28,8 @@ begin
 end $$;
 -- Arrays of such values. One of numbers is brought there as text, whatever its dimensions; of others, those of one.
 create function reading.one_form(numeric[]) returns numeric[] language sql immutable parallel safe as $$
-    select regexp_replace(regexp_replace($1::text, '(\.[0-9]*?)0+([,}])', '\1\2', 'g'), '\.([,}])', '\1', 'g')::numeric[]
+    select regexp_replace(
+        regexp_replace($1::text, '(\.[0-9]*?)0+([,}])', '\1\2', 'g'), '\.([,}])', '\1', 'g')::numeric[]
 $$;
 create function reading.one_form(interval[]) returns interval[] language sql immutable parallel safe as $$
     select case when array_ndims($1) = 1 then
@@ -40,7 +41,8 @@ create function reading.one_form(jsonb[]) returns jsonb[] language sql immutable
         array(select reading.one_form(each) from unnest($1) with ordinality as e (each, place) order by place)
         else $1 end
 $$;
-create function reading.one_form(double precision[]) returns double precision[] language sql immutable parallel safe as $$
+create function reading.one_form(double precision[]) returns double precision[]
+    language sql immutable parallel safe as $$
     select case when array_ndims($1) = 1 then
         array(select each + 0 from unnest($1) with ordinality as e (each, place) order by place)
         else $1 end

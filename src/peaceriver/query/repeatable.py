@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from peaceriver.query import allowed
 from peaceriver.query.columns import function_of, grouped_by, sources
+from peaceriver.query.depending import dependence
 from peaceriver.query.guard import refused
 from peaceriver.query.names import is_star, output_name
 
@@ -29,7 +30,7 @@ def made_repeatable(tree: exp.Query) -> tuple[exp.Select, int]:
     """
     root = _around(tree) if isinstance(tree, exp.Values) else tree
     _name_sources(root)
-    depends = _dependence(root)
+    depends = dependence(root)
     for select in list(root.find_all(exp.Select)):
         _order_windows(select, depends)
         _order_aggregates(select, depends)
@@ -299,44 +300,6 @@ def _makes_rows(item: exp.Expr, makers: frozenset[str] = allowed.ROW_MAKERS) -> 
 
 def _is_query(node: exp.Expr) -> bool:
     return isinstance(node, exp.Query)
-
-
-def _dependence(root: exp.Expr) -> Callable[[exp.Expr], bool]:
-    """What tells whether an aggregate of a statement depends on the order of its input.
-
-    Sums of floating-point numbers do, which are rounded at each step. What a model holds is none; so they are made
-    among the aggregate's arguments, or in a relation of the statement's own.
-    """
-    read = [each for select in root.find_all(exp.Select) for each in sources(select)]
-    floating = [each for each in (*read, *root.find_all(exp.CTE)) if _has_floats(each)]
-
-    def depends(function: exp.Expr) -> bool:
-        name = allowed.function_name(function)
-        if name not in allowed.SUMS:
-            return name in allowed.ORDERED_AGGREGATES
-        around = set(map(id, _above(function)))
-        return _has_floats(function) or any(id(each) not in around or _is_recursive(each) for each in floating)
-
-    return depends
-
-
-def _has_floats(part: exp.Expr) -> bool:
-    return any(
-        isinstance(each, exp.Sqrt | exp.Cbrt | exp.Pow)
-        or allowed.function_name(each) in allowed.FLOATING
-        or (isinstance(each, exp.DataType) and str(each.this).rpartition(".")[2].lower() in allowed.FLOATING_TYPES)
-        for each in part.walk()
-    )
-
-
-def _above(node: exp.Expr) -> Iterator[exp.Expr]:
-    while (above := node.parent) is not None:
-        yield above
-        node = above
-
-
-def _is_recursive(source: exp.Expr) -> bool:
-    return isinstance(source.parent, exp.With) and bool(source.parent.args.get("recursive"))
 
 
 def _order_aggregates(select: exp.Select, depends: Callable[[exp.Expr], bool]) -> None:
