@@ -43,7 +43,7 @@ def live(node: Node, actor_type: str) -> set[str]:
 
 
 async def only_live_ones_are_left(node: Node, actor_type: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await tables(node, actor_type) != live(node, actor_type):  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0.02)
 
@@ -93,7 +93,7 @@ async def test_nobody_waits_for_those_who_read_what_is_not_kept_any_more(
     monkeypatch.setattr(former, "_READ_FOR_S", 0.0)
     async with world.node.database.snapshot() as tx:
         table, before, _ = await answered(world.node, tx, names[0], codes)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await world.node.kept.keeping.discard(names[0])
             await sent(world, history.messages())
             await folded(world, *codes)

@@ -77,10 +77,10 @@ async def test_a_row_as_one_value_is_refused_for_it_has_no_form(trio: Trio, code
 async def test_a_view_over_a_type_that_was_just_recorded_can_be_published(trio: Trio, code: int) -> None:
     for n in range(6):
         async with trio.door(NAMES[n % 3]) as http:
-            await trio.receipts(create(code, f"Fresh{n}/1", '{"a":1}'))
-            put = await http.put(f"/views/fresh{n}", json={"sql": f'select count(*) from "Fresh{n}"'})
+            await trio.receipts(create(code, f"Recent{n}/1", '{"a":1}'))
+            put = await http.put(f"/views/recent{n}", json={"sql": f'select count(*) from "Recent{n}"'})
             assert put.status_code == 201, put.text
-            assert (await http.delete(f"/views/fresh{n}")).status_code == 204
+            assert (await http.delete(f"/views/recent{n}")).status_code == 204
             missing = await http.put("/views/missing", json={"sql": 'select count(*) from "Missing"'})
             assert missing.json()["type"] == "/problems/no-model"
 

@@ -66,6 +66,10 @@ VALUES = (
     1.50; 1::smallint; 1; 1::bigint; 0.5::real; 0.5::float8; 'a'; 'a'::varchar; 'a '::char(3); interval '36 hours'
     '2026-01-01'::date; '12:00'::time; '12:00+01'::timetz; '2026-01-01'::timestamp; '2026-01-01'::timestamptz; true
     null; array['a']; array[1.5]; array['1 day'::interval]; '{"a": [1.50]}'::jsonb; '1'::json; row(1, 2)
+    array[1]; array[1::bigint]; array[1::smallint]; array[0.5::real]; array['12:00'::time]; array['2026-01-01'::date]
+    array['a'::varchar]; array['a '::char(3)]; array[true]; array['12:00+01'::timetz]; array['2026-01-01'::timestamp]
+    array['2026-01-01'::timestamptz]; array['[1.0]'::jsonb]
+    array['00000000-0000-0000-0000-000000000001'::uuid]
     '00000000-0000-0000-0000-000000000001'::uuid
 """.strip()
     .replace("\n", ";")

@@ -56,6 +56,18 @@ create function reading.one_form(smallint) returns smallint language sql immutab
 create function reading.one_form(integer) returns integer language sql immutable parallel safe as 'select $1';
 create function reading.one_form(bigint) returns bigint language sql immutable parallel safe as 'select $1';
 create function reading.one_form(text) returns text language sql immutable parallel safe as 'select $1';
+create function reading.one_form(smallint[]) returns smallint[] language sql immutable parallel safe as 'select $1';
+create function reading.one_form(integer[]) returns integer[] language sql immutable parallel safe as 'select $1';
+create function reading.one_form(bigint[]) returns bigint[] language sql immutable parallel safe as 'select $1';
+create function reading.one_form(character varying[]) returns character varying[] language sql immutable parallel safe
+    as 'select $1';
+create function reading.one_form(character[]) returns character[] language sql immutable parallel safe as $$
+    select case when array_ndims($1) = 1 then
+        array(select reading.one_form(each) from unnest($1) with ordinality as e (each, place) order by place)
+        else $1 end
+$$;
+create function reading.one_form(text[]) returns text[] language sql immutable parallel safe as 'select $1';
+create function reading.one_form(time[]) returns time[] language sql immutable parallel safe as 'select $1';
 create function reading.one_form(time) returns time language sql immutable parallel safe as 'select $1';
 create function reading.one_form(anyelement) returns anyelement language sql immutable parallel safe as 'select $1';
 
@@ -73,6 +85,10 @@ $$;
 create function reading.timeless(text[]) returns text[] language sql immutable parallel safe as $$
     select case when reading.timeless(array_to_string($1, ' ')) is not null then $1 end
 $$;
+create function reading.timeless(character varying[]) returns character varying[] language sql immutable parallel safe
+    as 'select case when reading.timeless($1::text[]) is not null then $1 end';
+create function reading.timeless(character[]) returns character[] language sql immutable parallel safe
+    as 'select case when reading.timeless($1::text[]) is not null then $1 end';
 create function reading.timeless(anyelement) returns anyelement language sql immutable parallel safe as 'select $1';
 
 -- PostgreSQL's own of these names, up to 10,000 letters (TEXT_LETTERS_MAX): what would be longer is refused before it
