@@ -34,6 +34,13 @@ from tests.scenario.world import World
 __all__ = ["only_what_tests_keep"]  # it is for these as well
 
 
+async def goes_on(world: World, history: History, codes: Sequence[int], names: Sequence[str]) -> None:
+    """Something happens, and what is kept is what the queries answer."""
+    await sent(world, history.messages())
+    await folded(world, *codes)
+    await check(world.node, names, codes)
+
+
 class Filling:
     """When a view is computed, whoever does it waits when the last department is done."""
 
@@ -81,13 +88,9 @@ async def test_a_rebuild_does_not_wait_while_a_view_is_computed_which_is_compute
     codes, history, names = await with_history(world, "Beside", 101)
     async with being_kept(world, monkeypatch, another("Beside")) as filling:
         await world.node.rebuild("Beside")
-        await sent(world, history.messages())
-        await folded(world, *codes)
-        await check(world.node, names, codes)
+        await goes_on(world, history, codes, names)
     assert len(filling.tables) == 2
-    await sent(world, history.messages())
-    await folded(world, *codes)
-    await check(world.node, [*names, "Beside_more"], codes)
+    await goes_on(world, history, codes, [*names, "Beside_more"])
 
 
 async def test_a_repair_does_not_wait_while_a_view_is_computed_which_has_nothing_of_the_damage(
@@ -117,9 +120,7 @@ async def test_of_two_who_keep_one_view_at_once_both_are_right(world: World, mon
         await second
     assert len(filling.tables) == 2
     assert len([each for each in world.node.views.kept["Twice"] if each.kept.name == "Twice_more"]) == 1
-    await sent(world, history.messages())
-    await folded(world, *codes)
-    await check(world.node, [*names, "Twice_more"], codes)
+    await goes_on(world, history, codes, [*names, "Twice_more"])
 
 
 class Catching:
@@ -161,9 +162,7 @@ async def test_what_is_folded_while_a_view_is_computed_is_made_up_in_parts_while
         await folded(world, *codes)
     catching.check(30)
     await check(world.node, [*names, "Crowd_more"], codes)
-    await sent(world, history.messages())
-    await folded(world, *codes)
-    await check(world.node, [*names, "Crowd_more"], codes)
+    await goes_on(world, history, codes, [*names, "Crowd_more"])
 
 
 async def test_what_is_folded_while_a_view_is_rebuilt_is_made_up_in_parts_while_folding_goes_on(
@@ -182,9 +181,7 @@ async def test_what_is_folded_while_a_view_is_rebuilt_is_made_up_in_parts_while_
         await rebuilt
     catching.check(30)
     await check(world.node, names, codes)
-    await sent(world, history.messages())
-    await folded(world, *codes)
-    await check(world.node, names, codes)
+    await goes_on(world, history, codes, names)
     assert all(each.ok for each in await verify(world.node.database, world.node.views, codes))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from sqlglot import exp
 
 from peaceriver.query import allowed
 from peaceriver.query.columns import sources
+from peaceriver.query.trees import above
 
 
 def dependence(root: exp.Expr) -> Callable[[exp.Expr], bool]:
@@ -23,7 +24,7 @@ def dependence(root: exp.Expr) -> Callable[[exp.Expr], bool]:
         name = allowed.function_name(function)
         if name not in allowed.SUMS:
             return name in allowed.ORDERED_AGGREGATES
-        around = set(map(id, _above(function)))
+        around = set(map(id, above(function)))
         return _has_floats(function) or any(id(each) not in around or _is_recursive(each) for each in floating)
 
     return depends
@@ -36,12 +37,6 @@ def _has_floats(part: exp.Expr) -> bool:
         or (isinstance(each, exp.DataType) and str(each.this).rpartition(".")[2].lower() in allowed.FLOATING_TYPES)
         for each in part.walk()
     )
-
-
-def _above(node: exp.Expr) -> Iterator[exp.Expr]:
-    while (above := node.parent) is not None:
-        yield above
-        node = above
 
 
 def _is_recursive(source: exp.Expr) -> bool:

@@ -18,6 +18,7 @@ from peaceriver.query.columns import columns_made, grouped_by, sources, within
 from peaceriver.query.functions import is_in_one_form, put_in_one_form
 from peaceriver.query.guard import refused
 from peaceriver.query.names import is_star, keep_names
+from peaceriver.query.trees import above, is_model, is_query
 
 #: Values to look for in a statement, by their kind and size: only what is alike in these is compared with them.
 _Forms: TypeAlias = dict[tuple[type[exp.Expr], int], list[exp.Expr]]
@@ -120,7 +121,9 @@ class _Bringing:
         query = self._query(source)
         if isinstance(query, exp.Table):
             return all(map(self._has_one_form, within(query)))
-        return _is_model(source) if query is None else id(query) in self._done
+        if query is None:
+            return isinstance(source, exp.Table) and is_model(source)
+        return id(query) in self._done
 
     def _made(self, select: exp.Select) -> list[exp.Expr]:
         """What a SELECT reads of which columns may have several forms."""
@@ -170,7 +173,7 @@ class _Bringing:
     def _bring_arguments(self, select: exp.Select, node: exp.Expr) -> None:
         """The arguments of what takes one of equals, and of aggregates over distinct values."""
         if isinstance(node, exp.Distinct) and node.arg_key != "distinct":
-            function = next((each for each in _above(node) if allowed.function_name(each)), None)
+            function = next((each for each in above(node) if allowed.function_name(each)), None)
             if function is not None:
                 _walk(function, _forms(self._needing(select, node.expressions)), _sizes(function))
         elif isinstance(node, exp.WithinGroup) and _takes_one(node.this):
@@ -183,10 +186,6 @@ class _Bringing:
             put_in_one_form(each)
 
 
-def _is_model(source: exp.Expr) -> bool:
-    return isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
-
-
 def _is_fraction(value: exp.Expr) -> bool:
     return isinstance(value, exp.Literal) and not value.is_string and not value.name.isdigit()
 
@@ -194,7 +193,7 @@ def _is_fraction(value: exp.Expr) -> bool:
 def _seen(select: exp.Select) -> Iterator[exp.Expr]:
     """The relations that can be seen within a SELECT: its own, and those of the ones that it is in."""
     yield from sources(select)
-    for part in (select, *_above(select)):
+    for part in (select, *above(select)):
         if isinstance(part.parent, exp.Select) and not _is_apart(part):
             yield from sources(part.parent)
 
@@ -238,11 +237,7 @@ def _level(select: exp.Select) -> Iterator[exp.Expr]:
     for name in ("expressions", "having", "order", "distinct", "windows"):
         value = select.args.get(name)
         for each in value if isinstance(value, list) else [value] if value is not None else []:
-            yield from (found for found in each.walk(prune=_is_query) if not _is_query(found))
-
-
-def _is_query(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Query)
+            yield from (found for found in each.walk(prune=is_query) if not is_query(found))
 
 
 # --- what is grouped by
@@ -273,13 +268,7 @@ def _meant(select: exp.Select, key: exp.Expr, made: list[exp.Expr]) -> Iterator[
 
 
 def _aggregates(item: exp.Expr) -> bool:
-    return any(allowed.function_name(each) in allowed.AGGREGATES for each in item.walk(prune=_is_query))
-
-
-def _above(node: exp.Expr) -> Iterator[exp.Expr]:
-    while (above := node.parent) is not None:
-        yield above
-        node = above
+    return any(allowed.function_name(each) in allowed.AGGREGATES for each in item.walk(prune=is_query))
 
 
 # --- changing

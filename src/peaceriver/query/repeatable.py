@@ -18,6 +18,7 @@ from peaceriver.query.columns import function_of, grouped_by, sources
 from peaceriver.query.depending import dependence
 from peaceriver.query.guard import refused
 from peaceriver.query.names import is_star, output_name
+from peaceriver.query.trees import is_model, is_query
 
 Expressions: TypeAlias = list[exp.Expr]
 #: The alias of a statement around another one: nothing else is in its scope.
@@ -236,7 +237,7 @@ def _source_keys(select: exp.Select) -> Expressions:
         name = each.alias_or_name
         alias = each.args.get("alias")
         renamed = alias is not None and alias.args.get("columns")
-        if isinstance(each, exp.Table) and _is_model(each) and not renamed:
+        if isinstance(each, exp.Table) and is_model(each) and not renamed:
             keys += [_column(name, "actor_shard"), _column(name, "actor_id")]
         else:
             keys.append(_text(_whole(each)))
@@ -246,10 +247,6 @@ def _source_keys(select: exp.Select) -> Expressions:
 def _whole(source: exp.Expr) -> exp.Expr:
     """All columns of a relation."""
     return exp.Column(this=exp.Star(), table=_name(source.alias_or_name))
-
-
-def _is_model(table: exp.Table) -> bool:
-    return isinstance(table.this, exp.Identifier) and not table.meta.get("own")
 
 
 def _name_sources(root: exp.Expr) -> None:
@@ -295,11 +292,7 @@ def _window_of(function: exp.Expr) -> exp.Window | None:
 
 
 def _makes_rows(item: exp.Expr, makers: frozenset[str] = allowed.ROW_MAKERS) -> bool:
-    return any(allowed.function_name(each) in makers for each in item.walk(prune=_is_query))
-
-
-def _is_query(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Query)
+    return any(allowed.function_name(each) in makers for each in item.walk(prune=is_query))
 
 
 def _order_aggregates(select: exp.Select, depends: Callable[[exp.Expr], bool]) -> None:

@@ -22,6 +22,7 @@ from peaceriver.query.large import makes_large, with_rows_bounded
 from peaceriver.query.one_form import bring_into_one_form, makes_one_of_equals
 from peaceriver.query.repeatable import made_repeatable
 from peaceriver.query.timeless import make_timeless
+from peaceriver.query.trees import is_model
 
 #: Host variables of a declared kind; also as arrays of them.
 Kind: TypeAlias = Literal["text", "integer", "numeric", "boolean", "timestamptz", "date", "uuid"]
@@ -102,7 +103,7 @@ def _stated(
     made_to_run(tree)
     is_cut = bool(query.models)
     # Those within others first: what replaces a table takes along what is joined to it in parentheses.
-    for table in reversed([each for each in tree.find_all(exp.Table) if _is_model(each)]):
+    for table in reversed([each for each in tree.find_all(exp.Table) if is_model(each)]):
         relation = relations[table.name, not table.this.meta.get("unquoted", False)]
         table.replace(_rows(table, relation, single=single, alike=alike))
     first = 3 if is_cut else 1
@@ -129,10 +130,6 @@ def _bound_texts(tree: exp.Expr) -> None:
     for each in list(tree.find_all(exp.Anonymous)):
         if allowed.function_name(each) in allowed.LENGTHENING:
             bounded(each)
-
-
-def _is_model(table: exp.Table) -> bool:
-    return isinstance(table.this, exp.Identifier) and not table.meta.get("own")
 
 
 def _rows(table: exp.Table, relation: Relation, *, single: bool, alike: bool) -> exp.Subquery:
